@@ -1,0 +1,59 @@
+# Needs Python 3.11 with venv, nothing else. `make demo` and `make test` set everything up themselves.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for p in python3.11 python3 python; do \
+	$$p -c 'import sys, venv; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$p && break; done)
+# The stamp carries the hash of what was installed: a changed lock installs again, an unchanged one does nothing.
+STAMP := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | sha256sum | cut -c1-16)
+CHECKED := speechkit tests $(wildcard recipes app.py)
+
+DEMO_PROMPT ?= examples/synthetic_af_heart.flac
+DEMO_TEXT ?= The quick brown fox jumped over the lazy dog, and nobody on the pier had noticed.
+DEMO_OUT ?= demo.wav
+
+.PHONY: help demo test test-all lint format lock venv clean
+.DEFAULT_GOAL := help
+
+help: ## what there is to make
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' | column -t -s '|'
+
+demo: $(STAMP) ## set up, then speak a sentence in the voice of a bundled prompt: demo.wav
+	$(BIN)/speechkit say --prompt "$(DEMO_PROMPT)" --text "$(DEMO_TEXT)" -o "$(DEMO_OUT)"
+
+test: lint ## set up, then lint, types and all tests but the slow ones
+	$(BIN)/python -m pytest -q -m "not slow"
+
+test-all: lint ## the same with the slow tests
+	$(BIN)/python -m pytest -q
+
+lint: $(STAMP) ## ruff and mypy --strict over package, recipes and tests
+	$(BIN)/ruff check $(CHECKED)
+	$(BIN)/mypy --strict $(CHECKED)
+
+format: $(STAMP) ## let ruff mend what it can
+	$(BIN)/ruff check --fix $(CHECKED)
+	$(BIN)/ruff format $(CHECKED)
+
+venv: $(STAMP) ## the environment alone, in .venv
+
+lock: $(STAMP) ## resolve the dependencies again into requirements.lock
+	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header \
+		--python-platform x86_64-manylinux_2_28 --python-version 3.11 \
+		--extra dev pyproject.toml -o requirements.lock
+
+$(STAMP):
+	@test -n "$(PYTHON)" || { echo "speechkit needs Python 3.11 with venv: install it, or say make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet uv || echo "uv cannot be had here; going on with pip, which takes some minutes"
+	if [ -x $(BIN)/uv ]; then \
+		$(BIN)/uv pip install --python $(BIN)/python --require-hashes -r requirements.lock \
+		&& $(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation -e . ; \
+	else \
+		$(BIN)/python -m pip install --require-hashes -r requirements.lock \
+		&& $(BIN)/python -m pip install --no-deps --no-build-isolation -e . ; \
+	fi
+	@rm -f $(VENV)/.installed-* && touch $@
+
+clean: ## remove the environment, caches and the demo's output
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist $(DEMO_OUT)
