@@ -1,0 +1,3 @@
+"""The ground every other package stands on: audio, time, configs, checkpoints, seeds, errors."""
+
+from __future__ import annotations
