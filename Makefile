@@ -16,7 +16,7 @@ DEMO_OUT ?= demo.wav
 .DEFAULT_GOAL := help
 
 help: ## what there is to make
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(STAMP) ## set up, then speak a sentence in the voice of a bundled prompt: demo.wav
 	$(BIN)/speechkit say --prompt "$(DEMO_PROMPT)" --text "$(DEMO_TEXT)" -o "$(DEMO_OUT)"
