@@ -1,0 +1,142 @@
+"""One process or many: the few collective operations that training needs.
+
+Gradients are averaged by hand after the backward passes instead of by DistributedDataParallel,
+which sees only calls of ``model.forward`` and so misses tasks that call parts of their model.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from speechkit.core.errors import ConfigError
+
+BUCKET_ELEMENTS = 8 * 1024**2
+"""Gradients travel in pieces of about this many numbers."""
+TIMEOUT = datetime.timedelta(hours=2)
+"""The other processes wait this long while the first one validates and saves."""
+
+ValueT = TypeVar("ValueT")
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """The processes that train together, as one of them sees it."""
+
+    rank: int
+    """Number of this process."""
+    size: int
+    """Number of processes."""
+    device: torch.device
+    """Where this process computes."""
+
+    @property
+    def is_main(self) -> bool:
+        """True in the one process that logs, validates and writes files."""
+        return self.rank == 0
+
+    def total(self, *values: float) -> list[float]:
+        """Return each value summed over the processes: the same numbers in all of them."""
+        if self.size == 1:
+            return list(values)
+        sums = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(sums)
+        return sums.tolist()
+
+    def gather(self, value: ValueT) -> list[ValueT]:
+        """Return the values of all processes in order of rank. For small Python objects."""
+        if self.size == 1:
+            return [value]
+        values: list[ValueT] = [value] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
+    def share(self, tensors: Sequence[Tensor]) -> None:
+        """Overwrite the tensors with those of the first process."""
+        if self.size == 1:
+            return
+        for bucket in _buckets(tensors):
+            flat = torch.cat([tensor.detach().reshape(-1) for tensor in bucket])
+            dist.broadcast(flat, src=0)
+            _unflatten(flat, bucket)
+
+    def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Replace each gradient with its mean over the processes.
+
+        A gradient that some process lacks counts as zero there; one that all lack stays absent.
+        """
+        if self.size == 1:
+            return
+        present = torch.tensor(
+            [float(parameter.grad is not None) for parameter in parameters], device=self.device
+        )
+        dist.all_reduce(present)
+        gradients = []
+        for parameter, count in zip(parameters, present.tolist(), strict=True):
+            if count > 0 and parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            if parameter.grad is not None:
+                gradients.append(parameter.grad)
+        for bucket in _buckets(gradients):
+            flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
+            dist.all_reduce(flat)
+            _unflatten(flat.div_(self.size), bucket)
+
+
+@contextmanager
+def join_world(device: str) -> Iterator[World]:
+    """Give the world of this process, as torchrun describes it, and leave it at the end.
+
+    ``device`` is "auto", "cpu" or "cuda". Processes talk through NCCL on CUDA and Gloo on CPUs.
+    Raises ConfigError when CUDA is asked for and there is none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("There is no CUDA device here: train with --device cpu, or auto.")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    where = torch.device(device)
+    if where.type == "cuda":
+        where = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(where)
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 and not dist.is_initialized():
+        yield World(rank=0, size=1, device=where)
+        return
+    ours = not dist.is_initialized()
+    if ours:
+        dist.init_process_group("nccl" if where.type == "cuda" else "gloo", timeout=TIMEOUT)
+    try:
+        yield World(rank=dist.get_rank(), size=dist.get_world_size(), device=where)
+    finally:
+        if ours:
+            dist.destroy_process_group()
+
+
+def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """Give the tensors in order, in groups of one type and limited size."""
+    bucket: list[Tensor] = []
+    elements = 0
+    for tensor in tensors:
+        full = elements + tensor.numel() > BUCKET_ELEMENTS
+        if bucket and (full or tensor.dtype != bucket[0].dtype):
+            yield bucket
+            bucket, elements = [], 0
+        bucket.append(tensor)
+        elements += tensor.numel()
+    if bucket:
+        yield bucket
+
+
+@torch.no_grad()
+def _unflatten(flat: Tensor, tensors: Sequence[Tensor]) -> None:
+    """Copy consecutive pieces of ``flat`` into the tensors."""
+    pieces = torch.split(flat, [tensor.numel() for tensor in tensors])
+    for tensor, piece in zip(tensors, pieces, strict=True):
+        tensor.copy_(piece.view_as(tensor))

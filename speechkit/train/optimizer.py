@@ -1,0 +1,72 @@
+"""AdamW over a model, and its moments as named tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from speechkit.core.errors import CheckpointError
+from speechkit.train.config import TrainConfig
+
+
+def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters that want gradients, by name; tied ones appear once."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def build_optimizer(
+    parameters: Mapping[str, nn.Parameter], config: TrainConfig
+) -> torch.optim.Optimizer:
+    """Return AdamW, fused into one kernel, that decays only matrices and larger tensors.
+
+    Decaying biases and norm gains makes no model simpler, only worse (He et al. 2019, bag of
+    tricks, section 3.1).
+    """
+    decayed = [p for p in parameters.values() if p.ndim >= 2]
+    plain = [p for p in parameters.values() if p.ndim < 2]
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=config.lr,
+        betas=config.betas,
+        eps=config.eps,
+        fused=True,
+    )
+
+
+def optimizer_tensors(
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter]
+) -> dict[str, Tensor]:
+    """Return the optimiser's state as tensors named "moment/parameter"."""
+    return {
+        f"{field}/{name}": value
+        for name, parameter in parameters.items()
+        for field, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def load_optimizer_tensors(
+    optimizer: torch.optim.Optimizer,
+    parameters: Mapping[str, nn.Parameter],
+    tensors: Mapping[str, Tensor],
+) -> None:
+    """Put what `optimizer_tensors` returned into ``optimizer``.
+
+    Raises CheckpointError when a tensor belongs to no parameter or has another shape.
+    """
+    for key, tensor in tensors.items():
+        field, _, name = key.partition("/")
+        parameter = parameters.get(name)
+        if parameter is None or (tensor.ndim > 0 and tensor.shape != parameter.shape):
+            raise CheckpointError(
+                f"The saved optimiser state {key} does not fit the model: the model was changed "
+                "since. Train into another folder with --out."
+            )
+        # A 0-dimensional parameter has 0-dimensional moments; both go where the parameter is,
+        # which is where the fused kernel wants its step count too.
+        optimizer.state[parameter][field] = tensor.to(parameter.device, copy=True)
