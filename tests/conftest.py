@@ -1,4 +1,4 @@
-"""What every test stands on: a quiet environment, the device a test asks for, and the shared data where it is."""
+"""What every test stands on: a quiet environment, bundled clips, shared data where it is."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def examples() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of training and evaluation shards beside the checkout; skips where it is absent."""
+    """The folder of corpus shards beside the checkout; skips where it is absent."""
     folder = ROOT.parent / "shared" / "data"
     if not (folder / "manifest.jsonl").is_file():
         pytest.skip("no shared/data beside the checkout: this test needs the evaluation recordings")
