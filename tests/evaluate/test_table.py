@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from speechkit.core.errors import DataError
+from speechkit.evaluate.table import ClipRow, Report, bootstrap, load_rows, render, summarise
+
+
+def _row(system: str, clip: str, speaker: str = "a", **values: float) -> ClipRow:
+    return ClipRow(system=system, id=clip, speaker=speaker, values=values)
+
+
+def _words(clip: str, edits: int, words: int, speaker: str = "a") -> ClipRow:
+    return _row("tts", clip, speaker, wer=edits / words, word_edits=edits, words=words)
+
+
+def test_word_error_rate_is_that_of_the_whole_set() -> None:
+    summary = summarise([_words("1", 1, 1), _words("2", 0, 9)])
+    assert summary["tts"].values["wer"] == pytest.approx(0.1)
+
+
+def test_other_figures_are_means_over_the_clips_that_have_them() -> None:
+    summary = summarise([_row("tts", "1", sim=0.2), _row("tts", "2", sim=0.4), _row("tts", "3")])
+    assert summary["tts"].values["sim"] == pytest.approx(0.3)
+    assert summary["tts"].clips == 3
+
+
+def test_table_has_a_line_a_system_and_no_empty_column() -> None:
+    rows = [_row("recordings", "1", sim=0.8), _row("tts", "1", wer=0.5, word_edits=1, words=2)]
+    lines = render(summarise(rows)).splitlines()
+    assert lines[0].split() == ["system", "n", "WER%", "SIM"]
+    assert lines[1].split() == ["recordings", "1", "-", "0.800"]
+    assert lines[2].split() == ["tts", "1", "50.00", "-"]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 20), st.integers(1, 20), st.sampled_from("abcd")), min_size=1)
+)
+def test_interval_holds_between_the_extreme_groups(rows: list[tuple[int, int, str]]) -> None:
+    edits = [float(row[0]) for row in rows]
+    words = [float(row[1]) for row in rows]
+    speakers = [row[2] for row in rows]
+    rates = [e / w for e, w in zip(edits, words, strict=True)]
+    interval = bootstrap(edits, words, speakers)
+    assert min(rates) - 1e-9 <= interval.low <= interval.high <= max(rates) + 1e-9
+
+
+def test_interval_is_the_same_each_time_and_shrinks_with_more_speakers() -> None:
+    def width(speakers: int) -> float:
+        names = [f"s{i}" for i in range(speakers)]
+        interval = bootstrap([i % 2 for i in range(speakers)], [1.0] * speakers, names, seed=3)
+        return interval.high - interval.low
+
+    assert width(10) == width(10)
+    assert width(100) < width(10) / 2
+
+
+def test_interval_resamples_speakers_and_not_clips() -> None:
+    figures = [0.0] * 50 + [1.0] * 50
+    clustered = bootstrap(figures, [1.0] * 100, ["a"] * 50 + ["b"] * 50)
+    assert (clustered.low, clustered.high) == (0.0, 1.0)
+
+
+def test_interval_of_nothing_is_an_error() -> None:
+    with pytest.raises(DataError):
+        bootstrap([], [], [])
+
+
+def test_report_round_trip(tmp_path: Path) -> None:
+    rows = [_words("1", 1, 4), _row("tts", "2", margin=0.25)]
+    report = Report(rows=rows, summary=summarise(rows), notes=["SIM is off"])
+    report.save(tmp_path / "report.json")
+    assert load_rows(tmp_path / "report.json") == rows
+    saved = json.loads((tmp_path / "report.json").read_text())
+    assert saved["summary"]["tts"]["intervals"]["margin"] == {"low": 0.25, "high": 0.25}
+    assert "note: SIM is off" in report.text()
+    (tmp_path / "report.json").write_text("{}")
+    with pytest.raises(DataError, match="report"):
+        load_rows(tmp_path / "report.json")
