@@ -134,19 +134,21 @@ def test_public_names_are_documented() -> None:
 
 FORBIDDEN_MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "shelve", "marshal"}
 FORBIDDEN_CALLS = {
-    *("torch.load", "torch.save", "torch.hub.load", "torch.jit.load", "joblib.load"),
+    *("torch.load", "torch.hub.load", "torch.jit.load", "joblib.load"),
     *("pickle.load", "pickle.loads", "yaml.load", "yaml.unsafe_load", "yaml.full_load"),
     *("torchaudio.load", "torchaudio.save"),
 }
+# Tests may write a pickle to see it refused; nothing may read one.
+FORBIDDEN_TO_SHIP = FORBIDDEN_CALLS | {"torch.save", "pickle.dump", "pickle.dumps"}
 
 
 def test_nothing_reads_pickle() -> None:
     found: list[str] = []
     for path in EVERYTHING:
-        # Tests may write a pickle to see it refused; nothing may read one.
         modules = FORBIDDEN_MODULES if path in SHIPPED else set()
+        calls = FORBIDDEN_TO_SHIP if path in SHIPPED else FORBIDDEN_CALLS
         for node in ast.walk(tree(path)):
-            if isinstance(node, ast.Call) and dotted(node.func) in FORBIDDEN_CALLS:
+            if isinstance(node, ast.Call) and dotted(node.func) in calls:
                 found.append(f"{place(path, node)} {dotted(node.func)}")
             elif isinstance(node, ast.keyword) and node.arg == "allow_pickle":
                 if not (isinstance(node.value, ast.Constant) and node.value.value is False):
@@ -159,14 +161,15 @@ def test_nothing_reads_pickle() -> None:
     assert not found, f"code that can run what a file says: {found}"
 
 
-# What each part of the package may import; a part may always import itself.
+# What each part of the package may import; a part may always import itself. `train` knows no
+# model, so the parts with something to train may use it.
 TEXT = {"core"}
-DATA = TEXT | {"text"}
+DATA = TEXT | {"text", "train"}
 FACODEC = DATA | {"data"}
 DIFFUSION = FACODEC | {"facodec"}
 MODELS = DIFFUSION | {"diffusion"}
 TTS = MODELS | {"watermark"}
-ENTRY = TTS | {"tts", "train", "ssl", "evaluate", "export", "server"}
+ENTRY = TTS | {"tts", "ssl", "evaluate", "export", "server"}
 MAY_IMPORT: dict[str, set[str]] = {
     "core": set(),
     "text": TEXT,
@@ -178,7 +181,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ssl": {"core", "data", "train"},
     "ssl.augment": {"core", "data", "train", "facodec", "diffusion", "watermark"},
     "tts": TTS,
-    "evaluate": TTS | {"train", "ssl"},
+    "evaluate": TTS | {"ssl"},
     "export": TTS | {"tts"},
     "server": TTS | {"tts"},
     "cli": ENTRY,
