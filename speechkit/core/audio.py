@@ -186,7 +186,8 @@ def _first_sound(wave_T: Tensor, sample_rate_hz: int) -> int:
     """Return the sample where sound starts, or raise PromptError when there is hardly any."""
     frame_samples = max(1, round(_FRAME_SECONDS * sample_rate_hz))
     whole = len(wave_T) // frame_samples * frame_samples
-    rms = wave_T[:whole].view(-1, frame_samples).pow(2).mean(dim=1).sqrt()
+    # Around each frame's own mean: after a click, what DC removal leaves elsewhere is no sound.
+    rms = wave_T[:whole].view(-1, frame_samples).std(dim=1, correction=0)
     sounding = (rms > _SILENT_RMS).nonzero().flatten()
     if len(sounding) * _FRAME_SECONDS < _MIN_SOUND_SECONDS:
         raise PromptError("The prompt is silent: check the microphone and record it again.")
