@@ -8,8 +8,8 @@ that was interrupted ends with the same bits as one that was not.
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
@@ -17,7 +17,7 @@ from time import monotonic
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from speechkit.core import checkpoint
 from speechkit.core.config import to_dict
@@ -26,6 +26,7 @@ from speechkit.core.rng import derive, generator
 from speechkit.train.config import Task, TrainConfig, TrainReport
 from speechkit.train.distributed import World, join_world
 from speechkit.train.ema import Ema
+from speechkit.train.evaluation import exported_step, recover_exports, validate_and_export
 from speechkit.train.log import Meter, MetricLog
 from speechkit.train.optimizer import (
     build_optimizer,
@@ -35,7 +36,7 @@ from speechkit.train.optimizer import (
 )
 from speechkit.train.prefetch import Prefetcher, pinned, to_device
 from speechkit.train.schedule import lr_multiplier, progress_of
-from speechkit.train.state import Counters, load_state, recover_folder, replace_folder, save_state
+from speechkit.train.state import Counters, load_state, save_state
 from speechkit.train.stopping import StopRequest, stop_on_signal
 
 __all__ = ["MAX_SKIPPED_IN_A_ROW", "Task", "TrainConfig", "TrainReport", "train"]
@@ -43,7 +44,6 @@ __all__ = ["MAX_SKIPPED_IN_A_ROW", "Task", "TrainConfig", "TrainReport", "train"
 MAX_SKIPPED_IN_A_ROW = 10
 """Steps in a row whose loss or gradient is not finite, after which a run gives up."""
 STATE_FOLDER = "state"
-FIGURES_FILE = "figures.json"
 
 _logger = logging.getLogger(__name__)
 
@@ -92,8 +92,7 @@ class _Run:
         self.log: MetricLog | None = None
         if world.is_main:
             out.mkdir(parents=True, exist_ok=True)
-            for name in ("best", "last"):
-                recover_folder(out / name)
+            recover_exports(out)
             self.log = MetricLog(out, self.counters.step)
 
     def go(self, request: StopRequest) -> TrainReport:
@@ -118,7 +117,7 @@ class _Run:
                 if counters.step % config.validate_every_steps == 0:
                     self.evaluate()
         finished = progress >= 1
-        if finished and self.exported_step() != counters.step:
+        if finished and exported_step(self.out) != counters.step:
             self.evaluate()
         self.save()
         if self.log is not None:
@@ -138,13 +137,14 @@ class _Run:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = lr
+        buffers = [buffer.clone() for buffer in self.model.buffers()]
         losses = [self.backward(batch, index) for index, batch in enumerate(batches)]
         self.world.average_gradients(list(self.parameters.values()))
         norm = self.clip()
         mine = torch.stack([one["total"] for one in losses]).sum() + norm
         # The sum is not finite if a part of it is not, so all processes decide alike.
         (sum_over_all,) = self.world.total(float(mine))
-        if sum_over_all - sum_over_all == 0:
+        if math.isfinite(sum_over_all):
             self.optimizer.step()
             if self.ema is not None:
                 self.ema.update(step)
@@ -153,6 +153,9 @@ class _Run:
                 self.meter.add(one)
             self.meter.add({"grad_norm": norm})
         else:
+            # What is not finite has gone into running statistics, too.
+            for buffer, before in zip(self.model.buffers(), buffers, strict=True):
+                buffer.copy_(before)
             self.skip(losses)
         self.optimizer.zero_grad(set_to_none=True)
         # As DistributedDataParallel does: statistics kept in buffers are those of the first one.
@@ -162,13 +165,12 @@ class _Run:
     def backward(self, batch: Any, index: int) -> dict[str, Tensor]:
         """Add the gradients of one batch to the parameters; return its losses and their total."""
         world, weights = self.world, self.task.weights
-        seed = derive(self.config.seed, "losses", self.counters.step, self.position(index))
+        path = (self.counters.step, self.position(index))
+        rng = generator(derive(self.config.seed, "losses", *path), world.device)
         # Dropout and the like know only the global generator.
-        torch.manual_seed(seed)
+        torch.manual_seed(derive(self.config.seed, "global", *path))
         with torch.autocast(world.device.type, torch.bfloat16, enabled=self.config.amp == "bf16"):
-            losses = self.losses(
-                to_device(batch, world.device), generator(seed, world.device), self.counters.step
-            )
+            losses = self.losses(to_device(batch, world.device), rng, self.counters.step)
         for key in weights:
             if key not in losses:
                 raise ConfigError(
@@ -248,39 +250,11 @@ class _Run:
         if self.log is None:
             return
         averaged = self.ema.applied() if self.ema is not None else nullcontext()
-        with _evaluating(self.model), averaged, torch.no_grad():
-            self.figures = self.task.validate()
-            self.export("last")
-            score, best = self.figures.get("score"), self.counters.best_score
-            if score is not None and (best is None or score > best):
-                self.counters.best_score = score
-                self.export("best")
+        with averaged:
+            self.figures = validate_and_export(self.task, self.counters, self.elapsed(), self.out)
         step = self.counters.step
         self.log.write({"step": step, "minutes": self.elapsed() / 60.0, "validation": self.figures})
         _logger.info("step %d  validation  %s", step, _listed(self.figures))
-
-    def export(self, name: str) -> None:
-        """Export the model as it is to the folder ``name``, with its figures."""
-        described = {
-            "step": self.counters.step,
-            "minutes": self.elapsed() / 60.0,
-            "figures": self.figures,
-        }
-
-        def write(folder: Path) -> None:
-            self.task.export(folder, self.model)
-            text = json.dumps(described, indent=2) + "\n"
-            (folder / FIGURES_FILE).write_text(text, encoding="utf-8")
-
-        replace_folder(self.out / name, write)
-
-    def exported_step(self) -> int | None:
-        """Return the step of the last export, or None when there is none."""
-        try:
-            text = (self.out / "last" / FIGURES_FILE).read_text(encoding="utf-8")
-            return int(json.loads(text)["step"])
-        except (OSError, ValueError, KeyError):
-            return None
 
     def save(self) -> None:
         """Save the state, in the first process."""
@@ -351,18 +325,6 @@ def _threads(count: int | None) -> Iterator[None]:
     finally:
         if count is not None:
             torch.set_num_threads(before)
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Put all of ``model`` into evaluation mode, and each part back into its own at the end."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def _listed(figures: dict[str, float]) -> str:

@@ -57,7 +57,7 @@ class Prefetcher:
         while not self._stopped.is_set():
             try:
                 self._ready.put((self._draw(self._next), None))
-            except Exception as error:
+            except BaseException as error:
                 self._ready.put((None, error))
                 return
             self._next += 1

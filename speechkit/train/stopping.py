@@ -22,10 +22,10 @@ class StopRequest:
 def stop_on_signal(*, repeat_ends: bool) -> Iterator[StopRequest]:
     """Turn SIGTERM and SIGINT into a request to stop after the present step.
 
-    With ``repeat_ends`` a second signal acts as it would have without this, so an impatient user
-    gets through. Not for processes under torchrun, which get each Ctrl-C twice: from the terminal
-    and from torchrun. Outside the main thread, where Python allows no handlers, signals keep their
-    meaning.
+    With ``repeat_ends`` a second SIGINT acts as it would have without this, so that pressing Ctrl-C
+    twice gets through. Not for processes under torchrun, which get each Ctrl-C twice: from the
+    terminal and from torchrun. Outside the main thread, where Python allows no handlers, signals
+    keep their meaning.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
@@ -40,7 +40,7 @@ def stop_on_signal(*, repeat_ends: bool) -> Iterator[StopRequest]:
 
     def handle(number: int, frame: FrameType | None) -> None:
         request.received = True
-        if repeat_ends:
+        if repeat_ends and number == signal.SIGINT:
             restore()
 
     for number in SIGNALS:

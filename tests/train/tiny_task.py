@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,7 @@ class TinyTask:
         )
         with torch.no_grad():
             for parameter in self.model.parameters():
-                if parameter.ndim == 2:
-                    parameter.copy_(torch.randn(parameter.shape, generator=rng) * 0.3)
+                parameter.copy_(torch.randn(parameter.shape, generator=rng) * 0.3)
         self.weights = {"fit/l2": 1.0}
         self.target = torch.randn(4, 3, generator=rng)
         self.held_out = torch.randn(64, 4, generator=rng)
@@ -60,6 +60,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     add_training_arguments(parser)
     args = parser.parse_args()
+    # Takes seconds to import, in every process.
+    sys.modules["torch.utils.tensorboard"] = None  # type: ignore[assignment]
     train(TinyTask(), config_from_args(args, TrainConfig, section=""), args.out)
 
 
