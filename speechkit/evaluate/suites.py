@@ -54,6 +54,8 @@ class Voices:
     """By prompt id (CAM++)."""
     second: Mapping[str, Embedding]
     """By prompt id (Resemblyzer)."""
+    digest: str
+    """Checksum of the prompts."""
 
     def compare(self, prompt_id: str, wave_T: Wave, scorers: Scorers) -> dict[str, float]:
         """``sim`` to the right prompt, ``sim_wrong`` as the mean over the others, ``margin``."""
@@ -90,6 +92,21 @@ def _digest(*parts: Wave | str) -> str:
         content = part.encode() if isinstance(part, str) else np.ascontiguousarray(part).tobytes()
         total.update(len(content).to_bytes(8, "big") + content)
     return total.hexdigest()
+
+
+def _voices(folder: Path, pairs: Sequence[Pair], scorers: Scorers) -> Voices:
+    """Write the prompts of all pairs and embed them."""
+    prompts = {pair.prompt_id: pair.prompt_T for pair in pairs}
+    stored = {
+        name: _stored(folder / "prompts" / _file_name(name), prompts[name])
+        for name in sorted(prompts)
+    }
+    first, second = scorers.embed, scorers.second_embed
+    return Voices(
+        first={name: first(wave_T) for name, wave_T in stored.items()} if first else {},
+        second={name: second(wave_T) for name, wave_T in stored.items()} if second else {},
+        digest=_digest(*stored.values()),
+    )
 
 
 def score_speech(wave_T: Wave, text: str, scorers: Scorers) -> Scored:
@@ -168,18 +185,8 @@ def run_tts_suite(
     if not pairs:
         raise DataError("There are no pairs to score: give a held-out corpus.")
     folder = Path(out_folder)
-    prompts = {pair.prompt_id: pair.prompt_T for pair in pairs}
-    stored = {
-        name: _stored(folder / "prompts" / _file_name(name), wave_T)
-        for name, wave_T in sorted(prompts.items())
-    }
-    voices = Voices(
-        first={n: scorers.embed(w) for n, w in stored.items()} if scorers.embed else {},
-        second={n: scorers.second_embed(w) for n, w in stored.items()}
-        if scorers.second_embed
-        else {},
-    )
-    context = _digest(_context(scorers), *stored.values())
+    voices = _voices(folder, pairs, scorers)
+    context = _context(scorers) + voices.digest
     systems: dict[str, Callable[[Pair], Tensor]] = {"recordings": lambda pair: pair.target_T}
     if resynthesise is not None:
         systems["codec"] = lambda pair: resynthesise(pair.target_T)
