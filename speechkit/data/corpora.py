@@ -149,17 +149,21 @@ def _manifest_clips(corpus: Corpus) -> Iterator[ClipSource]:
 def _metadata_clips(corpus: Corpus) -> Iterator[ClipSource]:
     """Yield the clips of a metadata.csv, with a header or LJSpeech style `id|text`."""
     table = _table_path(corpus.path, ("metadata.csv",))
-    lines = _lines(table)
-    first = next(lines, "")
+    first = next(_lines(table), "")
     delimiter = "|" if "|" in first else ","
-    quoting = csv.QUOTE_NONE if delimiter == "|" else csv.QUOTE_MINIMAL
     header = [name.strip(' "').lower() for name in first.strip().split(delimiter)]
     has_header = "file" in header
     if not has_header and delimiter == ",":
         raise DataError(
             f"'{table}' must start with the header file,text,speaker, or have LJSpeech's id|text."
         )
-    rows = csv.reader(_lines(table), delimiter=delimiter, quoting=quoting)
+    lines = _lines(table)
+    # LJSpeech has bare quotes in its texts.
+    rows = (
+        csv.reader(lines, delimiter="|", quoting=csv.QUOTE_NONE)
+        if delimiter == "|"
+        else csv.reader(lines)
+    )
     try:
         for line, cells in enumerate(rows, start=1):
             if not any(cell.strip() for cell in cells) or (has_header and line == 1):

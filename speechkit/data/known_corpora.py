@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from speechkit.core.errors import DataError
@@ -91,7 +90,7 @@ def _root(path: Path, marker: str, kind: str) -> Path:
     raise DataError(f"'{path}' is no {kind} folder: it has no {marker}. Check the path.")
 
 
-def _lhotse_recipes() -> ModuleType:
+def _lhotse_recipes() -> Any:
     """Return lhotse.recipes; raises DataError that says how to install it."""
     try:
         import lhotse.recipes
