@@ -1,0 +1,1 @@
+"""Factorised masked discrete diffusion: duration, prosody, content and detail from phones."""

@@ -1,0 +1,45 @@
+"""Phone sequences and frame sequences: expansion, places, stretching. No learning here.
+
+Shapes: P phones, F frames.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from speechkit.core.errors import ConfigError
+
+
+def expand(values_P: Tensor, frames_P: Tensor) -> Tensor:
+    """`values_F`: each phone's value for as many frames as it lasts."""
+    return torch.repeat_interleave(values_P, frames_P)
+
+
+def places(frames_P: Tensor) -> Tensor:
+    """`place_F2`: where in its phone a frame lies, 0 to 1, and the log of the phone's length."""
+    length_F = expand(frames_P, frames_P).float()
+    start_P = torch.cumsum(frames_P, 0) - frames_P
+    inside_F = torch.arange(len(length_F), device=frames_P.device) - expand(start_P, frames_P)
+    return torch.stack([(inside_F + 0.5) / length_F, torch.log(length_F)], dim=-1)
+
+
+def stretch(frames_P: Tensor, speed: float) -> Tensor:
+    """Durations at another speaking rate: 2.0 takes half the frames.
+
+    Rounds the running total and not each phone, so the whole has the right length; phones that
+    lasted at all keep at least one frame. Raises ConfigError unless 0.25 ≤ speed ≤ 4.
+    """
+    if not 0.25 <= speed <= 4.0:
+        raise ConfigError(f"speed {speed} is out of range; give a value from 0.25 to 4.")
+    if speed == 1.0:
+        return frames_P
+    ends_P = torch.round(torch.cumsum(frames_P.double(), 0) / speed).long()
+    new_P = torch.diff(ends_P, prepend=torch.zeros(1, dtype=torch.long))
+    return torch.where(frames_P > 0, new_P.clamp_min(1), 0)
+
+
+def collapse(classes_F: Tensor) -> tuple[Tensor, Tensor]:
+    """Runs of equal values: `(values_P, frames_P)`."""
+    values_P, frames_P = torch.unique_consecutive(classes_F, return_counts=True)
+    return values_P, frames_P

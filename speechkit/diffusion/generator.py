@@ -1,0 +1,157 @@
+"""The factorised generator: phones and a voice in, codes out (NS3 §3.3).
+
+Shapes: P phones, F frames, K code books, N positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from speechkit.core.checkpoint import build_and_load, load_checkpoint
+from speechkit.core.config import from_dict
+from speechkit.core.results import Attribute, Codes, Rhythm, Voice
+from speechkit.core.rng import derive, generator
+from speechkit.diffusion.config import STAGES, GeneratorConfig, SamplerConfig
+from speechkit.diffusion.denoiser import ABSENT, Denoiser
+from speechkit.diffusion.duration import expand, places, stretch
+from speechkit.diffusion.stage import Stage, Stretch
+from speechkit.text.vocab import PAD, is_boundary
+
+Progress = Callable[[str], None]
+"""Called with the name of each stage as it begins."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generated:
+    """What the stages made of a phone sequence."""
+
+    codes: Codes
+    """Code streams of the whole utterance."""
+
+    frames_P: Tensor
+    """Frames each phone lasts."""
+
+
+class Generator(nn.Module):
+    """Two networks, four stages."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        phones = len(config.phone_symbols)
+        self.duration = Denoiser(config.duration, phones)
+        self.frame = Denoiser(config.frame, phones)
+        self.stages = {
+            name: Stage(
+                name,
+                self.duration if name == "duration" else self.frame,
+                config.books_of(name),
+            )
+            for name in STAGES
+        }
+        self._every_book = Stage("frame", self.frame, range(config.frame.books))
+        self._pauses = torch.tensor(
+            [s == PAD or is_boundary(s) for s in config.phone_symbols], dtype=torch.bool
+        )
+
+    def every_book(self) -> Stage:
+        """The frame stages as one, for training on all their books in one pass."""
+        return self._every_book
+
+    @torch.no_grad()
+    def generate(
+        self,
+        phones_P: Tensor,
+        voice: Voice,
+        *,
+        sampler: SamplerConfig,
+        seed: int,
+        speed: float = 1.0,
+        progress: Progress = lambda stage: None,
+    ) -> Generated:
+        """Durations, then the codes of prosody, content and detail, each from its own prompt.
+
+        Every stage draws from a stream of its own, so another prompt or step count for one stage
+        leaves the draws of the others as they were.
+        """
+        progress("duration")
+        frames_P = stretch(self.durations(phones_P, voice.duration, sampler, seed), speed)
+        codes_KF = self._absent(int(frames_P.sum()))
+        phones_F, place_F2 = expand(phones_P, frames_P), places(frames_P)
+        for name in STAGES[1:]:
+            progress(name)
+            target = Stretch(phones_N=phones_F, place_N2=place_F2, codes_KN=codes_KF)
+            books = self.config.books_of(name)
+            codes_KF[books.start : books.stop] = self.stages[name].sample(
+                target, self._prompt(getattr(voice, name)), sampler.of(name), _draws(seed, name)
+            )
+        return Generated(codes=self._codes(codes_KF), frames_P=frames_P)
+
+    def durations(
+        self, phones_P: Tensor, rhythm: Rhythm, sampler: SamplerConfig, seed: int
+    ) -> Tensor:
+        """`frames_P`: how long each phone lasts; phones of words last at least one frame."""
+        limit = self.config.prompt_phones
+        prompt_P = rhythm.phones_P[-limit:]
+        frames_1P = rhythm.frames_P[-limit:][None].clamp_max(self.config.duration.entries - 1)
+        prompt = Stretch(
+            phones_N=prompt_P, place_N2=torch.zeros(len(prompt_P), 2), codes_KN=frames_1P
+        )
+        target = Stretch(
+            phones_N=phones_P,
+            place_N2=torch.zeros(len(phones_P), 2),
+            codes_KN=torch.full((1, len(phones_P)), ABSENT),
+        )
+        stage = self.stages["duration"]
+        drawn_P = stage.sample(target, prompt, sampler.duration, _draws(seed, "duration"))[0]
+        return torch.where(self._pauses[phones_P], drawn_P, drawn_P.clamp_min(1))
+
+    def _prompt(self, attribute: Attribute) -> Stretch:
+        limit = self.config.prompt_frames
+        phones_F = attribute.phone_F
+        _, frames_P = torch.unique_consecutive(phones_F, return_counts=True)
+        return Stretch(
+            phones_N=phones_F[-limit:],
+            place_N2=places(frames_P)[-limit:],
+            codes_KN=attribute.codes_KF[:, -limit:],
+        )
+
+    def _absent(self, frames: int) -> Tensor:
+        return torch.full((self.config.frame.books, frames), ABSENT)
+
+    def _codes(self, codes_KF: Tensor) -> Codes:
+        parts = {}
+        for name in STAGES[1:]:
+            books = self.config.books_of(name)
+            parts[f"{name}_KF"] = codes_KF[books.start : books.stop]
+        return Codes(**parts)
+
+
+def _draws(seed: int, name: str) -> torch.Generator:
+    return generator(derive(seed, name))
+
+
+def build_generator(config: GeneratorConfig) -> Generator:
+    """A generator with fresh weights."""
+    return Generator(config)
+
+
+def generator_config(mapping: dict[str, Any]) -> GeneratorConfig:
+    """The generator's configuration from a checkpoint's config.json."""
+    return from_dict(GeneratorConfig, mapping["generator"])
+
+
+def load_generator(folder: str | Path) -> Generator:
+    """The generator of a folder with model.safetensors and config.json, ready for inference.
+
+    Raises CheckpointError or ConfigError for a folder that does not hold one.
+    """
+    checkpoint = load_checkpoint(folder)
+    config = generator_config(checkpoint.config)
+    return build_and_load(lambda: build_generator(config), checkpoint.state).eval()

@@ -1,0 +1,1 @@
+"""FACodec: speech as timbre, prosody, content and detail."""

@@ -1,0 +1,99 @@
+"""Configuration of the factorised codec."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from speechkit.core.mel import MelConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class VocoderConfig:
+    """The head that turns log-mel frames and pitch into a wave."""
+
+    kind: Literal["source_filter", "inverse_stft"] = "source_filter"
+    """`source_filter`: pulses and noise through minimum-phase filters; `inverse_stft`: Vocos."""
+
+    channels: int = 192
+    """Width of the network."""
+
+    blocks: int = 4
+    """ConvNeXt blocks."""
+
+    n_fft: int = 512
+    """Length of the transform the source-filter head filters with, in samples."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizerConfig:
+    """Factorised vector quantisation (NS3 §3.2; Yu et al. 2022, improved VQGAN)."""
+
+    entries: int = 1024
+    """Entries of each code book."""
+
+    code_channels: int = 8
+    """Width of a code: the information bottleneck."""
+
+    prosody_books: int = 1
+    """Code books of the prosody part."""
+
+    content_books: int = 2
+    """Code books of the content part."""
+
+    detail_books: int = 3
+    """Code books of the detail part."""
+
+    @property
+    def books(self) -> int:
+        """Code books in all."""
+        return self.prosody_books + self.content_books + self.detail_books
+
+
+@dataclass(frozen=True, kw_only=True)
+class FACodecConfig:
+    """The small factorised codec: 16 kHz, 50 frames/s, six books of 1024 entries (3 kbit/s)."""
+
+    mel: MelConfig = field(default_factory=MelConfig)
+    """Analysis the encoder reads and the vocoder speaks from; two mel frames a code frame."""
+
+    quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
+    """The code books."""
+
+    vocoder: VocoderConfig = field(default_factory=VocoderConfig)
+    """The head."""
+
+    channels: int = 256
+    """Width of the content encoder and of the decoder."""
+
+    encoder_blocks: int = 6
+    """ConvNeXt blocks of the content and detail encoder."""
+
+    decoder_blocks: int = 8
+    """ConvNeXt blocks of the decoder."""
+
+    prosody_channels: int = 128
+    """Width of the prosody encoder and of the pitch head."""
+
+    prosody_blocks: int = 3
+    """ConvNeXt blocks of the prosody encoder."""
+
+    timbre_channels: int = 192
+    """Width of the timbre vector; its last element is the measured median pitch."""
+
+    timbre_blocks: int = 3
+    """ConvNeXt blocks of the timbre encoder."""
+
+    phone_symbols: tuple[str, ...] = ()
+    """Symbols the phone head tells apart, index 0 being silence."""
+
+    speakers: int = 0
+    """Training speakers; size of the speaker heads, which are dropped from the shipped weights."""
+
+    level_rms: float = 0.05
+    """Every wave is brought to this level (root mean square of its speech) before it is encoded."""
+
+    @property
+    def hop_samples(self) -> int:
+        """Samples a code frame."""
+        return 2 * self.mel.hop_length

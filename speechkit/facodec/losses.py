@@ -1,0 +1,54 @@
+"""Reconstruction losses on waves and mel frames; every loss is a scalar in a flat dict.
+
+Shapes: B batch, T samples, F frames, N frequency bins, M mel bands, K code books, V entries.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from speechkit.core.mel import LogMel
+
+
+class MultiResolutionSTFTLoss(nn.Module):
+    """L1 of log magnitudes and spectral convergence at several window lengths.
+
+    Yamamoto et al. 2020, "Parallel WaveGAN", equations 4 to 6.
+    """
+
+    def __init__(self, windows: tuple[int, ...] = (2048, 1024, 512, 256, 128)) -> None:
+        super().__init__()
+        self.windows = windows
+        for window in windows:
+            self.register_buffer(f"window_{window}", torch.hann_window(window), persistent=False)
+
+    def _magnitude(self, wave_BT: Tensor, window: int) -> Tensor:
+        spectrum = torch.stft(
+            wave_BT,
+            window,
+            hop_length=window // 4,
+            window=self.get_buffer(f"window_{window}"),
+            return_complex=True,
+        )
+        return torch.sqrt(spectrum.real**2 + spectrum.imag**2 + 1e-9)
+
+    def forward(self, wave_BT: Tensor, target_BT: Tensor) -> dict[str, Tensor]:
+        """`{"stft/log": …, "stft/convergence": …}`, means over the resolutions."""
+        log_terms, convergence = [], []
+        for window in self.windows:
+            out, ref = self._magnitude(wave_BT, window), self._magnitude(target_BT, window)
+            log_terms.append((torch.log(out + 1e-4) - torch.log(ref + 1e-4)).abs().mean())
+            distance = torch.linalg.vector_norm(out - ref, dim=(1, 2))
+            convergence.append(
+                (distance / (torch.linalg.vector_norm(ref, dim=(1, 2)) + 1e-3)).mean()
+            )
+        return {
+            "stft/log": torch.stack(log_terms).mean(),
+            "stft/convergence": torch.stack(convergence).mean(),
+        }
+
+
+def log_mel_loss(mel: LogMel, wave_BT: Tensor, target_BMF: Tensor) -> Tensor:
+    """L1 between the log-mel of a wave and the log-mel it was made from."""
+    return (mel(wave_BT) - target_BMF).abs().mean()

@@ -1,0 +1,149 @@
+"""Training segments of a packed corpus: a crop, a reference for timbre, pitch and phones.
+
+Shapes: B batch, T samples, G pitch frames (100/s), F code frames (50/s), N clips.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from speechkit.core.errors import DataError
+from speechkit.data.alignment import Alignment
+from speechkit.data.packed import PackedCorpus
+from speechkit.facodec.features import Pitch, speech_gain, split_pitch
+from speechkit.text.frames import FrameClasses
+
+HOP = 320
+UNLABELLED = -100
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentBatch:
+    """One batch of crops at the codec's level."""
+
+    wave_BT: Tensor
+    """The crops."""
+
+    reference_BT: Tensor
+    """Other crops of the same recordings, for timbre."""
+
+    contour_BG: Tensor
+    """Normalised pitch contour of the crops."""
+
+    voiced_BG: Tensor
+    """Voicing of the crops."""
+
+    median_B: Tensor
+    """Log median pitch of the recordings over the reference pitch."""
+
+    phone_BF: Tensor
+    """Frame classes, `UNLABELLED` where no alignment exists."""
+
+    speaker_B: Tensor
+    """Speaker indices."""
+
+
+class Segments:
+    """Draws segments; a share `held_out` of the clips is for validation only."""
+
+    def __init__(
+        self,
+        corpus: PackedCorpus,
+        classes: FrameClasses,
+        alignment: Alignment | None,
+        *,
+        crop_frames: int,
+        reference_frames: int,
+        level_rms: float,
+        held_out: float = 0.02,
+        validation: bool = False,
+    ) -> None:
+        self.corpus, self.alignment = corpus, alignment
+        self.crop_frames, self.reference_frames = crop_frames, reference_frames
+        self.level_rms = level_rms
+        self._class_of = torch.tensor(classes.of_phone)
+        self.clips_N = split_clips(corpus, held_out, validation)
+        self._cumulative_N = torch.from_numpy(np.cumsum(self._weights()))
+        self._pitch: dict[int, Pitch] = {}
+        self._gain: dict[int, float] = {}
+
+    def _weights(self) -> np.ndarray:
+        """Chance of each clip: by its length, with large speakers taken less often a second."""
+        samples = np.array([self.corpus.samples(int(n)) for n in self.clips_N], dtype=np.float64)
+        speaker = np.array([self.corpus.speaker(int(n)) for n in self.clips_N])
+        totals = np.bincount(speaker, weights=samples, minlength=len(self.corpus.speakers))
+        weight: np.ndarray = samples / np.sqrt(totals[speaker])
+        return weight / weight.sum()
+
+    def draw(self, batch: int, rng: torch.Generator) -> SegmentBatch:
+        """A batch; all choices come from `rng`."""
+        places = torch.rand(batch, generator=rng, dtype=torch.float64)
+        picks = torch.searchsorted(self._cumulative_N, places).clamp_max(len(self.clips_N) - 1)
+        items = [self._item(int(self.clips_N[int(p)]), rng) for p in picks]
+        fields = SegmentBatch.__dataclass_fields__
+        return SegmentBatch(**{k: torch.stack([item[k] for item in items]) for k in fields})
+
+    def _item(self, clip: int, rng: torch.Generator) -> dict[str, Tensor]:
+        frames = -(-self.corpus.samples(clip) // HOP)
+        start = _start(frames, self.crop_frames, rng)
+        other = _start(frames, self.reference_frames, rng)
+        pitch, gain = self._known(clip)
+        gain = gain * 10 ** ((float(torch.rand((), generator=rng)) - 0.5) * 0.2)
+        span = slice(2 * start, 2 * (start + self.crop_frames))
+        return {
+            "wave_BT": self._wave(clip, start, self.crop_frames) * gain,
+            "reference_BT": self._wave(clip, other, self.reference_frames) * gain,
+            "contour_BG": _pad(pitch.contour_G[span], 2 * self.crop_frames),
+            "voiced_BG": _pad(pitch.voiced_G[span], 2 * self.crop_frames),
+            "median_B": torch.tensor(pitch.median),
+            "phone_BF": self._phones(clip, start),
+            "speaker_B": torch.tensor(self.corpus.speaker(clip)),
+        }
+
+    def _known(self, clip: int) -> tuple[Pitch, float]:
+        if clip not in self._pitch:
+            self._pitch[clip] = split_pitch(self.corpus.f0(clip).numpy())
+            self._gain[clip] = speech_gain(self.corpus.wave(clip), self.level_rms)
+        return self._pitch[clip], self._gain[clip]
+
+    def _wave(self, clip: int, start: int, frames: int) -> Tensor:
+        return _pad(self.corpus.wave(clip, start * HOP, (start + frames) * HOP), frames * HOP)
+
+    def _phones(self, clip: int, start: int) -> Tensor:
+        if self.alignment is None or not self.alignment.has(clip):
+            return torch.full((self.crop_frames,), UNLABELLED)
+        ids = self.alignment.phones(clip).long()
+        phone_F = torch.repeat_interleave(self._class_of[ids], self.alignment.frames(clip).long())
+        cut = phone_F[start : start + self.crop_frames]
+        return nn.functional.pad(cut, (0, self.crop_frames - len(cut)), value=UNLABELLED)
+
+
+def split_clips(corpus: PackedCorpus, held_out: float, validation: bool) -> np.ndarray:
+    """Indices of the training or the held-out clips: those whose ids hash lowest are held out.
+
+    Raises DataError for a corpus of fewer than two clips.
+    """
+    if len(corpus) < 2:
+        raise DataError("The corpus needs at least two clips: one to train on, one to hold out.")
+    order = np.argsort([hash_share(clip["id"]) for clip in corpus.clips], kind="stable")
+    count = min(len(corpus) - 1, max(1, round(held_out * len(corpus))))
+    return np.sort(order[:count] if validation else order[count:])
+
+
+def hash_share(identity: str) -> float:
+    """A number in [0, 1) that depends on the clip's id alone."""
+    digest = hashlib.sha256(identity.encode()).digest()
+    return int.from_bytes(digest[:6], "big") / 2**48
+
+
+def _start(frames: int, wanted: int, rng: torch.Generator) -> int:
+    return int(torch.randint(max(1, frames - wanted + 1), (), generator=rng))
+
+
+def _pad(x_T: Tensor, length: int) -> Tensor:
+    return nn.functional.pad(x_T, (0, length - len(x_T)))

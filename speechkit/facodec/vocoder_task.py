@@ -1,0 +1,93 @@
+"""Training task of the head alone: real log-mel or the codec's, and pitch, to a wave.
+
+Shapes: B batch, T samples, G mel frames, F code frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from speechkit.core.checkpoint import save_checkpoint
+from speechkit.core.config import to_dict
+from speechkit.core.mel import LogMel
+from speechkit.core.rng import generator
+from speechkit.facodec.codec import FACodec
+from speechkit.facodec.features import pitch_hz
+from speechkit.facodec.losses import MultiResolutionSTFTLoss, log_mel_loss
+from speechkit.facodec.segments import SegmentBatch, Segments
+from speechkit.facodec.training import analysis_of
+
+EDGE_FRAMES = 2
+"""Code frames at each end of a crop that no loss looks at: their mel saw the cut."""
+
+
+class VocoderTask:
+    """Trains `codec.vocoder`; with `coded=True` on the frozen codec's own mel."""
+
+    weights: Mapping[str, float] = {"stft/log": 1.0, "stft/convergence": 0.5, "mel/l1": 1.0}
+
+    def __init__(
+        self,
+        codec: FACodec,
+        train: Segments,
+        held_out: Segments,
+        *,
+        batch_size: int,
+        window_frames: int,
+        coded: bool,
+    ) -> None:
+        self.codec, self.train, self.held_out = codec, train, held_out
+        self.batch_size, self.window_frames, self.coded = batch_size, window_frames, coded
+        self.model: nn.Module = codec.vocoder
+        self.mel = LogMel(codec.config.mel)
+        self.stft = MultiResolutionSTFTLoss()
+
+    def batch(self, rng: torch.Generator) -> SegmentBatch:
+        """Crops to re-speak."""
+        return self.train.draw(self.batch_size, rng)
+
+    def losses(self, batch: SegmentBatch, rng: torch.Generator, step: int) -> dict[str, Tensor]:
+        """Spectral distances between the head's wave and the recording."""
+        device = batch.wave_BT.device
+        self.codec.to(device), self.mel.to(device), self.stft.to(device)
+        with torch.no_grad():
+            mel_BMG = self.mel(batch.wave_BT)
+            if self.coded:
+                analysis = analysis_of(self.codec, batch)
+                reference = self.codec.mel(batch.reference_BT)
+                timbre = self.codec.timbre(analysis_of(self.codec, batch, reference))
+                parts = self.codec.quantize(analysis)
+                z = parts.prosody.z_BFD + parts.content.z_BFD + parts.detail.z_BFD
+                mel_BMG = self.codec.decode_mel(z, timbre)
+        frames = mel_BMG.shape[-1] // 2
+        first = int(torch.randint(frames - self.window_frames + 1, (), generator=rng, device=device))
+        span = slice(2 * first, 2 * (first + self.window_frames))
+        f0_BG = pitch_hz(batch.contour_BG, batch.median_B)[:, span]
+        wave = self.codec.vocoder(mel_BMG[..., span], f0_BG, batch.voiced_BG[:, span], rng)
+        target = batch.wave_BT[:, 320 * first : 320 * (first + self.window_frames)]
+        inner = slice(320 * EDGE_FRAMES, -320 * EDGE_FRAMES)
+        with torch.autocast(device.type, enabled=False):
+            wave, target = wave.float()[:, inner], target[:, inner]
+            losses = self.stft(wave, target)
+            losses["mel/l1"] = log_mel_loss(self.mel, wave, self.mel(target))
+        return losses
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """The losses on fixed held-out segments; the score is minus their weighted sum."""
+        rng = generator(0)
+        totals: dict[str, float] = {}
+        for _ in range(4):
+            batch = self.held_out.draw(8, rng)
+            for key, value in self.losses(batch, rng, 0).items():
+                totals[key] = totals.get(key, 0.0) + float(value) / 4
+        totals["score"] = -sum(self.weights[key] * totals[key] for key in self.weights)
+        return totals
+
+    def export(self, folder: Path, model: nn.Module) -> None:
+        """The codec with this head."""
+        save_checkpoint(folder, self.codec.state_dict(), {"codec": to_dict(self.codec.config)})
