@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from speechkit.core.errors import DataError
 CorpusKind = Literal["auto", "manifest", "metadata", "librispeech", "libritts", "vctk", "ljspeech"]
 
 _AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
+# Such as "unknown" or "corpus:unknown(>50)": different clips, not one voice.
+_UNKNOWN_SPEAKER = re.compile(r"(?:.*:)?unknown\b.*", re.IGNORECASE)
 _MANIFEST_NAMES = ("manifest.jsonl", "metadata.jsonl")
 
 
@@ -68,7 +71,7 @@ class ClipSource:
     split: str
     """Split that the corpus puts the clip in: train, dev, test, eval ..."""
     source: str
-    """Corpus and file, for people who look for the original."""
+    """File or shard in its corpus, for people who look for the original."""
 
 
 def read_corpus(corpus: Corpus) -> Iterator[ClipSource]:
@@ -198,6 +201,7 @@ def _clip(
 
     folder = table.parent
     inside = path.relative_to(folder) if path.is_relative_to(folder) else Path(path.name)
+    speaker = cell("speaker", corpus.speaker or "unknown")
     name = cell("id", f"{folder.resolve().name}/{inside.with_suffix('').as_posix()}")
     return ClipSource(
         id=name,
@@ -205,7 +209,7 @@ def _clip(
         offset_bytes=offset_bytes,
         size_bytes=size_bytes,
         text=cell("text", "") or None,
-        speaker=cell("speaker", corpus.speaker or name),
+        speaker=name if _UNKNOWN_SPEAKER.fullmatch(speaker) else speaker,
         language=cell("language", corpus.language),
         license=cell("license", corpus.license),
         split=cell("split", corpus.split),

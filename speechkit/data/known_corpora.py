@@ -75,9 +75,11 @@ def _manifests(kind: str, root: Path) -> list[tuple[str, Mapping[str, Any]]]:
         return [("", recipes.prepare_ljspeech(root))]
     # Recipes meet a broken folder with whatever their parsing raises, asserts included.
     except Exception as error:
+        # Only its first line: lhotse goes on with each of its audio backends.
+        why = next(iter(str(error).splitlines()), "")
         raise DataError(
-            f"lhotse cannot read '{root}' as {kind}: {type(error).__name__}: {error}. "
-            "Repair the folder, or list its clips in a manifest.jsonl."
+            f"lhotse cannot read '{root}' as {kind}: {type(error).__name__}: {why} "
+            "Remove or repair what it names, or list the clips in a manifest.jsonl."
         ) from error
 
 

@@ -61,6 +61,13 @@ def test_a_jsonl_of_files(tmp_path: Path) -> None:
     assert read(tmp_path / "manifest.jsonl") == [first, second]
 
 
+@pytest.mark.parametrize("speaker", ["unknown", "Unknown", "orders:unknown(>50)", "", None])
+def test_speakers_that_nobody_knows_are_not_one_voice(tmp_path: Path, speaker: str | None) -> None:
+    rows = [{"file": f"{name}.wav", "speaker": speaker} for name in "ab"]
+    (tmp_path / "manifest.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    assert [clip.speaker for clip in read(tmp_path)] == [clip.id for clip in read(tmp_path)]
+
+
 def test_shards_are_read_in_place(tmp_path: Path, write_tone: WriteTone) -> None:
     audio = write_tone(tmp_path / "tone.wav")
     with tarfile.open(tmp_path / "s-0.tar", "w") as tar:
@@ -177,6 +184,17 @@ def test_a_broken_known_corpus_is_a_data_error(tmp_path: Path, write_tone: Write
     (tmp_path / "metadata.csv").write_text("LJ001-0001|too|many|columns\n")
     with pytest.raises(DataError, match="lhotse cannot read"):
         read(tmp_path)
+
+
+def test_an_unreadable_file_of_a_known_corpus_is_named(
+    tmp_path: Path, write_tone: WriteTone
+) -> None:
+    pytest.importorskip("lhotse", reason="lhotse reads these folders and is not installed")
+    _ljspeech(tmp_path, write_tone)
+    (tmp_path / "wavs/LJ001-0001.wav").write_bytes(b"")
+    with pytest.raises(DataError, match=r"LJ001-0001\.wav.*Remove") as caught:
+        read(tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
