@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from speechkit.text.chunk import chunk
 from speechkit.text.frontend import Frontend, TextReport
 from speechkit.text.normalize import normalize
 from speechkit.text.vocab import (
@@ -17,6 +18,7 @@ __all__ = [
     "Frontend",
     "PhoneVocabulary",
     "TextReport",
+    "chunk",
     "is_boundary",
     "normalize",
 ]

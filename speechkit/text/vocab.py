@@ -28,9 +28,7 @@ CONSONANTS = (
 )  # fmt: skip
 STRESSES = ("0", "1", "2")
 
-PHONES = tuple(
-    sorted((*CONSONANTS, *(vowel + stress for vowel in VOWELS for stress in STRESSES)))
-)
+PHONES = tuple(sorted((*CONSONANTS, *(vowel + stress for vowel in VOWELS for stress in STRESSES))))
 """The 69 symbols a word is spelled in."""
 
 BOUNDARIES = frozenset((START, END, WORD_BOUNDARY, *MARKS))
@@ -46,6 +44,7 @@ def is_boundary(symbol: str) -> bool:
 def nearest(symbol: str, valid: Iterable[str]) -> str:
     """The valid symbol that looks most like the given one."""
     candidates = sorted(valid)
+    symbol = symbol.upper()
     extensions = [candidate for candidate in candidates if candidate[:-1] == symbol]
     close = extensions or get_close_matches(symbol, candidates, n=1, cutoff=0.0)
     return close[0] if close else candidates[0]

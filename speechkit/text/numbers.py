@@ -1,0 +1,99 @@
+"""Numbers as English words, American style: no "and", no hyphen."""
+
+from __future__ import annotations
+
+_ONES = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
+    "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen",
+    "nineteen",
+)  # fmt: skip
+_TENS = (
+    "_", "_", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety",
+)  # fmt: skip
+_SCALES = ("", "thousand", "million", "billion", "trillion")
+_ORDINALS = {
+    "one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth",
+    "nine": "ninth", "twelve": "twelfth",
+}  # fmt: skip
+_LONGEST_DIGITS = 3 * len(_SCALES)
+
+NUMBER = r"(?<!\d)(?:\d{1,3}(?:,\d{3})+(?!\d)|\d++)(?:\.\d++)?"
+"""Pattern of a whole number with its decimals: 5, 1,234 or 3.14.
+
+It starts at a number's first digit and gives none back, so that a long run is read in linear time.
+"""
+
+
+def digits(text: str) -> str:
+    """The digits in the text read one by one."""
+    return " ".join(_ONES[int(digit)] for digit in text if digit.isdigit())
+
+
+def cardinal(number: str) -> str:
+    """The words of a whole number given as digits and commas.
+
+    Read digit by digit when it has a leading zero or more than 15 digits.
+    """
+    plain = number.replace(",", "")
+    if len(plain) > _LONGEST_DIGITS or (plain[0] == "0" and len(plain) > 1):
+        return digits(plain)
+    value = int(plain)
+    if value == 0:
+        return _ONES[0]
+    words: list[str] = []
+    for power in range(len(_SCALES) - 1, -1, -1):
+        group = value // 1000**power % 1000
+        if group:
+            words += [*_under_thousand(group), _SCALES[power]]
+    return " ".join(word for word in words if word)
+
+
+def ordinal(number: str) -> str:
+    """The ordinal words of a whole number: "21" gives "twenty first"."""
+    words = cardinal(number).split()
+    last = words[-1]
+    if last in _ORDINALS:
+        words[-1] = _ORDINALS[last]
+    elif last.endswith("y"):
+        words[-1] = last[:-1] + "ieth"
+    else:
+        words[-1] = last + "th"
+    return " ".join(words)
+
+
+def number(text: str) -> str:
+    """The words of a number that matches NUMBER, or of a decimal such as ".5"."""
+    whole, point, fraction = text.partition(".")
+    spoken = cardinal(whole) if whole else ""
+    return f"{spoken} point {digits(fraction)}".strip() if point else spoken
+
+
+def year(text: str) -> str:
+    """A year of four digits in pairs, "1999" as "nineteen ninety nine"; others as a cardinal."""
+    if len(text) != 4 or text[0] == "0" or text[1:3] == "00":
+        return cardinal(text)
+    century, rest = cardinal(text[:2]), text[2:]
+    if rest == "00":
+        return f"{century} hundred"
+    if rest[0] == "0":
+        return f"{century} oh {digits(rest[1])}"
+    return f"{century} {cardinal(rest)}"
+
+
+def plural(word: str) -> str:
+    """The plural of an English number word: "nineties", "hundreds", "sixes"."""
+    if word.endswith("y"):
+        return word[:-1] + "ies"
+    return word + ("es" if word.endswith("x") else "s")
+
+
+def _under_thousand(value: int) -> list[str]:
+    """The words of a number from 1 to 999."""
+    words: list[str] = []
+    if value >= 100:
+        words += [_ONES[value // 100], "hundred"]
+    value %= 100
+    if value >= 20:
+        words.append(_TENS[value // 10])
+        value %= 10
+    return [*words, _ONES[value]] if value else words
