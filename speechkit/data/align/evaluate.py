@@ -21,6 +21,7 @@ from speechkit.core.errors import DataError
 from speechkit.data.align.corpus import FeatureCache, Utterance
 from speechkit.data.align.decode import decode_utterances
 from speechkit.data.align.graph import PhoneClasses, build_graph
+from speechkit.data.align.lag import hiss_lag_ms
 from speechkit.data.align.model import HOP_SAMPLES, Aligner
 from speechkit.data.packed import PackedCorpus
 from speechkit.text.vocab import is_boundary
@@ -95,10 +96,11 @@ def boundary_errors(phones: Sequence[str], frames_P: Tensor, truth_P: Tensor) ->
     return BoundaryErrors(*(torch.tensor(kinds[kind]) for kind in kinds))
 
 
-def summarise(errors: Sequence[BoundaryErrors]) -> dict[str, float]:
+def summarise(errors: Sequence[BoundaryErrors], truth_lag_ms: float = 0.0) -> dict[str, float]:
     """Median and mean absolute error, bias (median signed) and shares within 20 and 50 ms.
 
     `boundary/…` covers all kinds; then each kind by itself. Empty kinds are left out.
+    `truth_lag_ms` is taken off the truth first: what it is known to be late.
     """
     kinds = {
         "phone": torch.cat([item.phone_ms for item in errors]),
@@ -107,6 +109,7 @@ def summarise(errors: Sequence[BoundaryErrors]) -> dict[str, float]:
         "edge": torch.cat([item.edge_ms for item in errors]),
     }
     kinds = {"boundary": torch.cat(list(kinds.values())), **kinds}
+    kinds = {kind: signed + truth_lag_ms for kind, signed in kinds.items()}
     result: dict[str, float] = {}
     for kind, signed in kinds.items():
         if not len(signed):
@@ -122,8 +125,19 @@ def summarise(errors: Sequence[BoundaryErrors]) -> dict[str, float]:
     return result
 
 
+def truth_lag_ms(model: Aligner, features: FeatureCache, truth: Sequence[TrueAlignment]) -> float:
+    """How late the truth lies against its own sound (`lag`); NaN where that cannot be told."""
+    clips = [
+        (item.utterance.phones, item.frames_P, features(item.utterance.clip)) for item in truth
+    ]
+    return hiss_lag_ms(clips, model.config.mel)
+
+
 def evaluate(
-    model: Aligner, features: FeatureCache, truth: Sequence[TrueAlignment]
+    model: Aligner,
+    features: FeatureCache,
+    truth: Sequence[TrueAlignment],
+    truth_lag_ms: float = 0.0,
 ) -> dict[str, float]:
     """Summary of the boundary errors of `model` on clips with known times."""
     decoded = decode_utterances(model, [item.utterance for item in truth], features)
@@ -131,7 +145,7 @@ def evaluate(
     for item in truth:
         frames_P = decoded[item.utterance.clip].frames_P
         errors.append(boundary_errors(item.utterance.phones, frames_P, item.frames_P))
-    return summarise(errors)
+    return summarise(errors, truth_lag_ms)
 
 
 def format_table(figures: Mapping[str, float]) -> str:

@@ -1,9 +1,9 @@
 """What the training loop needs to know about the aligner: batches, losses, figures.
 
-A flat start (frame cross-entropy on a linear alignment between the first and last loud
-frame) breaks the symmetry between classes; after that the full-sum loss, with the class
-prior divided out so that silence, the commonest class, does not swallow its neighbours
-(as in hybrid full-sum training: Raissi et al. 2022; Zeyer et al. 2017).
+Frame cross-entropy on the alignments of a few Gaussians (`start`) breaks the symmetry
+between classes; after that the full-sum loss, with the class prior divided out so that
+silence, the commonest class, does not swallow its neighbours (as in hybrid full-sum
+training: Raissi et al. 2022; Zeyer et al. 2017).
 
 Shapes: B batch, H mel frames (100 Hz), M mel bands, F frames (50 Hz), C classes, N valid
 frames of the batch.
@@ -11,6 +11,7 @@ frames of the batch.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +21,10 @@ from torch import Tensor, nn
 
 from speechkit.data.align.corpus import FeatureCache, Transcripts, Utterance
 from speechkit.data.align.fullsum import full_sum
-from speechkit.data.align.graph import GraphBatch, batch_graphs, linear_path
-from speechkit.data.align.model import STACK, Aligner, pad_features, save_aligner
+from speechkit.data.align.graph import GraphBatch, batch_graphs
+from speechkit.data.align.model import Aligner, pad_features, save_aligner
+from speechkit.data.align.start import Gaussians, fit_gaussians, gaussian_paths
 from speechkit.train.prefetch import to_device
-
-_QUIET_SHARE = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +37,14 @@ class AlignTaskConfig:
     batch_frames: int = 9600
     """Most frames (50 Hz, padding included) in a batch."""
 
-    flat_steps: int = 80
-    """Steps of cross-entropy on the linear alignment before the full-sum loss."""
+    start_steps: int = 150
+    """Steps of cross-entropy on the Gaussians' alignments before the full-sum loss."""
+
+    start_utterances: int = 400
+    """Utterances, the shortest half of all spread evenly, that the Gaussians are fitted on."""
+
+    start_rounds: int = 3
+    """Rounds of Baum-Welch after the linear alignment; three are as good as fifteen."""
 
     noise_chance: float = 0.3
     """Share of utterances whose features get a noise floor of random height."""
@@ -57,8 +63,6 @@ class AlignBatch:
     mel_BHM: Tensor
     frames_B: Tensor
     graphs: GraphBatch
-    linear_BF: Tensor
-    """Classes of the flat start; −100 in padded frames."""
 
 
 class AlignTask:
@@ -112,26 +116,32 @@ class AlignTask:
 
     def _collate(self, chosen: Sequence[Utterance], mels: Sequence[Tensor]) -> AlignBatch:
         mel_BHM, frames_B = pad_features(mels)
-        linear = []
-        for utterance, mel_HM in zip(chosen, mels, strict=True):
-            start, stop = loud_span(mel_HM)
-            linear.append(linear_path(utterance.graph, utterance.frames, start, stop))
-        linear_BF = nn.utils.rnn.pad_sequence(linear, batch_first=True, padding_value=-100)
         graphs = batch_graphs([utterance.graph for utterance in chosen])
-        return AlignBatch(mel_BHM, frames_B, graphs, linear_BF)
+        return AlignBatch(mel_BHM, frames_B, graphs)
 
     def losses(self, batch: AlignBatch, rng: torch.Generator, step: int) -> dict[str, Tensor]:
-        """The loss a frame: cross-entropy in the first `flat_steps`, then the full sum."""
+        """The loss a frame: cross-entropy in the first `start_steps`, then the full sum."""
         log_posterior_BFC = self.model(batch.mel_BHM, batch.frames_B)
-        valid_BF = batch.linear_BF >= 0
+        position_F = torch.arange(log_posterior_BFC.shape[1], device=batch.frames_B.device)
+        valid_BF = position_F[None] < batch.frames_B[:, None]
         if self.model.training:
             self.model.update_prior(log_posterior_BFC.detach()[valid_BF].exp())
-        if step < self.config.flat_steps:
-            loss = nn.functional.cross_entropy(
-                log_posterior_BFC.transpose(1, 2), batch.linear_BF, ignore_index=-100
-            )
+        if step < self.config.start_steps:
+            target_BF = gaussian_paths(
+                self._gaussians, batch.mel_BHM.cpu(), batch.frames_B.cpu(), batch.graphs.to("cpu")
+            ).to(log_posterior_BFC.device)
+            loss = nn.functional.nll_loss(log_posterior_BFC[valid_BF], target_BF[valid_BF])
             return {"frame": loss}
         return {"frame": self._full_sum_loss(log_posterior_BFC, batch)}
+
+    @functools.cached_property
+    def _gaussians(self) -> Gaussians:
+        short = self._train[len(self._train) // 20 : max(1, len(self._train) // 2)]
+        chosen = short[:: max(1, len(short) // self.config.start_utterances)]
+        with torch.autocast(self.model.prior_C.device.type, enabled=False):
+            return fit_gaussians(
+                chosen, self._features, len(self.model.classes), self.config.start_rounds
+            )
 
     def _full_sum_loss(self, log_posterior_BFC: Tensor, batch: AlignBatch) -> Tensor:
         scores_BFC = self.model.scores(log_posterior_BFC)
@@ -156,16 +166,3 @@ class AlignTask:
     def export(self, folder: Path, model: nn.Module) -> None:
         """Write the aligner so that `load_aligner` can read it."""
         save_aligner(folder, model)
-
-
-def loud_span(mel_HM: Tensor) -> tuple[int, int]:
-    """First and end 50 Hz frame of the part that is louder than the quietest by a third.
-
-    Loudness is the mean over mel bands; the scale runs from its 5th to its 95th percentile.
-    """
-    loudness_F = mel_HM.mean(dim=1).reshape(-1, STACK).mean(dim=1)
-    quiet, loud = torch.quantile(loudness_F, torch.tensor([0.05, 0.95])).tolist()
-    above = (loudness_F > quiet + _QUIET_SHARE * (loud - quiet)).nonzero()[:, 0]
-    if len(above) == 0:
-        return 0, len(loudness_F)
-    return int(above[0]), int(above[-1]) + 1

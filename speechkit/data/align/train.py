@@ -7,14 +7,14 @@ Run the same command again to go on after an interruption.
 from __future__ import annotations
 
 import argparse
-import functools
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from speechkit.core.errors import SpeechkitError
 from speechkit.data.align.corpus import FeatureCache, read_transcripts
-from speechkit.data.align.evaluate import evaluate, format_table, read_truth
+from speechkit.data.align.evaluate import evaluate, format_table, read_truth, truth_lag_ms
 from speechkit.data.align.model import Aligner, AlignerConfig, load_aligner
 from speechkit.data.align.phones import read_phones
 from speechkit.data.align.task import AlignTask, AlignTaskConfig
@@ -48,21 +48,35 @@ def train_aligner(
     phones_of = Frontend().phones if phones is None else read_phones(phones)
     transcripts = read_transcripts(corpus, model.classes, phones_of, languages)
     print(f"{len(transcripts.utterances)} clips to train on; left out: {transcripts.skipped}")
-    figures = None
-    if truth is not None:
-        known = PackedCorpus(truth[0])
-        figures = functools.partial(
-            evaluate,
-            features=FeatureCache(known, model_config),
-            truth=read_truth(truth[1], known, model.classes),
-        )
+    figures = None if truth is None else _Truth(*truth, model)
     features = FeatureCache(corpus, model_config)
     task = AlignTask(model, transcripts, features, task_config or AlignTaskConfig(), figures)
     train(task, config, out)
     aligner = load_aligner(out / "last")
     if figures is not None:
-        print(format_table(figures(aligner)))
+        print(figures.report(aligner))
     return aligner
+
+
+class _Truth:
+    """Boundary errors against a corpus with known phone times."""
+
+    def __init__(self, data: Path, times: Path, model: Aligner) -> None:
+        corpus = PackedCorpus(data)
+        self._features = FeatureCache(corpus, model.config)
+        self._truth = read_truth(times, corpus, model.classes)
+
+    def __call__(self, model: Aligner) -> dict[str, float]:
+        return evaluate(model, self._features, self._truth)
+
+    def report(self, model: Aligner) -> str:
+        """The errors as they are, and with the truth's own lag against its sound taken off."""
+        lag_ms = truth_lag_ms(model, self._features, self._truth)
+        plain = format_table(self(model))
+        if not math.isfinite(lag_ms):
+            return plain
+        shifted = format_table(evaluate(model, self._features, self._truth, lag_ms))
+        return f"{plain}\nthe truth is {lag_ms:.0f} ms late; with that taken off:\n{shifted}"
 
 
 def default_config(minutes: float | None, steps: int | None = None, seed: int = 0) -> TrainConfig:
