@@ -1,5 +1,30 @@
-"""speechkit: zero-shot speech synthesis and self-supervised speech learning in one small package."""
+"""speechkit: zero-shot speech synthesis and self-supervised speech learning."""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from speechkit.core.results import Codes, Speech, Voice
+    from speechkit.facodec.codec import FACodec
+    from speechkit.tts import ZeroShotTTS
+
 __version__ = "0.1.0"
+
+__all__ = ["Codes", "FACodec", "Speech", "Voice", "ZeroShotTTS", "__version__"]
+
+_HOME = {
+    "Codes": "speechkit.core.results",
+    "FACodec": "speechkit.facodec.codec",
+    "Speech": "speechkit.core.results",
+    "Voice": "speechkit.core.results",
+    "ZeroShotTTS": "speechkit.tts",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """The public names, imported when first asked for: torch takes seconds to load."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'speechkit' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

@@ -70,9 +70,11 @@ class ZeroShotTTS:
         *,
         lexicon: Mapping[str, Sequence[str]] | None = None,
         weights: str = "unnamed",
+        trained: bool = False,
     ) -> None:
         """Take the two models; `lexicon` maps words to ARPAbet phones."""
-        self.codec, self.generator, self.weights = codec, generator, weights
+        self.codec, self.generator = codec, generator
+        self.weights, self.trained = weights, trained
         self.vocabulary = PhoneVocabulary(generator.config.phone_symbols)
         self.frontend = Frontend(lexicon)
         self.sampler = SamplerConfig()
@@ -92,12 +94,13 @@ class ZeroShotTTS:
                     f"{root} holds no {part}: give a folder with codec/ and generator/, each with "
                     "model.safetensors and config.json."
                 )
-        sums = [load_checkpoint(root / part).sha256[:8] for part in ("codec", "generator")]
+        stored = {part: load_checkpoint(root / part) for part in ("codec", "generator")}
         return cls(
             load_codec(root / "codec"),
             load_generator(root / "generator"),
             lexicon=lexicon,
-            weights=f"codec {sums[0]}, generator {sums[1]}",
+            weights=", ".join(f"{part} {found.sha256[:8]}" for part, found in stored.items()),
+            trained=all("training" in found.config for found in stored.values()),
         )
 
     @property
@@ -136,7 +139,9 @@ class ZeroShotTTS:
         """
         sampler = self._sampler(steps)
         pieces, notes = self._pieces(text)
-        waves, phones, frames = [], [], []
+        waves: list[Tensor] = []
+        phones: list[str] = []
+        frames: list[int] = []
         with _timed(_Clock()) as clock:
             for number, piece in enumerate(pieces):
 

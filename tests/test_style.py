@@ -168,7 +168,7 @@ DATA = TEXT | {"text", "train"}
 FACODEC = DATA | {"data"}
 DIFFUSION = FACODEC | {"facodec"}
 MODELS = DIFFUSION | {"diffusion"}
-TTS = MODELS | {"watermark"}
+TTS = MODELS | {"watermark", "reading"}
 ENTRY = TTS | {"tts", "ssl", "evaluate", "export", "server"}
 MAY_IMPORT: dict[str, set[str]] = {
     "core": set(),
@@ -180,6 +180,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "watermark": {"core"},
     "ssl": {"core", "data", "train"},
     "ssl.augment": {"core", "data", "train", "facodec", "diffusion", "watermark"},
+    "reading": MODELS,
     "tts": TTS,
     "evaluate": TTS | {"ssl"},
     "export": TTS | {"tts"},

@@ -77,7 +77,8 @@ class SelfAttention(nn.Module):
             rotate(q), rotate(k), v, attn_mask=keep_BL[:, None, None, :]
         )
         attended: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
-        return x_BLD + attended * self.layer_scale * gate
+        mixed_BLD: Tensor = x_BLD + attended * self.layer_scale * gate
+        return mixed_BLD
 
 
 class Denoiser(nn.Module):
@@ -123,8 +124,8 @@ class Denoiser(nn.Module):
             width = self.config.channels
             spread = torch.randn(book_VC.shape[-1], width, generator=rng)
             table = book_VC @ spread
-            self.code[k].weight[:-1] = table
-            self.heads[k].weight.copy_(table / math.sqrt(width))
+            self.code.get_parameter(f"{k}.weight")[:-1] = table
+            self.heads.get_parameter(f"{k}.weight").copy_(table / math.sqrt(width))
 
     def forward(self, inputs: DenoiserInputs) -> Tensor:
         """Hidden states `h_BLD`."""

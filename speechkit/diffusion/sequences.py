@@ -139,7 +139,8 @@ class Sequences:
             phones_P, frames_P = phones_P[kept], frames_P[kept]
             phones_P = torch.where(self._pause[phones_P], self._plain_pause, phones_P)
         length = int(torch.randint(15, self.config.prompt_phones + 1, (), generator=rng))
-        return self._duration_stretch(phones_P, frames_P, _start(len(phones_P), length, rng), length)
+        start = _start(len(phones_P), length, rng)
+        return self._duration_stretch(phones_P, frames_P, start, length)
 
     def _duration_stretch(
         self, phones_P: Tensor, frames_P: Tensor, start: int, length: int

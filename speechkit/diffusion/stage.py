@@ -120,7 +120,7 @@ class Stage:
 
 
 def visible_codes(codes_BKL: Tensor, book_B: Tensor, masked_BL: Tensor) -> Tensor:
-    """Codes as the network may see them: earlier books whole, this one masked, later ones absent."""
+    """Codes as the network may see them: earlier books whole, this one masked, others absent."""
     order_1K1 = torch.arange(codes_BKL.shape[1], device=codes_BKL.device)[None, :, None]
     book_B11 = book_B[:, None, None]
     current_BKL = torch.where(masked_BL[:, None], MASK, codes_BKL)

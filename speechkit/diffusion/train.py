@@ -58,7 +58,7 @@ def start_generator(
         torch.manual_seed(seed)
         model = build_generator(replace(config, phone_symbols=DEFAULT_VOCABULARY.symbols))
     books = [codec.prosody_books, codec.content_books, codec.detail_books]
-    tables = [level.book_VC.detach() for part in books for level in part.levels]
+    tables = [level.book_VC.detach() for part in books for level in part.quantizers()]
     model.frame.adopt_books(torch.stack(tables), generator(seed))
     return model
 

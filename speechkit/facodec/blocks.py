@@ -68,7 +68,8 @@ class ConvNeXtBlock(nn.Module):
             scale, shift, gate = self.modulation(condition_BC)
             h = h * scale + shift
         h = self.down(nn.functional.gelu(self.up(h)))
-        return x_BFD + h * self.layer_scale * gate
+        refined: Tensor = x_BFD + h * self.layer_scale * gate
+        return refined
 
 
 class ConvNeXtStack(nn.Module):

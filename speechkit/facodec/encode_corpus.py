@@ -21,8 +21,10 @@ from speechkit.train import show_progress
 _log = logging.getLogger(__name__)
 
 
-def corpus_codes(codec: FACodec, corpus: PackedCorpus, wanted: Alignment | None) -> Iterator[Tensor]:
-    """`codes_KF` of each clip in order; empty for clips without an alignment, where one is given."""
+def corpus_codes(
+    codec: FACodec, corpus: PackedCorpus, wanted: Alignment | None
+) -> Iterator[Tensor]:
+    """`codes_KF` of each clip in order; empty where an alignment is given and lacks the clip."""
     empty = torch.zeros(codec.config.quantizer.books, 0, dtype=torch.long)
     for clip in range(len(corpus)):
         if wanted is not None and not wanted.has(clip):

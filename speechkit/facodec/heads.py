@@ -33,7 +33,7 @@ def reverse_gradient(x: Tensor, strength: float, bound: float = float("inf")) ->
     The gradient's norm is first limited to `bound`: an unbounded adversary can undo an hour of
     training in minutes (Ganin & Lempitsky 2015; NS3 §3.2.2).
     """
-    reversed_x: Tensor = _Reverse.apply(x, strength, bound)
+    reversed_x: Tensor = _Reverse.apply(x, strength, bound)  # type: ignore[no-untyped-call]
     return reversed_x
 
 

@@ -51,4 +51,5 @@ class MultiResolutionSTFTLoss(nn.Module):
 
 def log_mel_loss(mel: LogMel, wave_BT: Tensor, target_BMF: Tensor) -> Tensor:
     """L1 between the log-mel of a wave and the log-mel it was made from."""
-    return (mel(wave_BT) - target_BMF).abs().mean()
+    distance: Tensor = (mel(wave_BT) - target_BMF).abs().mean()
+    return distance

@@ -94,6 +94,10 @@ class ResidualVectorQuantizer(nn.Module):
         if books > 1 and in_channels != channels:
             raise ValueError("residual levels need equal widths")
 
+    def quantizers(self) -> list[VectorQuantizer]:
+        """The levels in order, with their type."""
+        return [level for level in self.levels if isinstance(level, VectorQuantizer)]
+
     @property
     def books(self) -> int:
         """Code books."""
@@ -117,7 +121,7 @@ class ResidualVectorQuantizer(nn.Module):
 
     def embed(self, codes_BKF: Tensor) -> Tensor:
         """`z_BFD` of given codes."""
-        levels = [level.embed(codes_BKF[:, k]) for k, level in enumerate(self.levels)]
+        levels = [level.embed(codes_BKF[:, k]) for k, level in enumerate(self.quantizers())]
         return torch.stack(levels).sum(0)
 
 

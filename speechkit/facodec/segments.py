@@ -77,8 +77,8 @@ class Segments:
         samples = np.array([self.corpus.samples(int(n)) for n in self.clips_N], dtype=np.float64)
         speaker = np.array([self.corpus.speaker(int(n)) for n in self.clips_N])
         totals = np.bincount(speaker, weights=samples, minlength=len(self.corpus.speakers))
-        weight: np.ndarray = samples / np.sqrt(totals[speaker])
-        return weight / weight.sum()
+        weight = samples / np.sqrt(totals[speaker])
+        return np.asarray(weight / weight.sum())
 
     def draw(self, batch: int, rng: torch.Generator) -> SegmentBatch:
         """A batch; all choices come from `rng`."""

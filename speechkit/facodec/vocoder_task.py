@@ -64,7 +64,8 @@ class VocoderTask:
                 z = parts.prosody.z_BFD + parts.content.z_BFD + parts.detail.z_BFD
                 mel_BMG = self.codec.decode_mel(z, timbre)
         frames = mel_BMG.shape[-1] // 2
-        first = int(torch.randint(frames - self.window_frames + 1, (), generator=rng, device=device))
+        places = frames - self.window_frames + 1
+        first = int(torch.randint(places, (), generator=rng, device=device))
         span = slice(2 * first, 2 * (first + self.window_frames))
         f0_BG = pitch_hz(batch.contour_BG, batch.median_B)[:, span]
         wave = self.codec.vocoder(mel_BMG[..., span], f0_BG, batch.voiced_BG[:, span], rng)
@@ -72,7 +73,7 @@ class VocoderTask:
         inner = slice(320 * EDGE_FRAMES, -320 * EDGE_FRAMES)
         with torch.autocast(device.type, enabled=False):
             wave, target = wave.float()[:, inner], target[:, inner]
-            losses = self.stft(wave, target)
+            losses: dict[str, Tensor] = self.stft(wave, target)
             losses["mel/l1"] = log_mel_loss(self.mel, wave, self.mel(target))
         return losses
 
