@@ -40,6 +40,8 @@ Scored = tuple[dict[str, float], str]
 
 # Raised when a measure changes, so that no row of an earlier report is taken over.
 _VERSION = 1
+_TTS_PARTS = ("words", "embed", "second_embed", "quality")
+_CODEC_PARTS = ("words", "embed", "quality", "aligned", "world")
 
 
 def _silent(_: str) -> None:
@@ -186,7 +188,7 @@ def run_tts_suite(
         raise DataError("There are no pairs to score: give a held-out corpus.")
     folder = Path(out_folder)
     voices = _voices(folder, pairs, scorers)
-    context = _context(scorers) + voices.digest
+    context = _context(scorers, _TTS_PARTS) + voices.digest
     systems: dict[str, Callable[[Pair], Tensor]] = {"recordings": lambda pair: pair.target_T}
     if resynthesise is not None:
         systems["codec"] = lambda pair: resynthesise(pair.target_T)
@@ -235,13 +237,9 @@ def _margin_share(report: Report) -> dict[str, float]:
     return {"margin_share": ours.values["margin"] / real.values["margin"]}
 
 
-def _context(scorers: Scorers) -> str:
-    """All that figures depend on besides the audio: the version, and the measures that are on."""
-    on = [
-        name
-        for name in ("words", "embed", "second_embed", "quality", "aligned", "world")
-        if getattr(scorers, name) is not None
-    ]
+def _context(scorers: Scorers, parts: Sequence[str]) -> str:
+    """All that figures depend on besides the audio: version, models, which ``parts`` are on."""
+    on = [name for name in parts if getattr(scorers, name) is not None]
     return json.dumps([_VERSION, on, scorers.settings], sort_keys=True)
 
 
@@ -277,7 +275,7 @@ def run_codec_suite(
     if not chosen:
         raise DataError("There are no clips to score: give a held-out corpus.")
     folder = Path(out_folder)
-    context = _context(scorers)
+    context = _context(scorers, _CODEC_PARTS)
     book = _Book(earlier, progress)
     manifest: list[dict[str, str]] = []
     for clip in chosen:
