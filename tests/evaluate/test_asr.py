@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechkit.core.errors import DataError
@@ -20,6 +20,7 @@ def test_edit_distance(wanted: str, given_: str, edits: int) -> None:
     assert edit_distance(wanted, given_) == edits
 
 
+@settings(deadline=None, max_examples=50)
 @given(_LETTERS, _LETTERS, _LETTERS)
 def test_edit_distance_is_a_metric(a: str, b: str, c: str) -> None:
     assert edit_distance(a, b) == edit_distance(b, a)
@@ -40,6 +41,7 @@ def test_word_errors_of_silence_and_of_an_empty_text() -> None:
     assert word_errors("", "").wer == 0.0
 
 
+@settings(deadline=None, max_examples=50)
 @given(_LETTERS, _LETTERS)
 def test_word_errors_agree_with_jiwer(reference: str, heard: str) -> None:
     jiwer = pytest.importorskip("jiwer")

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechkit.core.errors import DataError
@@ -38,6 +38,7 @@ def test_table_has_a_line_a_system_and_no_empty_column() -> None:
     assert lines[2].split() == ["tts", "1", "50.00", "-"]
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     st.lists(st.tuples(st.integers(0, 20), st.integers(1, 20), st.sampled_from("abcd")), min_size=1)
 )
