@@ -81,7 +81,7 @@ def test_learns_to_align_tones(tones: tuple[Path, Path, Path], tmp_path: Path) -
     train_config = TrainConfig(
         steps=200, lr=5e-3, warmup_steps=10, ema_decay=0.9, validate_every_steps=200
     )
-    task_config = AlignTaskConfig(utterances=8, start_steps=40)
+    task_config = AlignTaskConfig(utterances=8, full_sum_from_step=100)
     aligner = train_aligner(
         data, tmp_path / "run", train_config,
         phones=phones, truth=(data, times), task_config=task_config, model_config=CONFIG,
@@ -118,17 +118,20 @@ def test_boundary_errors_by_hand() -> None:
     assert summarise([errors])["boundary/count"] == 5.0
 
 
-def transcripts_task(tones: tuple[Path, Path, Path]) -> AlignTask:
+def transcripts_task(
+    tones: tuple[Path, Path, Path], full_sum_from_step: int | None = None
+) -> AlignTask:
     """A task on the tones with an untrained aligner."""
     corpus = PackedCorpus(tones[0])
     model = Aligner(CONFIG)
     found = read_transcripts(corpus, model.classes, phones_of)
-    return AlignTask(model, found, FeatureCache(corpus, CONFIG), AlignTaskConfig(utterances=4))
+    config = AlignTaskConfig(utterances=4, full_sum_from_step=full_sum_from_step)
+    return AlignTask(model, found, FeatureCache(corpus, CONFIG), config)
 
 
 def test_batches_follow_from_the_generator(tones: tuple[Path, Path, Path]) -> None:
     """Same seed, same batch; and the loss is finite in both phases."""
-    task = transcripts_task(tones)
+    task = transcripts_task(tones, full_sum_from_step=1000)
     first, second = task.batch(generator(3)), task.batch(generator(3))
     assert torch.equal(first.mel_BHM, second.mel_BHM)
     for step in (0, 10_000):
