@@ -16,7 +16,7 @@ _TITLES = {
 }  # fmt: skip
 _TITLE = re.compile(
     rf"\b({'|'.join(_TITLES)}|MR|MRS|MS|DR)\. ?(?=[A-Z])|\b(Mr|Mrs|Ms|Dr|MR|MRS|DR)\b\.?(?= [A-Z])"
-    r"|\b(Mr|Mrs|Ms)\b\."
+    r"|\b(Mr|Mrs|Ms|Lt|Sgt|Capt|Prof)\."
 )
 _AFTER_NAME = {
     "St": "Street", "Dr": "Drive", "Ave": "Avenue", "Blvd": "Boulevard", "Rd": "Road",
@@ -30,10 +30,10 @@ _PLACE = re.compile(
 _ANYWHERE = {
     "e.g": "for example", "i.e": "that is", "vs": "versus", "cf": "compare", "etc": "et cetera",
     "approx": "approximately", "dept": "department", "est": "established", "avg": "average",
-    "incl": "including", "misc": "miscellaneous", "al": "al", "cont": "continued",
+    "incl": "including", "misc": "miscellaneous", "al": "al", "cont": "continued", "ca": "circa",
 }  # fmt: skip
 _PLAIN = re.compile(
-    r"\b(e\.g|i\.e|vs|cf|etc|approx|dept|est|avg|incl|misc|al|cont)\.(?!\w)", re.IGNORECASE
+    r"\b(e\.g|i\.e|vs|cf|etc|approx|dept|est|avg|incl|misc|al|cont|ca)\.(?!\w)", re.IGNORECASE
 )
 _BEFORE_NUMBER = {
     "no": "number", "nos": "numbers", "vol": "volume", "ch": "chapter", "fig": "figure",

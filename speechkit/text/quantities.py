@@ -46,7 +46,8 @@ _FEET = re.compile(r"(?<![\w'.])(\d{1,2})'\s?(\d{1,2})\"")
 _POWERS = {"2": "square ", "3": "cubic "}
 
 _PHONE = re.compile(
-    r"(?<![\w.-])(?:\+\d{1,3}[ .-])?(?:\(\d{3}\) ?|\d{3}[.-])?\d{3}[.-]\d{4}(?![\w-]|\.\d)"
+    r"(?<![\w.-])(?:(?:\+?\d{1,3}[ .-])?(?:\(\d{3}\) ?|\d{3}[.-]))?\d{3}[.-]\d{4}"
+    r"(?![\w-]|\.\d)"
 )
 _MINUS = re.compile(r"(?:(?<=[\s(])|^)-(?=[$£€¥₹]?\.?\d)")
 _RANGE = re.compile(r"(?<=\d)(%?)(?:\s-\s|-)(?=[$£€¥₹]?\d)")
@@ -54,7 +55,7 @@ _PER = re.compile(r"(?<=[\w%])/(?=(?:second|minute|hour|day|night|week|month|yea
 _DECADE = re.compile(r"(?<![\w.,'])'?(\d\d)?([1-9]0)s\b")
 _ORDINAL = re.compile(r"(?<![\d.,])(\d{1,3}(?:,\d{3})+|\d+)(?:st|nd|rd|th)\b", re.IGNORECASE)
 _MIXED = re.compile(r"(?<![\d/.,])(?:(\d{1,4}) )?(\d{1,3})/(\d{1,4})(?![\d/]|\.\d)")
-_DENOMINATORS = frozenset(map(str, (*range(2, 21), 32, 64, 100, 1000)))
+_DENOMINATORS = frozenset(map(str, (*range(2, 21), 32, 64)))
 _SCIENTIFIC = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)e([+-]?)(\d+)\b", re.IGNORECASE)
 _POWER = re.compile(r"(?<=[\w)])\^(-?)(\d+)")
 _DOTTED = re.compile(r"(?<![\d.])\d+(?:\.\d+){2,}(?!\d)")
@@ -62,6 +63,8 @@ _TIMES = re.compile(r"(?<=\d)\s?[x*]\s?(?=\d)")
 _RATIO = re.compile(r"(?<=\d):(?=\d)")
 _SPELLED = re.compile(r"(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])")
 _THOUSANDS = re.compile(rf"(?<![\d.,])({NUMBER})k\b")
+_CODE = re.compile(r"(?<=[A-Z])\d{3,}(?![\d.,]\d)")
+_ERA = re.compile(r"(?<=\d) ?AD\b")
 _YEAR = re.compile(r"(?<![\d.,])(10[1-9]\d|1[1-9]\d\d|20\d\d)(?!\d|[.,]\d)")
 _ANY = re.compile(rf"{NUMBER}|(?<![\w.])\.\d+")
 
@@ -70,6 +73,7 @@ def speak_quantities(text: str) -> str:
     """The text with every number in words, with its currency or unit."""
     if not re.search(r"\d", text):
         return text
+    text = _CODE.sub(lambda m: f" {digits(m.group())}", _ERA.sub(" A D", text))
     text = _PHONE.sub(lambda m: ", ".join(map(digits, re.findall(r"\d+", m.group()))), text)
     text = _RANGE.sub(r"\1 to ", _MINUS.sub("minus ", text))
     text = _MONEY.sub(lambda m: _money(m[2], m[1], m[3] or m[4]), text)
@@ -150,7 +154,7 @@ def _fraction(match: re.Match[str]) -> str:
     whole, above, below = match.groups()
     if (above, below) in (("24", "7"), ("9", "11")) or (above == below and not whole):
         spoken = f"{cardinal(above)} {cardinal(below)}"
-    elif below not in _DENOMINATORS or int(above) >= int(below):
+    elif (below not in _DENOMINATORS and f"{above}/{below}" != "1/100") or above == below:
         spoken = f"{cardinal(above)} over {cardinal(below)}"
     else:
         special = {"2": "half", "4": "quarter"}.get(below) or ordinal(below)
