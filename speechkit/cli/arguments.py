@@ -1,0 +1,102 @@
+"""Parsing: errors as exceptions, numbers with limits, and the flags that verbs share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from speechkit.core.errors import ConfigError
+
+Verbs = argparse._SubParsersAction  # noqa: SLF001
+MAX_SEED = 2**63 - 1
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are `ConfigError`s, so that they end like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ConfigError with argparse's message and where to read on."""
+        raise ConfigError(f"{message}; {self.prog} --help lists what it takes")
+
+
+def whole_number(low: int, high: int) -> Callable[[str], int]:
+    """An argument type: a whole number from `low` to `high`."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
+        return value
+
+    return parse
+
+
+def number(low: float, high: float) -> Callable[[str], float]:
+    """An argument type: a number from `low` to `high`."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low:g} to {high:g}")
+        return value
+
+    return parse
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add --json."""
+    parser.add_argument(
+        "--json", action="store_true", help="print exactly one JSON object on standard output"
+    )
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """Add --threads; `use_threads` acts on it."""
+    parser.add_argument(
+        "--threads", type=whole_number(1, 1024), help="CPU threads (default: torch's choice)"
+    )
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add --model."""
+    parser.add_argument(
+        "--model",
+        type=Path,
+        metavar="FOLDER",
+        help="folder with codec/ and generator/ (default: the bundled weights)",
+    )
+
+
+def add_seed(parser: argparse.ArgumentParser) -> None:
+    """Add --seed."""
+    parser.add_argument(
+        "--seed",
+        type=whole_number(0, MAX_SEED),
+        default=0,
+        help="all draws follow from it: the same seed gives the same bytes (default 0)",
+    )
+
+
+def add_sampling(parser: argparse.ArgumentParser) -> None:
+    """Add --steps."""
+    parser.add_argument(
+        "--steps",
+        type=whole_number(1, 64),
+        help="passes of the first books of prosody and content; more is slower and clearer",
+    )
+
+
+def use_threads(threads: int | None) -> None:
+    """Let torch use this many threads; None leaves it as it is."""
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)

@@ -1,0 +1,217 @@
+"""The verbs that measure: `eval tts`, `eval codec`, `bench`.
+
+Shapes: T samples, K code books, F frames.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from speechkit.cli import arguments, inputs, output
+from speechkit.cli.output import Outcome
+from speechkit.cli.say import trained
+from speechkit.core.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from speechkit.core.results import Speech
+    from speechkit.evaluate import Report, Scorers
+    from speechkit.facodec.codec import FACodec
+    from speechkit.tts import ZeroShotTTS
+
+HELD_OUT = Path("../shared/data/eval-librispeech-test-other-0.tar")
+"""Where the held-out shard lies beside a checkout."""
+
+REPORT = "report.json"
+
+
+def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
+    """Add `eval` with its two suites, and `bench`."""
+    suites = verbs.add_parser("eval", help="score held-out speech").add_subparsers(
+        title="suites", metavar="SUITE", required=True
+    )
+    tts = suites.add_parser("tts", help="recordings, codec resynthesis and synthesis side by side")
+    arguments.add_model(tts)
+    arguments.add_seed(tts)
+    arguments.add_sampling(tts)
+    tts.add_argument(
+        "--per-speaker",
+        type=arguments.whole_number(1, 10**6),
+        help="texts of each speaker (default: all)",
+    )
+    _add_suite(tts, "eval-tts")
+    tts.set_defaults(handler=_eval_tts)
+
+    codec = suites.add_parser("codec", help="recordings and their resynthesis; use of the books")
+    codec.add_argument(
+        "--codec",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of the codec (default: the bundled one)",
+    )
+    arguments.add_seed(codec)
+    _add_suite(codec, "eval-codec")
+    codec.set_defaults(handler=_eval_codec)
+
+    bench = verbs.add_parser("bench", help="speed and memory, stages apart")
+    bench.add_argument("--prompt", type=Path, required=True, metavar="FILE", help="as for say")
+    bench.add_argument(
+        "--runs", type=arguments.whole_number(1, 1000), default=5, help="of each text (default 5)"
+    )
+    arguments.add_model(bench)
+    arguments.add_sampling(bench)
+    arguments.add_seed(bench)
+    arguments.add_threads(bench)
+    arguments.add_json(bench)
+    bench.set_defaults(handler=_bench)
+
+
+def _add_suite(parser: arguments.Parser, folder: str) -> None:
+    """Add the flags of both suites."""
+    parser.add_argument(
+        "--data", type=Path, default=HELD_OUT, help=f"shard or packed corpus (default {HELD_OUT})"
+    )
+    parser.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        default=Path(folder),
+        metavar="FOLDER",
+        help=f"waves, manifest and {REPORT} go here; rows it already has are not scored again "
+        f"(default {folder})",
+    )
+    parser.add_argument(
+        "--limit", type=arguments.whole_number(1, 10**6), help="score at most this many clips"
+    )
+    parser.add_argument(
+        "--asr", default="base", help="Whisper for WER: base, tiny.en, a folder, none (base)"
+    )
+    parser.add_argument("--resemblyzer", action="store_true", help="a second speaker model")
+    parser.add_argument("--no-speaker", action="store_true", help="leave similarity out")
+    parser.add_argument("--no-dnsmos", action="store_true", help="leave DNSMOS out")
+    arguments.add_threads(parser)
+    arguments.add_json(parser)
+
+
+def _scorers(args: argparse.Namespace, *, reference: bool) -> Scorers:
+    """The measures that were asked for."""
+    from speechkit.evaluate import ScorerConfig, build_scorers
+
+    if not args.data.exists():
+        raise DataError(f"There is no held-out corpus {args.data}: give one with --data.")
+    return build_scorers(
+        ScorerConfig(
+            asr=args.asr,
+            speaker=not args.no_speaker,
+            resemblyzer=args.resemblyzer,
+            dnsmos=not args.no_dnsmos,
+            reference=reference,
+            threads=args.threads or 1,
+        )
+    )
+
+
+def _progress(line: str) -> None:
+    """One line a scored clip."""
+    output.say_aside("scored", line)
+
+
+def _finish(args: argparse.Namespace, report: Report, settings: dict[str, Any]) -> Outcome:
+    """Save the report and hand it back."""
+    report.settings |= settings
+    report.save(args.out / REPORT)
+    return Outcome(text=report.text(), data=report.to_json())
+
+
+def _eval_tts(args: argparse.Namespace) -> Outcome:
+    """Score synthesis beside recordings and resynthesis."""
+    from speechkit.evaluate import run_tts_suite, tts_pairs
+
+    scorers = _scorers(args, reference=False)
+    pairs = tts_pairs(args.data, args.per_speaker)
+    arguments.use_threads(args.threads)
+    tts = inputs.load_tts(args.model, {})
+    if not trained(tts):
+        output.warn_untrained(tts.weights)
+
+    def synthesise(text: str, prompt_T: Tensor, seed: int) -> Tensor:
+        return tts.synthesize(text, tts.voice(prompt_T), seed=seed, steps=args.steps).wave_T
+
+    report = run_tts_suite(
+        synthesise,
+        lambda wave_T: resynthesise(tts.codec, wave_T, args.seed),
+        pairs,
+        args.out,
+        scorers=scorers,
+        seed=args.seed,
+        limit=args.limit,
+        earlier=args.out / REPORT,
+        progress=_progress,
+    )
+    return _finish(args, report, {"weights": tts.weights, "trained": trained(tts)})
+
+
+def _eval_codec(args: argparse.Namespace) -> Outcome:
+    """Score resynthesis beside recordings."""
+    from speechkit.core.checkpoint import load_checkpoint
+    from speechkit.evaluate import eval_clips, run_codec_suite
+    from speechkit.facodec.codec import load_codec
+    from speechkit.tts import WEIGHTS
+
+    scorers = _scorers(args, reference=True)
+    clips = eval_clips(args.data)
+    arguments.use_threads(args.threads)
+    folder = WEIGHTS / "codec" if args.codec is None else args.codec
+    codec = load_codec(folder)
+    quantizer = codec.config.quantizer
+    report = run_codec_suite(
+        lambda wave_T: resynthesise(codec, wave_T, args.seed),
+        lambda wave_T: codec.encode(wave_T)[0].stacked(),
+        clips,
+        args.out,
+        entries=[quantizer.entries] * quantizer.books,
+        scorers=scorers,
+        limit=args.limit,
+        earlier=args.out / REPORT,
+        progress=_progress,
+    )
+    return _finish(args, report, {"codec": load_checkpoint(folder).sha256[:8]})
+
+
+def resynthesise(codec: FACodec, wave_T: Tensor, seed: int) -> Tensor:
+    """What the codec makes of `wave_T`, as long as it was."""
+    from speechkit.core.rng import generator
+
+    codes, timbre_D = codec.encode(wave_T)
+    return codec.decode(codes, timbre_D, generator(seed))[: len(wave_T)]
+
+
+def _bench(args: argparse.Namespace) -> Outcome:
+    """Time synthesis."""
+    from speechkit.evaluate import bench_tts
+
+    source = inputs.read_source(args.prompt)
+    arguments.use_threads(args.threads)
+    started = time.perf_counter()
+    tts: ZeroShotTTS = inputs.load_tts(args.model, {})
+    if not trained(tts):
+        output.warn_untrained(tts.weights)
+    loaded = time.perf_counter()
+    voice = inputs.make_voice(tts, args.prompt, source, None)
+    prompt_seconds = time.perf_counter() - loaded
+
+    def speak(text: str, seed: int) -> Speech:
+        return tts.synthesize(text, voice, seed=seed, steps=args.steps)
+
+    bench = bench_tts(speak, runs=args.runs, seed=args.seed)
+    times = {"load_seconds": loaded - started, "prompt_seconds": prompt_seconds}
+    facts = {"weights": tts.weights, "trained": trained(tts)}
+    return Outcome(
+        text=f"{bench.text()}\nloading {loaded - started:.2f} s, prompt {prompt_seconds:.2f} s, "
+        f"{tts.weights}",
+        data={**bench.to_json(), **times, **facts},
+    )

@@ -1,0 +1,167 @@
+"""Everything but speaking: help, data verbs, evaluation, bench, training, real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+
+import speechkit
+from speechkit.data.align.model import Aligner, AlignerConfig, save_aligner
+from speechkit.text import DEFAULT_VOCABULARY
+
+from .conftest import RATE_HZ, Run, buzz
+
+VERBS = ("say", "swap", "voice", "prepare", "align", "encode", "train", "eval", "bench")
+MEASURES_OFF = ("--asr", "none", "--no-speaker", "--no-dnsmos")
+
+
+def shell(*argv: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """Run the program as a process of its own, with standard input as bytes."""
+    return subprocess.run(
+        [sys.executable, "-m", "speechkit.cli", *map(str, argv)],
+        input=stdin,
+        capture_output=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two speakers with two clips each, one of 5 s."""
+    folder = tmp_path_factory.mktemp("corpus")
+    rows = []
+    for speaker, pitch_hz in (("anna", 210.0), ("bob", 110.0)):
+        for number, seconds in enumerate((5.0, 2.0)):
+            file = f"{speaker}{number}.wav"
+            soundfile.write(folder / file, buzz(seconds, pitch_hz), RATE_HZ)
+            rows.append({"file": file, "text": "Hello there.", "speaker": speaker, "split": "eval"})
+    (folder / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return folder
+
+
+@pytest.fixture
+def packed(run: Run, corpus: Path, tmp_path: Path) -> Path:
+    """The corpus as one file, made by `prepare`."""
+    path = tmp_path / "corpus.safetensors"
+    ran = run("prepare", corpus, "-o", path, "--splits", "all", "--json")
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)["clips"] == 4
+    return path
+
+
+def test_help_lists_the_verbs(run: Run) -> None:
+    shown = run("--help")
+    assert shown.code == 0
+    assert all(verb in shown.out for verb in VERBS)
+    for verb in VERBS:
+        assert run(verb, "--help").code == 0
+    assert run("--version").out.split() == ["speechkit", speechkit.__version__]
+    assert "VERB" in run().error
+    assert "sing" in run("sing").error
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from speechkit.cli import main; main(['say', '--help']);"
+        "print({'torch', 'numpy', 'soundfile'} & set(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stderr.strip() == "set()"
+
+
+def test_processes_speak_and_fail_like_functions(model: Path, prompt: Path, out: Path) -> None:
+    argv = ("say", "--prompt", prompt, "-o", out, "--model", model, "--json", "--text", "-")
+    good = shell(*argv, stdin=b"Hello.")
+    assert good.returncode == 0, good.stderr
+    assert json.loads(good.stdout)["phones"][1] == "HH"
+    written = out.read_bytes()
+    bad = shell(*argv, stdin=b"")
+    assert (bad.returncode, bad.stdout) == (2, b"")
+    assert bad.stderr.splitlines() == [
+        b"speechkit: error: The text is empty: give at least one word."
+    ]
+    assert out.read_bytes() == written
+
+
+def test_prepare_reports_and_refuses(run: Run, corpus: Path, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "corpus.safetensors"
+    ran = run("prepare", corpus, "-o", path, "--splits", "eval")
+    assert ran.code == 0
+    assert "hours" in ran.out
+    assert "safetensors" in run("prepare", corpus, "-o", tmp_path / "corpus.bin").error
+    assert "No clip is left" in run("prepare", corpus, "-o", tmp_path / "x.safetensors").error
+    assert "no corpus" in run("prepare", tmp_path / "no", "-o", path).error
+    assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_align_uses_a_trained_aligner(run: Run, packed: Path, tmp_path: Path) -> None:
+    config = AlignerConfig(symbols=DEFAULT_VOCABULARY.symbols)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        save_aligner(tmp_path / "aligner", Aligner(config))
+    ran = run("align", packed, "--model", tmp_path / "aligner", "--json")
+    assert ran.code == 0, ran.err
+    report = json.loads(ran.out)
+    assert report["aligned"] == 4
+    assert Path(report["out"]).is_file()
+    assert "prepare" in run("align", tmp_path / "no.safetensors").error
+    assert "nowhere" in run("align", packed, "--model", tmp_path / "nowhere").error
+
+
+def test_encode_writes_codes(run: Run, packed: Path, model: Path) -> None:
+    argv = ("encode", packed, "--codec", model / "codec")
+    assert "align" in run(*argv).error
+    ran = run(*argv, "--all", "--json")
+    assert ran.code == 0, ran.err
+    said = json.loads(ran.out)
+    assert (said["encoded"], said["clips"]) == (4, 4)
+    assert Path(said["out"]).is_file()
+
+
+def test_eval_prints_tables_and_reports(
+    run: Run, packed: Path, model: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "tts"
+    common = ("--data", packed, *MEASURES_OFF)
+    ran = run("eval", "tts", "--model", model, "-o", folder, *common, "--limit", "1", "--json")
+    assert ran.code == 0, ran.err
+    report = json.loads(ran.out)
+    assert list(report["summary"]) == ["recordings", "codec", "tts"]
+    assert report["settings"]["trained"] is False
+    assert json.loads((folder / "report.json").read_text()) == report
+    assert len(list(folder.rglob("*.wav"))) == 2 + 3
+    argv = ("--codec", model / "codec", "-o", tmp_path / "codec", *common, "--limit", "1")
+    ran = run("eval", "codec", *argv)
+    assert ran.code == 0, ran.err
+    assert ran.out.startswith("system")
+    assert "usage" in ran.out
+    missing = run("eval", "tts", "--model", model, "-o", folder, "--data", tmp_path / "none.tar")
+    assert "--data" in missing.error
+
+
+def test_bench_times_stages(run: Run, model: Path, prompt: Path) -> None:
+    ran = run("bench", "--prompt", prompt, "--model", model, "--runs", "1", "--steps=1", "--json")
+    assert ran.code == 0, ran.err
+    bench = json.loads(ran.out)
+    assert [length["name"] for length in bench["lengths"]] == ["3 s", "10 s"]
+    assert bench["trained"] is False
+
+
+@pytest.mark.parametrize("part", ["aligner", "codec", "generator"])
+def test_train_hands_its_arguments_on(
+    run: Run, capsys: pytest.CaptureFixture[str], part: str
+) -> None:
+    shown = run("train", part, "--help")
+    assert shown.code == 0
+    assert "--minutes" in shown.out
+    missing = run("train", part, *(["acoustic"] if part == "codec" else []), "--out", "x")
+    assert missing.code == 2
+    assert "--data" in missing.err
