@@ -13,7 +13,14 @@ import torch
 from speechkit.core.errors import CheckpointError, DataError
 from speechkit.core.mel import LogMel
 from speechkit.core.rng import derive, generator
-from speechkit.data.align import Aligner, AlignerConfig, align_corpus, load_aligner, save_aligner
+from speechkit.data.align import (
+    Aligner,
+    AlignerConfig,
+    align,
+    align_corpus,
+    load_aligner,
+    save_aligner,
+)
 from speechkit.data.align.corpus import FeatureCache, read_transcripts
 from speechkit.data.align.evaluate import boundary_errors, format_table, read_truth, summarise
 from speechkit.data.align.model import features, pad_features
@@ -79,9 +86,9 @@ def test_learns_to_align_tones(tones: tuple[Path, Path, Path], tmp_path: Path) -
     """Trained through the program's own path, it finds most boundaries to the frame."""
     data, times, phones = tones
     train_config = TrainConfig(
-        steps=200, lr=5e-3, warmup_steps=10, ema_decay=0.9, validate_every_steps=200
+        steps=120, lr=5e-3, warmup_steps=10, ema_decay=0.9, validate_every_steps=120
     )
-    task_config = AlignTaskConfig(utterances=8, full_sum_from_step=100)
+    task_config = AlignTaskConfig(utterances=8, full_sum_from_step=80)
     aligner = train_aligner(
         data, tmp_path / "run", train_config,
         phones=phones, truth=(data, times), task_config=task_config, model_config=CONFIG,
@@ -183,6 +190,15 @@ def test_saved_aligner_is_the_same(tmp_path: Path) -> None:
     (tmp_path / "aligner" / "config.json").write_text(json.dumps({**config, "kind": "codec"}))
     with pytest.raises(CheckpointError, match="no aligner"):
         load_aligner(tmp_path / "aligner")
+
+
+def test_align_with_a_given_model(tones: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    """The command's function: a stored aligner, a phones file, and a sidecar where it was asked."""
+    save_aligner(tmp_path / "aligner", Aligner(CONFIG))
+    out = tmp_path / "out.safetensors"
+    report = align(tones[0], model=tmp_path / "aligner", out=out, phones=tones[2])
+    assert report.aligned == 60
+    assert Alignment(out).has(0)
 
 
 def test_broken_phone_files_are_refused(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import torch
 from speechkit.data.align.corpus import FeatureCache, read_transcripts
 from speechkit.data.align.decode import decode_utterances
 from speechkit.data.align.model import Aligner, load_aligner
+from speechkit.data.align.phones import read_phones
 from speechkit.data.alignment import Alignment, ClipAlignment, sidecar_path, write_alignment
 from speechkit.data.packed import PackedCorpus
 from speechkit.text import Frontend
@@ -125,15 +126,18 @@ def align(
     run: str | Path | None = None,
     minutes: float = 10.0,
     languages: Sequence[str] = ("en",),
+    phones: str | Path | None = None,
     seed: int = 0,
 ) -> AlignReport:
     """Align the packed corpus `data`: what `speechkit align` does.
 
     `model` is the folder of a trained aligner; without one, an aligner is trained on `data`
     itself for `minutes` in the folder `run` (default: `NAME.aligner` beside the corpus), which
-    is resumed if it was interrupted.
+    is resumed if it was interrupted. `phones` is a file of `speechkit.data.align.phones`, for
+    machines and languages without the English front end.
     """
     corpus = PackedCorpus(data)
+    phones = None if phones is None else Path(phones)
     if model is not None:
         aligner = load_aligner(model)
     else:
@@ -141,6 +145,11 @@ def align(
 
         folder = Path(run) if run is not None else Path(data).with_suffix(".aligner")
         aligner = train_aligner(
-            Path(data), folder, default_config(minutes, seed=seed), languages=languages
+            Path(data),
+            folder,
+            default_config(minutes, seed=seed),
+            languages=languages,
+            phones=phones,
         )
-    return align_corpus(corpus, aligner, out, languages=languages)
+    phones_of = None if phones is None else read_phones(phones)
+    return align_corpus(corpus, aligner, out, languages=languages, phones_of=phones_of)
