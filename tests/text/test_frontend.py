@@ -105,7 +105,7 @@ def test_guessed_words_are_listed() -> None:
     assert report.guessed == ("blorvask", "blorvask's")
 
 
-@pytest.mark.parametrize("text", ["a" * 5_000, "hello, world " * 7_700, "1" * 5_000, "q" * 100])
+@pytest.mark.parametrize("text", ["tau" * 1_667, "hello, world " * 7_700, "1" * 5_000, "q" * 100])
 def test_long_text(text: str) -> None:
     check_format(FRONTEND.phones(text))
 
