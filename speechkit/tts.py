@@ -24,6 +24,7 @@ from speechkit.diffusion.generator import Generator, load_generator
 from speechkit.facodec.codec import FACodec, load_codec
 from speechkit.reading import read_voice
 from speechkit.text import Frontend, PhoneVocabulary, chunk
+from speechkit.text.frames import FrameClasses
 
 WEIGHTS = Path(__file__).parent / "weights"
 """The bundled models: `codec` and `generator`."""
@@ -75,6 +76,7 @@ class ZeroShotTTS:
         """Take the two models; `lexicon` maps words to ARPAbet phones."""
         self.codec, self.generator = codec, generator
         self.weights, self.trained = weights, trained
+        _check_partners(codec, generator)
         self.vocabulary = PhoneVocabulary(generator.config.phone_symbols)
         self.frontend = Frontend(lexicon)
         self.sampler = SamplerConfig()
@@ -232,6 +234,21 @@ class ZeroShotTTS:
             prosody=budget(self.sampler.prosody, steps),
             content=budget(self.sampler.content, steps, steps // 3),
             detail=budget(self.sampler.detail, steps // 3, 1),
+        )
+
+
+def _check_partners(codec: FACodec, generator: Generator) -> None:
+    """Raise CheckpointError unless the generator writes the codes that the codec reads."""
+    books, made = codec.config.quantizer, generator.config
+    agree = (
+        (books.prosody_books, books.content_books, books.detail_books, books.entries)
+        == (made.prosody_books, made.content_books, made.detail_books, made.frame.entries)
+        and FrameClasses(PhoneVocabulary(made.phone_symbols)).symbols == codec.config.phone_symbols
+    )
+    if not agree:
+        raise CheckpointError(
+            "This generator was trained on the codes of another codec: use the two models that "
+            "came together."
         )
 
 

@@ -17,6 +17,7 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from speechkit.core.errors import CheckpointError
 from speechkit.core.files import write_atomically
@@ -120,13 +121,50 @@ def build_and_load(build: Callable[[], ModuleT], state: Mapping[str, Tensor]) ->
     """Return the module that ``build`` makes, with ``state`` in it.
 
     Builds it without memory first (torch's meta device), so that a config with absurd sizes is
-    refused as a CheckpointError before anything is allocated.
+    refused as a CheckpointError before anything is allocated. Draws no random numbers.
     """
-    with torch.device("meta"):
-        _check_fit(build(), state)
-    module = build()
+    try:
+        with torch.device("meta"), _Unfilled({"hann_window"}):
+            plan = build()
+    except (RuntimeError, ValueError, ZeroDivisionError, OverflowError, TypeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"The config describes no possible model: {reason}") from error
+    _check_fit(plan, state)
+    with _Unfilled(set()):
+        module = build()
     load_state(module, state)
     return module
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves fresh parameters unfilled: random values would be overwritten anyway.
+
+    Filling them on the meta device also loads torch's symbolic shapes, which takes seconds.
+    """
+
+    _DRAWN = frozenset({"rand", "randn"})
+    _FILLED = frozenset({"uniform_", "normal_", "trunc_normal_"})
+
+    def __init__(self, empty: set[str]) -> None:
+        super().__init__()
+        self._empty = self._DRAWN | empty
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        name = getattr(func, "__name__", "")
+        if name in self._empty:
+            return torch.empty(*args)
+        if getattr(func, "__module__", "") == "torch.nn.init" or name in self._FILLED:
+            tensor = kwargs["tensor"] if "tensor" in kwargs else args[0]
+            # Constants matter where a module counts on them; random values do not.
+            return tensor if "uniform" in name or "normal" in name else func(*args, **kwargs)
+        return func(*args, **kwargs)
 
 
 def _check_fit(module: nn.Module, state: Mapping[str, Tensor]) -> None:

@@ -40,6 +40,17 @@ def to_dict(config: Any) -> dict[str, Any]:
     }
 
 
+def require_range(config: Any, **limits: tuple[float, float]) -> None:
+    """Raise ValueError, naming the field, unless each of these fields lies within its limits.
+
+    For `__post_init__`; `from_dict` turns it into a ConfigError.
+    """
+    for name, (low, high) in limits.items():
+        value = getattr(config, name)
+        if not low <= value <= high:
+            raise ValueError(f"{name} must lie between {low:g} and {high:g}, not {value}")
+
+
 def load_toml(path: str | Path, cls: type[ConfigT], overrides: Sequence[str] = ()) -> ConfigT:
     """Return a ``cls`` from a TOML file, after changing it by overrides such as "train.lr=1e-4".
 

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from speechkit.core.config import require_range
+
 
 @dataclass(frozen=True, kw_only=True)
 class MelConfig:
@@ -39,6 +41,19 @@ class MelConfig:
 
     floor: float = 1e-5
     """Smallest band magnitude before the logarithm."""
+
+    def __post_init__(self) -> None:
+        require_range(
+            self,
+            sample_rate_hz=(1000, 384_000),
+            n_fft=(16, 65_536),
+            win_length=(2, self.n_fft),
+            hop_length=(2, self.win_length),
+            n_mels=(1, 512),
+            fmin_hz=(0, self.fmax_hz),
+            fmax_hz=(1, self.sample_rate_hz / 2),
+            floor=(1e-12, 1),
+        )
 
 
 def _hz_to_mel(hz: np.ndarray) -> np.ndarray:

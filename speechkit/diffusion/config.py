@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from speechkit.core.config import require_range
+
 STAGES = ("duration", "prosody", "content", "detail")
 """The stages in the order they run; timbre is copied from the prompt, never generated."""
 
@@ -32,6 +34,24 @@ class DenoiserConfig:
 
     entries: int = 1024
     """Entries of each book."""
+
+    def __post_init__(self) -> None:
+        require_range(
+            self,
+            channels=(2, 8192),
+            blocks=(0, 128),
+            heads=(1, 256),
+            kernel=(1, 127),
+            expansion=(1, 16),
+            books=(1, 64),
+            entries=(2, 65_536),
+        )
+        if self.channels % (2 * self.heads):
+            raise ValueError(
+                f"channels ({self.channels}) must be a multiple of twice the heads ({self.heads})"
+            )
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel must be odd, not {self.kernel}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +85,14 @@ class GeneratorConfig:
 
     prompt_phones: int = 60
     """Longest prompt the duration stage looks at, in phones."""
+
+    def __post_init__(self) -> None:
+        require_range(self, prompt_frames=(1, 10_000), prompt_phones=(1, 10_000))
+        if self.prosody_books + self.content_books + self.detail_books != self.frame.books:
+            raise ValueError(
+                f"prosody_books, content_books and detail_books must add up to frame.books "
+                f"({self.frame.books})"
+            )
 
     def books_of(self, stage: str) -> range:
         """Indices of the code books that a stage fills."""

@@ -73,9 +73,10 @@ class SelfAttention(nn.Module):
         scale, shift, gate = self.modulation(condition_BC)
         h = self.norm(x_BLD) * scale + shift
         q, k, v = self.qkv(h).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        mixed = nn.functional.scaled_dot_product_attention(
-            rotate(q), rotate(k), v, attn_mask=keep_BL[:, None, None, :]
-        )
+        # Written out: on CPUs the fused kernel's backward pass takes longer than all else together.
+        scores_BHLL = rotate(q) @ rotate(k).transpose(-1, -2) / math.sqrt(q.shape[-1])
+        scores_BHLL = scores_BHLL.masked_fill(~keep_BL[:, None, None, :], -1e4)
+        mixed = torch.softmax(scores_BHLL, dim=-1).to(v.dtype) @ v
         attended: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         mixed_BLD: Tensor = x_BLD + attended * self.layer_scale * gate
         return mixed_BLD

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from speechkit.core.checkpoint import build_and_load, load_checkpoint
 from speechkit.core.config import from_dict
+from speechkit.core.errors import CheckpointError
 from speechkit.core.results import Attribute, Codes, Rhythm, Voice
 from speechkit.core.rng import derive, generator
 from speechkit.diffusion.config import STAGES, GeneratorConfig, SamplerConfig
@@ -144,6 +145,10 @@ def build_generator(config: GeneratorConfig) -> Generator:
 
 def generator_config(mapping: dict[str, Any]) -> GeneratorConfig:
     """The generator's configuration from a checkpoint's config.json."""
+    if not isinstance(mapping.get("generator"), dict):
+        raise CheckpointError(
+            "This config.json is not a generator's: it has no part named generator."
+        )
     return from_dict(GeneratorConfig, mapping["generator"])
 
 

@@ -54,6 +54,20 @@ class StageBatch:
     """True at real positions."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class StageLoss:
+    """What a training pass of a stage yields, as scalars."""
+
+    nll: Tensor
+    """Cross-entropy of the masked codes, in nats."""
+
+    accuracy: Tensor
+    """Share of them guessed right."""
+
+    ahead: Tensor
+    """Cross-entropy of later books guessed from the same pass; 0 when none are."""
+
+
 class Stage:
     """Fills the code books `books` of a network, one after the other (NS3 §3.3)."""
 
@@ -61,9 +75,13 @@ class Stage:
         self.name, self.network, self.books = name, network, books
 
     def loss(
-        self, batch: StageBatch, book_B: Tensor, rng: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """`(loss, accuracy)` of masked target positions; `book_B` says which book each fills."""
+        self, batch: StageBatch, book_B: Tensor, rng: torch.Generator, *, ahead: int = 0
+    ) -> StageLoss:
+        """Loss of masked target positions; `book_B` says which book each item fills.
+
+        `ahead` books after it are guessed from the same pass, as a training signal that costs
+        little more than their read-outs.
+        """
         time_B = torch.rand(len(book_B), generator=rng, device=rng.device)
         target_BL = batch.keep_BL & ~batch.prompt_BL
         masked_BL = draw_mask(time_B, target_BL, rng)
@@ -78,17 +96,34 @@ class Stage:
                 keep_BL=batch.keep_BL,
             )
         )
-        total, right = hidden_BLD.new_zeros((), dtype=torch.float32), torch.zeros(())
+        own = self._read(hidden_BLD, batch, masked_BL, book_B, 0)
+        later = [
+            self._read(hidden_BLD, batch, masked_BL, book_B, step)[0] / max(1, ahead)
+            for step in range(1, ahead + 1)
+        ]
+        zero = hidden_BLD.new_zeros((), dtype=torch.float32)
+        return StageLoss(nll=own[0], accuracy=own[1], ahead=sum(later, zero))
+
+    def _read(
+        self,
+        hidden_BLD: Tensor,
+        batch: StageBatch,
+        masked_BL: Tensor,
+        book_B: Tensor,
+        offset: int,
+    ) -> tuple[Tensor, Tensor]:
+        """Mean cross-entropy and accuracy of the book `offset` after each item's own."""
+        total = right = hidden_BLD.new_zeros((), dtype=torch.float32)
         for book in self.books:
-            chosen_BL = masked_BL & (book_B == book)[:, None]
+            chosen_BL = masked_BL & (book_B + offset == book)[:, None]
             if not chosen_BL.any():
                 continue
             true_N = batch.codes_BKL[:, book][chosen_BL]
             logits_NV = self.network.logits(hidden_BLD[chosen_BL], book)
             total = total + nn.functional.cross_entropy(logits_NV, true_N, reduction="sum")
-            right = right + (logits_NV.argmax(-1) == true_N).sum().cpu()
+            right = right + (logits_NV.argmax(-1) == true_N).sum()
         count = masked_BL.sum().clamp_min(1)
-        return total / count, right / count.cpu()
+        return total / count, right / count
 
     @torch.no_grad()
     def sample(

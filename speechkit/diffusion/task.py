@@ -15,7 +15,7 @@ from speechkit.core.rng import generator
 from speechkit.diffusion.config import STAGES
 from speechkit.diffusion.generator import Generator
 from speechkit.diffusion.sequences import Sequences
-from speechkit.diffusion.stage import StageBatch
+from speechkit.diffusion.stage import StageBatch, StageLoss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +37,17 @@ class GeneratorTaskConfig:
     prompt_drop: float = 0.15
     """Share of items without a prompt, for classifier-free guidance (NS3 App. A.2)."""
 
-    book_share: tuple[float, ...] = (0.25, 0.25, 0.2, 0.12, 0.1, 0.08)
+    book_share: tuple[float, ...] = (0.27, 0.33, 0.2, 0.1, 0.06, 0.04)
     """How often each code book is the one to fill."""
+
+    books_ahead: int = 2
+    """Later books that are guessed from the same pass."""
 
     frame: float = 1.0
     """Weight of the frame stages' loss."""
+
+    ahead: float = 0.25
+    """Weight of the loss of the books ahead."""
 
     duration: float = 1.0
     """Weight of the duration stage's loss."""
@@ -59,7 +65,10 @@ class GeneratorTask:
     ) -> None:
         self.model: Generator = model
         self.train, self.held_out, self.config = train, held_out, config
-        self.weights: Mapping[str, float] = {"frame/nll": config.frame}
+        self.weights: Mapping[str, float] = {
+            "frame/nll": config.frame,
+            "frame/ahead": config.ahead,
+        }
         if config.duration_batch_size:
             self.weights = {**self.weights, "duration/nll": config.duration}
 
@@ -79,16 +88,22 @@ class GeneratorTask:
         share = torch.tensor(self.config.book_share, device=rng.device)
         items = len(batch["frame"].phones_BL)
         book_B = torch.multinomial(share, items, replacement=True, generator=rng)
-        losses = {}
-        losses["frame/nll"], losses["frame/accuracy"] = self.model.every_book().loss(
-            batch["frame"], book_B, rng
+        frame = self.model.every_book().loss(
+            batch["frame"], book_B, rng, ahead=self.config.books_ahead
         )
+        losses = {
+            "frame/nll": frame.nll,
+            "frame/ahead": frame.ahead,
+            "frame/accuracy": frame.accuracy,
+        }
         if "duration" in batch:
-            zeros_B = torch.zeros(len(batch["duration"].phones_BL), dtype=torch.long)
-            losses["duration/nll"], losses["duration/accuracy"] = self.model.stages[
-                "duration"
-            ].loss(batch["duration"], zeros_B.to(rng.device), rng)
+            duration = self._duration_loss(batch["duration"], rng)
+            losses |= {"duration/nll": duration.nll, "duration/accuracy": duration.accuracy}
         return losses
+
+    def _duration_loss(self, batch: StageBatch, rng: torch.Generator) -> StageLoss:
+        zeros_B = torch.zeros(len(batch.phones_BL), dtype=torch.long, device=rng.device)
+        return self.model.stages["duration"].loss(batch, zeros_B, rng)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -100,15 +115,16 @@ class GeneratorTask:
             for book in self.model.config.books_of(name):
                 batch = self.held_out.frames(12, rng)
                 book_B = torch.full((12,), book)
-                loss, accuracy = self.model.stages[name].loss(batch, book_B, rng)
-                figures[f"nll/{name}_{book}"] = float(loss)
-                figures[f"accuracy/{name}_{book}"] = float(accuracy)
-                total += float(loss) * self.config.book_share[book]
-        batch = self.held_out.durations(32, rng, self.config.target_phones)
-        zeros_B = torch.zeros(32, dtype=torch.long)
-        loss, accuracy = self.model.stages["duration"].loss(batch, zeros_B, rng)
-        figures["nll/duration"], figures["accuracy/duration"] = float(loss), float(accuracy)
-        figures["score"] = -total - 0.2 * float(loss)
+                loss = self.model.stages[name].loss(batch, book_B, rng)
+                figures[f"nll/{name}_{book}"] = float(loss.nll)
+                figures[f"accuracy/{name}_{book}"] = float(loss.accuracy)
+                total += float(loss.nll) * self.config.book_share[book]
+        loss = self._duration_loss(
+            self.held_out.durations(32, rng, self.config.target_phones), rng
+        )
+        figures["nll/duration"] = float(loss.nll)
+        figures["accuracy/duration"] = float(loss.accuracy)
+        figures["score"] = -total - 0.2 * float(loss.nll)
         return figures
 
     def export(self, folder: Path, model: torch.nn.Module) -> None:

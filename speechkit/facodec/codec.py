@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from speechkit.core.checkpoint import build_and_load, load_checkpoint
 from speechkit.core.config import from_dict
+from speechkit.core.errors import CheckpointError
 from speechkit.core.mel import LogMel
 from speechkit.core.results import Codes
 from speechkit.facodec.blocks import ConvNeXtStack
@@ -215,4 +216,6 @@ def load_codec(folder: str | Path) -> FACodec:
 
 def codec_config(mapping: dict[str, Any]) -> FACodecConfig:
     """The codec's configuration from a checkpoint's config.json."""
+    if not isinstance(mapping.get("codec"), dict):
+        raise CheckpointError("This config.json is not a codec's: it has no part named codec.")
     return from_dict(FACodecConfig, mapping["codec"])

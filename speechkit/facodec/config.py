@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from speechkit.core.config import require_range
 from speechkit.core.mel import MelConfig
 
 
@@ -23,6 +24,9 @@ class VocoderConfig:
 
     n_fft: int = 512
     """Length of the transform the source-filter head filters with, in samples."""
+
+    def __post_init__(self) -> None:
+        require_range(self, channels=(1, 4096), blocks=(0, 64), n_fft=(64, 65_536))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +47,16 @@ class QuantizerConfig:
 
     detail_books: int = 3
     """Code books of the detail part."""
+
+    def __post_init__(self) -> None:
+        require_range(
+            self,
+            entries=(2, 65_536),
+            code_channels=(1, 1024),
+            prosody_books=(1, 16),
+            content_books=(1, 16),
+            detail_books=(1, 16),
+        )
 
     @property
     def books(self) -> int:
@@ -92,6 +106,13 @@ class FACodecConfig:
 
     level_rms: float = 0.05
     """Every wave is brought to this level (root mean square of its speech) before it is encoded."""
+
+    def __post_init__(self) -> None:
+        widths = dict.fromkeys(("channels", "prosody_channels", "timbre_channels"), (2, 8192))
+        depths = dict.fromkeys(
+            ("encoder_blocks", "decoder_blocks", "prosody_blocks", "timbre_blocks"), (0, 64)
+        )
+        require_range(self, **widths, **depths, speakers=(0, 10_000_000), level_rms=(1e-4, 1))
 
     @property
     def hop_samples(self) -> int:

@@ -1,0 +1,106 @@
+"""The shipped weights do what the README says: speak, repeat themselves, and swap factors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from speechkit.core.results import Speech, Voice
+from speechkit.data.f0 import extract_f0
+from speechkit.tts import ZeroShotTTS
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+TEXT = "The road over the mountain is usually empty."
+
+
+@pytest.fixture(scope="module")
+def tts() -> ZeroShotTTS:
+    """The bundled model."""
+    return ZeroShotTTS.from_pretrained()
+
+
+@pytest.fixture(scope="module")
+def woman(tts: ZeroShotTTS) -> Voice:
+    """A high voice."""
+    return tts.voice(EXAMPLES / "synthetic_af_heart.flac")
+
+
+@pytest.fixture(scope="module")
+def man(tts: ZeroShotTTS) -> Voice:
+    """A low voice."""
+    return tts.voice(EXAMPLES / "synthetic_am_michael.flac")
+
+
+@pytest.fixture(scope="module")
+def plain(tts: ZeroShotTTS, woman: Voice) -> Speech:
+    """The sentence in the high voice."""
+    return tts.synthesize(TEXT, woman, seed=1)
+
+
+def pitch(speech: Speech) -> np.ndarray:
+    """Log F0 of the voiced frames, NaN elsewhere."""
+    f0 = extract_f0(speech.wave_T.numpy())
+    return np.where(f0 > 0, np.log(np.maximum(f0, 1)), np.nan)
+
+
+def likeness(tts: ZeroShotTTS, speech: Speech, voice: Voice) -> float:
+    """Cosine between learnt timbre vectors of a synthesis and of a voice."""
+    _, timbre_D = tts.codec.encode(speech.wave_T)
+    return float(torch.cosine_similarity(timbre_D[:-1], voice.timbre_D[:-1], dim=0))
+
+
+def slowed(voice: Voice, factor: int) -> Voice:
+    """The voice with the rhythm of a speaker who takes `factor` times as long."""
+    rhythm = replace(voice.duration, frames_P=voice.duration.frames_P * factor)
+    return replace(voice, duration=rhythm)
+
+
+def test_weights_are_trained_and_small(tts: ZeroShotTTS) -> None:
+    assert tts.trained
+    folder = Path(__file__).parent.parent / "speechkit" / "weights"
+    size = sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
+    assert size <= 64e6
+    for part in ("codec", "generator"):
+        assert (folder / part / "MODEL_CARD.md").is_file()
+
+
+def test_speaks_at_a_human_pace(plain: Speech) -> None:
+    assert sum(plain.frames) * 320 == len(plain.wave_T)
+    assert 1.5 < plain.seconds < 6.0
+    assert float(plain.wave_T.pow(2).mean().sqrt()) > 0.005
+    assert bool(torch.isfinite(plain.wave_T).all())
+
+
+def test_same_seed_same_samples(tts: ZeroShotTTS, woman: Voice, plain: Speech) -> None:
+    again = tts.synthesize(TEXT, woman, seed=1)
+    assert torch.equal(plain.wave_T, again.wave_T)
+    other = tts.synthesize(TEXT, woman, seed=2)
+    assert not torch.equal(plain.wave_T, other.wave_T[: len(plain.wave_T)])
+
+
+def test_swapping_the_rhythm_changes_length_only(
+    tts: ZeroShotTTS, woman: Voice, plain: Speech
+) -> None:
+    slow = tts.swap(TEXT, timbre=woman, duration=slowed(woman, 2), seed=1)
+    assert slow.seconds > 1.15 * plain.seconds
+    semitones = 12 * abs(np.nanmedian(pitch(slow)) - np.nanmedian(pitch(plain))) / np.log(2)
+    assert semitones < 2
+    assert abs(likeness(tts, slow, woman) - likeness(tts, plain, woman)) < 0.15
+
+
+def test_swapping_the_timbre_leaves_rhythm_and_melody(
+    tts: ZeroShotTTS, woman: Voice, man: Voice, plain: Speech
+) -> None:
+    swapped = tts.swap(
+        TEXT, timbre=man, prosody=woman, duration=woman, content=woman, detail=woman, seed=1
+    )
+    assert swapped.frames == plain.frames
+    ours, theirs = pitch(swapped), pitch(plain)
+    both = ~np.isnan(ours) & ~np.isnan(theirs)
+    assert np.corrcoef(ours[both], theirs[both])[0, 1] > 0.8
+    assert np.nanmedian(ours) < np.nanmedian(theirs) - 0.2
+    assert likeness(tts, swapped, man) > likeness(tts, plain, man) + 0.1
