@@ -1,0 +1,30 @@
+# Sourced by the scripts beside it; they run from the top of the checkout.
+set -euo pipefail
+
+WORK=${WORK:-${HOME:-/tmp}/speechkit-gpu}      # stays on the machine between calls; outside the checkout
+OUT=${OUT:-build/gpu/results}            # what is here at the end of a call comes back
+PYTHON=${PYTHON:-python3}                # holds torch, numpy and safetensors
+CORES=${CORES:-$(nproc)}
+mkdir -p "$WORK/parts" "$WORK/runs" "$WORK/models" "$OUT"
+export PYTHONPATH="$PWD:$WORK/site" PYTHONUNBUFFERED=1
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((CORES > 1 ? CORES / 2 : 1))}   # two programs share the cores
+
+trap 'jobs -p | xargs -r kill 2>/dev/null || true' EXIT   # a program that is asked to stop saves first
+
+say() { echo "$(date +%H:%M:%S)  == $*"; }
+
+# models/NAME: the best export of runs/NAME in half precision, for the next stage and for the way home.
+release() {
+  "$PYTHON" recipes/release.py "$WORK/runs/$1/best" "$WORK/models/$1" --training "$(cat "$WORK/runs/$1/best/figures.json")"
+}
+
+# Everything that another machine needs to go on, in numbered pieces that a small limit lets through.
+bring_home() {
+  for run in "$WORK"/runs/*/; do
+    mkdir -p "$WORK/models/metrics"
+    if [ -f "$run/metrics.jsonl" ]; then cp "$run/metrics.jsonl" "$WORK/models/metrics/$(basename "$run").jsonl"; fi
+  done
+  rm -f "$OUT"/models.tar.*
+  tar -C "$WORK/models" -cf - "$@" metrics | split -b "${PIECE_BYTES:-15000000}" -d - "$OUT/models.tar."
+  say "brought home: $* in $(ls "$OUT" | wc -l) pieces, $(du -sh "$OUT" | cut -f1)"
+}

@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# Train on the staged parts: bash recipes/gpu/train.sh align | codec | generator, in this order.
+# Each takes about eight minutes; *_MINUTES change that. A call that was cut off goes on where it last saved.
+# *_ARGS are passed on to the programs, such as CODEC_ARGS="--set acoustic.batch_size=48".
+. "$(dirname "$0")/common.sh"
+
+CORPUS=$WORK/corpus.safetensors
+CODEC_ARGS=${CODEC_ARGS:-} GENERATOR_ARGS=${GENERATOR_ARGS:-} ALIGNER_ARGS=${ALIGNER_ARGS:-}
+
+# Corpus and alignment are made anew on a fresh machine; both are files that appear only when complete.
+corpus() {
+  if [ -f "$CORPUS" ]; then return; fi
+  say "packing the corpus on $CORES cores"
+  OMP_NUM_THREADS=1 "$PYTHON" -m speechkit.cli prepare "$WORK"/parts/*/manifest.jsonl -o "$CORPUS" --workers "$CORES"
+}
+
+alignment() {
+  if [ -f "$WORK/corpus.alignment.safetensors" ]; then return; fi
+  say "aligning"
+  "$PYTHON" -m speechkit.cli align "$CORPUS" --model "$WORK/models/aligner"
+}
+
+codes() {
+  if [ -f "$WORK/corpus.codes.safetensors" ]; then return; fi
+  say "encoding"
+  "$PYTHON" -m speechkit.facodec.encode_corpus --data "$CORPUS" --codec "$WORK/models/acoustic" --threads "$OMP_NUM_THREADS"
+}
+
+codec_phase() {   # phase, run, minutes, more arguments
+  "$PYTHON" -m speechkit.facodec.train "$1" --data "$CORPUS" --config recipes/facodec/gpu.toml \
+    --out "$WORK/runs/$2" --minutes "$3" "${@:4}" $CODEC_ARGS
+  release "$2"
+}
+
+train_aligner() {
+  "$PYTHON" -m speechkit.data.align.train --data "$CORPUS" --out "$WORK/runs/aligner" \
+    --minutes "${ALIGNER_MINUTES:-3.5}" $ALIGNER_ARGS
+  release aligner
+}
+
+case "${1:-}" in
+  align)
+    corpus
+    say "vocoder and aligner, side by side"
+    codec_phase vocoder vocoder "${VOCODER_MINUTES:-5.5}" & vocoder=$!
+    train_aligner
+    alignment
+    wait "$vocoder"
+    bring_home aligner vocoder
+    ;;
+  codec)
+    corpus
+    alignment
+    say "acoustic"
+    codec_phase acoustic acoustic "${ACOUSTIC_MINUTES:-6.5}" --init "$WORK/models/vocoder"
+    bring_home aligner acoustic
+    codes
+    ;;
+  generator)
+    corpus
+    alignment
+    codes
+    say "generator, and the head on the codec's own log-mel beside it"
+    codec_phase finetune codec "${FINETUNE_MINUTES:-2.5}" --init "$WORK/models/acoustic" & finetune=$!
+    "$PYTHON" -m speechkit.diffusion.train --data "$CORPUS" --codec "$WORK/models/acoustic" \
+      --config recipes/diffusion/gpu.toml --out "$WORK/runs/generator" --minutes "${GENERATOR_MINUTES:-7}" $GENERATOR_ARGS
+    release generator
+    wait "$finetune"
+    bring_home codec generator
+    ;;
+  *)
+    echo "usage: bash recipes/gpu/train.sh align|codec|generator" >&2
+    exit 2
+    ;;
+esac
+say "done: $1"
