@@ -1,0 +1,120 @@
+"""Synthetic voices and a tiny packed corpus, complete with alignment and codes.
+
+Shapes: T samples, G mel frames (100/s), P phones, K code books, F code frames (50/s).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from speechkit.core.rng import generator
+from speechkit.data.alignment import Alignment, ClipAlignment, sidecar_path, write_alignment
+from speechkit.data.codes import CorpusCodes, codes_path, write_codes
+from speechkit.data.packed import ClipInfo, PackedClip, PackedCorpus, write_packed
+from speechkit.text import DEFAULT_VOCABULARY
+from tests.tiny import ENTRIES
+
+RATE_HZ = 16_000
+FORMANTS_HZ = ((700.0, 1200.0, 2600.0), (300.0, 2200.0, 3000.0), (400.0, 900.0, 2500.0))
+"""Resonances of the three vowels, roughly those of "ah", "ee" and "oo"."""
+SPOKEN = DEFAULT_VOCABULARY.ids(["AH0", "IY1", "S", "T", "M", "OW1"])
+PAUSE = DEFAULT_VOCABULARY.ids([" "])[0]
+BOOKS = 6
+
+
+def vowel(
+    seconds: float = 1.5, f0_hz: float = 120.0, kind: int = 0, peak: float = 0.3
+) -> npt.NDArray[np.float32]:
+    """A steady vowel, wave_T: harmonics of a constant pitch under three resonances."""
+    formants = FORMANTS_HZ[kind % len(FORMANTS_HZ)]
+    times_T = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
+    harmonics_hz = f0_hz * np.arange(1, int(0.48 * RATE_HZ / f0_hz) + 1)
+    heights = sum(1 / (1 + ((harmonics_hz - centre) / 120.0) ** 2) for centre in formants)
+    heights = heights + 0.02 * np.exp(-harmonics_hz / 3000.0)
+    wave_T = np.zeros(len(times_T))
+    for height, hz in zip(heights, harmonics_hz, strict=True):
+        wave_T += height * np.cos(2 * np.pi * hz * times_T)
+    return np.asarray(peak * wave_T / np.abs(wave_T).max(), dtype=np.float32)
+
+
+def syllables(rng: np.random.Generator, f0_hz: float) -> tuple[Tensor, Tensor]:
+    """`(wave_T, f0_G)`: vowels of changing kind with noisy consonants between, pitch exact."""
+    waves, pitch = [], []
+    for kind in rng.integers(0, 3, size=int(rng.integers(6, 9))):
+        hz = f0_hz * float(rng.uniform(0.8, 1.25))
+        frames = 2 * int(rng.integers(8, 14))
+        waves.append(vowel(frames / 100, hz, int(kind)))
+        pitch.append(np.full(frames, hz))
+        gap = 2 * int(rng.integers(2, 5))
+        waves.append(rng.normal(0, 0.02, gap * 160).astype(np.float32))
+        pitch.append(np.zeros(gap))
+    f0_G = torch.from_numpy(np.concatenate(pitch).astype(np.float32))
+    return torch.from_numpy(np.concatenate(waves)), f0_G
+
+
+def random_track(frames: int, rng: np.random.Generator) -> ClipAlignment:
+    """Phones of 2 to 6 frames with a pause now and then, as long as the clip."""
+    ids, lengths = [PAUSE], [1]
+    while sum(lengths) < frames:
+        ids.append(PAUSE if len(ids) % 5 == 0 else int(rng.choice(SPOKEN)))
+        lengths.append(min(int(rng.integers(2, 7)), frames - sum(lengths)))
+    return ClipAlignment(torch.tensor(ids), torch.tensor(lengths), score=-0.5)
+
+
+def _clips(count: int, speakers: int) -> Iterator[PackedClip]:
+    rng = np.random.default_rng(0)
+    for n in range(count):
+        wave_T, f0_G = syllables(rng, 110.0 + 60.0 * (n % speakers))
+        info = ClipInfo(
+            id=f"clip-{n}",
+            text="made up",
+            speaker=f"speaker-{n % speakers}",
+            language="en",
+            license="CC0-1.0",
+            split="train",
+            source="test",
+        )
+        pcm_T = (wave_T.numpy() * 32767).astype(np.int16)
+        yield PackedClip(info=info, pcm_T=pcm_T, f0_F=f0_G.numpy())
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinyData:
+    """A corpus with its sidecars."""
+
+    corpus: PackedCorpus
+    alignment: Alignment
+    codes: CorpusCodes
+
+
+def tiny_data(folder: Path, count: int = 8, speakers: int = 2) -> TinyData:
+    """Write and open a packed corpus of clips of two to three seconds."""
+    path = folder / "corpus.safetensors"
+    write_packed(path, _clips(count, speakers))
+    corpus = PackedCorpus(path)
+    ids = [clip["id"] for clip in corpus.clips]
+    lengths = [-(-corpus.samples(n) // 320) for n in range(count)]
+    rng = np.random.default_rng(1)
+    tracks = {n: random_track(length, rng) for n, length in enumerate(lengths)}
+    write_alignment(sidecar_path(path), DEFAULT_VOCABULARY.symbols, ids, tracks)
+    draws = generator(2)
+    # Codes that follow from the phones, so that a generator has something to learn.
+    codes = [
+        (torch.repeat_interleave(t.ids_P, t.frames_P)[None] + torch.arange(BOOKS)[:, None])
+        .add(torch.rand(BOOKS, length, generator=draws).gt(0.9).long())
+        .remainder(ENTRIES)
+        for t, length in zip(tracks.values(), lengths, strict=True)
+    ]
+    write_codes(codes_path(path), codes, ids, "0" * 64)
+    return TinyData(
+        corpus=corpus,
+        alignment=Alignment(sidecar_path(path), ids),
+        codes=CorpusCodes(codes_path(path), ids),
+    )

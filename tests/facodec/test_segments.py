@@ -1,0 +1,101 @@
+"""Training segments: crops that carry the right pitch, phones and speaker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from speechkit.core.errors import DataError
+from speechkit.core.rng import generator
+from speechkit.data.alignment import Alignment
+from speechkit.facodec.encode_corpus import corpus_codes
+from speechkit.facodec.features import pitch_hz
+from speechkit.facodec.segments import UNLABELLED, Segments, split_clips
+from speechkit.text import DEFAULT_VOCABULARY
+from speechkit.text.frames import FrameClasses
+from tests.facodec.builders import TinyData, tiny_data
+from tests.facodec.test_codec import fresh
+
+CLASSES = FrameClasses(DEFAULT_VOCABULARY)
+
+
+def segments(data: TinyData, alignment: Alignment | None, crop_frames: int) -> Segments:
+    return Segments(
+        data.corpus,
+        CLASSES,
+        alignment,
+        crop_frames=crop_frames,
+        reference_frames=50,
+        level_rms=0.05,
+        held_out=0.25,
+    )
+
+
+@pytest.mark.parametrize("held_out", [0.0, 0.25, 1.0])
+def test_split_holds_out_some_and_keeps_some(data: TinyData, held_out: float) -> None:
+    train, test = (split_clips(data.corpus, held_out, flag) for flag in (False, True))
+    assert len(train) >= 1
+    assert len(test) >= 1
+    assert sorted([*train, *test]) == list(range(len(data.corpus)))
+
+
+def test_one_clip_cannot_be_split(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="at least two clips"):
+        split_clips(tiny_data(tmp_path, count=1).corpus, 0.02, False)
+
+
+def test_batches_follow_the_generator(data: TinyData) -> None:
+    drawn = segments(data, data.alignment, 40)
+    one, same, other = (drawn.draw(4, generator(seed)) for seed in (0, 0, 1))
+    assert all(torch.equal(getattr(one, key), getattr(same, key)) for key in vars(one))
+    assert not torch.equal(one.wave_BT, other.wave_BT)
+    assert one.wave_BT.shape == (4, 40 * 320)
+    assert one.reference_BT.shape == (4, 50 * 320)
+    assert one.contour_BG.shape == one.voiced_BG.shape == (4, 80)
+    assert one.phone_BF.shape == (4, 40)
+
+
+def test_pitch_and_phones_belong_to_the_crop(data: TinyData) -> None:
+    batch = segments(data, data.alignment, 40).draw(8, generator(0))
+    f0_BG = pitch_hz(batch.contour_BG, batch.median_B) * batch.voiced_BG
+    clips = [
+        (
+            data.corpus.f0(n),
+            torch.repeat_interleave(data.alignment.phones(n), data.alignment.frames(n)),
+        )
+        for n in range(len(data.corpus))
+    ]
+    class_of = torch.tensor(CLASSES.of_phone)
+    for f0_G, phone_F in zip(f0_BG, batch.phone_BF, strict=True):
+        places = [
+            (n, start)
+            for n, (whole_G, _) in enumerate(clips)
+            for start in range(len(whole_G) // 2 - 39)
+            if torch.allclose(whole_G[2 * start : 2 * start + 80], f0_G, rtol=2e-3)
+        ]
+        assert any(
+            torch.equal(class_of[clips[n][1][start : start + 40]], phone_F) for n, start in places
+        )
+
+
+def test_short_clips_are_padded_and_unlabelled(data: TinyData) -> None:
+    batch = segments(data, data.alignment, 400).draw(3, generator(0))
+    assert bool((batch.phone_BF[:, -50:] == UNLABELLED).all())
+    assert not batch.wave_BT[:, -50 * 320 :].any()
+    without = segments(data, None, 40).draw(3, generator(0))
+    assert bool((without.phone_BF == UNLABELLED).all())
+
+
+def test_a_corpus_is_encoded_clip_by_clip(data: TinyData) -> None:
+    lengths = [codes.shape for codes in corpus_codes(fresh(), data.corpus, data.alignment)]
+    expected = [(6, -(-data.corpus.samples(n) // 320)) for n in range(len(data.corpus))]
+    assert lengths == expected
+
+
+def test_crop_levels_are_near_the_codecs(data: TinyData) -> None:
+    batch = segments(data, None, 100).draw(8, generator(0))
+    rms = batch.wave_BT.pow(2).mean(-1).sqrt().numpy()
+    assert bool(np.all((rms > 0.02) & (rms < 0.1)))
