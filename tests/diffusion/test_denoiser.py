@@ -1,0 +1,170 @@
+"""The denoiser: what may reach what, and its attention against a plain one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from speechkit.core.rng import generator
+from speechkit.diffusion.denoiser import ABSENT, MASK, DenoiserInputs, SelfAttention, rotate
+from tests.diffusion.builders import live_denoiser, stir
+from tests.tiny import ENTRIES
+
+PROMPT, GAP, TARGET, TAIL = 7, 4, 9, 3
+LENGTH = PROMPT + GAP + TARGET + TAIL
+INSIDE = slice(PROMPT + GAP, PROMPT + GAP + TARGET)
+NET = live_denoiser()
+
+
+def inputs(seed: int = 0, batch: int = 2) -> DenoiserInputs:
+    """Prompt, gap, target and a padded tail; book 2 is being filled."""
+    rng = generator(seed)
+    codes = torch.randint(ENTRIES, (batch, 6, LENGTH), generator=rng)
+    codes[:, 2, INSIDE] = torch.where(
+        torch.rand(batch, TARGET, generator=rng) < 0.5, MASK, codes[:, 2, INSIDE]
+    )
+    codes[:, 3:] = ABSENT
+    keep = torch.zeros(batch, LENGTH, dtype=torch.bool)
+    keep[:, :PROMPT] = keep[:, INSIDE] = True
+    return DenoiserInputs(
+        phones_BL=torch.randint(80, (batch, LENGTH), generator=rng),
+        place_BL2=torch.rand(batch, LENGTH, 2, generator=rng),
+        codes_BKL=codes,
+        book_B=torch.full((batch,), 2),
+        time_B=torch.rand(batch, generator=rng),
+        prompt_BL=(torch.arange(LENGTH) < PROMPT).expand(batch, -1),
+        keep_BL=keep,
+    )
+
+
+@torch.no_grad()
+def hidden(given: DenoiserInputs) -> Tensor:
+    out: Tensor = NET(given)
+    return out
+
+
+def differs(one: DenoiserInputs, other: DenoiserInputs) -> bool:
+    return not torch.allclose(hidden(one)[:, INSIDE], hidden(other)[:, INSIDE], atol=1e-3)
+
+
+def test_positions_not_kept_have_no_influence() -> None:
+    one, noise = inputs(), inputs(1)
+    keep = one.keep_BL
+    other = replace(
+        one,
+        phones_BL=torch.where(keep, one.phones_BL, noise.phones_BL),
+        place_BL2=torch.where(keep[..., None], one.place_BL2, noise.place_BL2),
+        codes_BKL=torch.where(keep[:, None], one.codes_BKL, noise.codes_BKL),
+    )
+    torch.testing.assert_close(hidden(one)[keep], hidden(other)[keep], atol=1e-4, rtol=0)
+
+
+def test_a_prompt_that_is_dropped_is_as_none() -> None:
+    one = inputs()
+    keep = one.keep_BL.clone()
+    keep[:, :PROMPT] = False
+    dropped = replace(one, keep_BL=keep)
+    short = DenoiserInputs(
+        phones_BL=one.phones_BL[:, INSIDE],
+        place_BL2=one.place_BL2[:, INSIDE],
+        codes_BKL=one.codes_BKL[..., INSIDE],
+        book_B=one.book_B,
+        time_B=one.time_B,
+        prompt_BL=one.prompt_BL[:, INSIDE],
+        keep_BL=one.keep_BL[:, INSIDE],
+    )
+    torch.testing.assert_close(hidden(dropped)[:, INSIDE], hidden(short), atol=1e-4, rtol=0)
+    assert differs(one, dropped)
+
+
+def test_an_item_of_a_batch_equals_the_item_alone() -> None:
+    one = inputs(batch=3)
+    alone = DenoiserInputs(**{key: value[1:2] for key, value in vars(one).items()})
+    torch.testing.assert_close(hidden(one)[1:2], hidden(alone), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("field", ["phones_BL", "place_BL2", "codes_BKL"])
+def test_the_prompt_reaches_the_target(field: str) -> None:
+    one, noise = inputs(), inputs(1)
+    changed = getattr(one, field).clone()
+    at = (..., slice(0, PROMPT)) if field == "codes_BKL" else (slice(None), slice(0, PROMPT))
+    changed[at] = getattr(noise, field)[at]
+    assert differs(one, replace(one, **{field: changed}))
+
+
+def test_time_book_and_earlier_codes_matter() -> None:
+    one = inputs()
+    fewer = one.codes_BKL.clone()
+    fewer[:, 0] = ABSENT
+    assert differs(one, replace(one, time_B=one.time_B + 0.3))
+    assert differs(one, replace(one, book_B=torch.ones_like(one.book_B)))
+    assert differs(one, replace(one, codes_BKL=fewer))
+    masked = torch.where(one.codes_BKL == MASK, ABSENT, one.codes_BKL)
+    assert differs(one, replace(one, codes_BKL=masked))
+
+
+def test_rotation_is_that_of_complex_numbers() -> None:
+    x = torch.randn(2, 3, 11, 8, generator=generator(0))
+    rates = torch.tensor([10_000 ** (-2 * n / 8) for n in range(4)])
+    turns = torch.polar(torch.ones(11, 4), torch.arange(11.0)[:, None] * rates)
+    turned = torch.complex(x[..., :4], x[..., 4:]) * turns
+    torch.testing.assert_close(rotate(x), torch.cat([turned.real, turned.imag], -1))
+
+
+def test_rotated_products_depend_on_distance_alone() -> None:
+    q, k = torch.randn(2, 8, generator=generator(1))
+    turned_q, turned_k = (rotate(v.expand(1, 1, 20, 8))[0, 0] for v in (q, k))
+    products = turned_q @ turned_k.T
+    torch.testing.assert_close(products[:-3, :-3], products[3:, 3:], atol=1e-4, rtol=0)
+
+
+def plain_attention(
+    layer: SelfAttention, x_LD: Tensor, condition_C: Tensor, keep_L: Tensor
+) -> Tensor:
+    """The same layer for one item, head by head and position by position."""
+    scale, shift, gate = layer.modulation(condition_C[None])
+    h = nn.functional.layer_norm(x_LD, x_LD.shape[-1:], layer.norm.weight, layer.norm.bias)
+    h = (h * scale[0] + shift[0]) @ layer.qkv.weight.T + layer.qkv.bias
+    width = x_LD.shape[-1]
+    each = width // layer.heads
+    mixed = torch.zeros_like(x_LD)
+    for head in range(layer.heads):
+        q, k, v = (h[:, p * width + head * each : p * width + (head + 1) * each] for p in range(3))
+        q, k = (rotate(part[None, None])[0, 0] for part in (q, k))
+        for n in range(len(x_LD)):
+            scores = (k @ q[n]) / each**0.5
+            share = torch.softmax(scores[keep_L], 0)
+            mixed[n, head * each : (head + 1) * each] = share @ v[keep_L]
+    out = mixed @ layer.out.weight.T + layer.out.bias
+    result: Tensor = x_LD + out * layer.layer_scale * gate[0]
+    return result
+
+
+@torch.no_grad()
+def test_attention_against_a_plain_one() -> None:
+    layer, rng = stir(SelfAttention(12, 3, 5)), generator(2)
+    x_BLD, condition_BC = torch.randn(2, 9, 12, generator=rng), torch.randn(2, 5, generator=rng)
+    keep_BL = torch.rand(2, 9, generator=rng) < 0.6
+    keep_BL[:, 0] = True
+    got = layer(x_BLD, condition_BC, keep_BL)
+    for b in range(2):
+        expected = plain_attention(layer, x_BLD[b], condition_BC[b], keep_BL[b])
+        torch.testing.assert_close(got[b], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_adopted_books_make_like_codes_alike() -> None:
+    net = live_denoiser(1)
+    books_KVC = torch.randn(6, ENTRIES, 4, generator=generator(3))
+    books_KVC[:, 1] = 5 * books_KVC[:, 0]
+    tables = [net.code.get_parameter(f"{k}.weight") for k in range(6)]
+    heads = [net.heads.get_parameter(f"{k}.weight") for k in range(6)]
+    masks = [table[-1].clone() for table in tables]
+    net.adopt_books(books_KVC, generator(0))
+    for table, head, mask in zip(tables, heads, masks, strict=True):
+        torch.testing.assert_close(table[0], table[1])
+        torch.testing.assert_close(head[0], head[1])
+        assert not torch.allclose(table[0], table[2], atol=0.1)
+        assert torch.equal(table[-1], mask)
