@@ -1,0 +1,255 @@
+"""The public API on a tiny model with random weights: seeds, limits, swaps and bad input."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+import torch
+
+from speechkit.core.checkpoint import save_checkpoint
+from speechkit.core.config import to_dict
+from speechkit.core.errors import (
+    AudioError,
+    CheckpointError,
+    ConfigError,
+    PromptError,
+    SpeechkitError,
+    TextError,
+)
+from speechkit.core.results import Speech, Voice
+from speechkit.diffusion.config import STAGES, DenoiserConfig
+from speechkit.diffusion.generator import build_generator
+from speechkit.tts import CHUNK_CHARACTERS, MAX_CHARACTERS, ZeroShotTTS
+from tests.diffusion.builders import live_generator, random_voice
+from tests.facodec.builders import vowel
+from tests.facodec.test_codec import fresh
+from tests.tiny import TINY_GENERATOR, tiny_model
+
+TEXT = "Hello there, world."
+Say = Callable[..., Speech]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def tts() -> ZeroShotTTS:
+    """A model every part of which matters to what is heard."""
+    return ZeroShotTTS(fresh(), live_generator())
+
+
+@pytest.fixture(scope="module")
+def say(tts: ZeroShotTTS) -> Say:
+    def speak(text: str = TEXT, voice: Voice | None = None, **options: Any) -> Speech:
+        return tts.synthesize(text, voice or random_voice(0), **{"steps": 1, **options})
+
+    return speak
+
+
+@pytest.fixture(scope="module")
+def plain(say: Say) -> Speech:
+    return say()
+
+
+def test_speech_is_whole(plain: Speech) -> None:
+    assert plain.phones[:5] == ("^", "HH", "AH0", "L", "OW1")
+    assert plain.phones[-1] == "$"
+    assert len(plain.frames) == len(plain.phones)
+    assert len(plain.wave_T) == 320 * sum(plain.frames)
+    assert plain.seconds == pytest.approx(0.02 * sum(plain.frames))
+    assert float(plain.wave_T.abs().max()) <= 1.0
+    assert set(plain.stages_seconds) == {*STAGES, "decode"}
+    assert all(seconds >= 0 for seconds in plain.stages_seconds.values())
+
+
+def test_same_seed_same_bytes(say: Say, plain: Speech) -> None:
+    again, other = say(), say(seed=1)
+    assert again.wave_T.numpy().tobytes() == plain.wave_T.numpy().tobytes()
+    assert again.frames == plain.frames
+    assert other.seed == 1
+    assert other.wave_T.numpy().tobytes() != plain.wave_T.numpy().tobytes()
+
+
+def test_speed_scales_the_frames(say: Say, plain: Speech) -> None:
+    frames = sum(plain.frames)
+    fast, slow = sum(say(speed=2.0).frames), sum(say(speed=0.5).frames)
+    # Phones of a single frame stay.
+    single = sum(1 for count in plain.frames if count == 1)
+    assert frames / 2 - 0.5 <= fast <= frames / 2 + 0.5 + single
+    assert slow == 2 * frames
+    with pytest.raises(ConfigError, match="speed"):
+        say(speed=5.0)
+
+
+@pytest.mark.parametrize("steps", [0, -1, 65])
+def test_steps_out_of_range_are_refused(say: Say, steps: int) -> None:
+    with pytest.raises(ConfigError, match="from 1 to 64"):
+        say(steps=steps)
+
+
+def test_steps_change_codes_but_not_durations(say: Say, plain: Speech) -> None:
+    more = say(steps=7)
+    assert more.frames == plain.frames
+    assert not torch.equal(more.wave_T, plain.wave_T)
+    assert len(say(steps=None).wave_T) == len(plain.wave_T)
+
+
+@pytest.mark.parametrize("text", ["", " \n\t", "\u4f60\u597d", "...", "\U0001f600" * 3])
+def test_text_with_nothing_to_say_is_refused(say: Say, text: str) -> None:
+    with pytest.raises(TextError):
+        say(text)
+
+
+@pytest.mark.parametrize("length", [MAX_CHARACTERS + 1, 100_000])
+def test_text_too_long_is_refused_at_once(say: Say, length: int) -> None:
+    with pytest.raises(TextError, match=f"{length} characters"):
+        say("a " * (length // 2) + "a" * (length % 2))
+
+
+def test_symbols_that_are_not_spoken_are_noted(say: Say) -> None:
+    speech = say("Hi \u4f60 there.")
+    assert any("\u4f60" in note for note in speech.notes)
+    assert say("Hi.").notes == ()
+
+
+def test_an_unknown_inline_phone_is_refused(say: Say) -> None:
+    with pytest.raises(TextError, match="XX"):
+        say("[[XX YY]]")
+
+
+def test_long_text_is_spoken_in_chunks(tts: ZeroShotTTS) -> None:
+    sentence = "We went to the sea and then we came home again in the rain. "
+    text = sentence * (CHUNK_CHARACTERS // len(sentence) + 1)
+    heard: list[tuple[int, int, str]] = []
+    speech = tts.synthesize(
+        text, random_voice(0), steps=1, progress=lambda *step: heard.append(step)
+    )
+    assert speech.phones.count("^") == 2
+    assert [number for number, _, _ in heard] == [0] * 5 + [1] * 5
+    assert {count for _, count, _ in heard} == {2}
+    assert [stage for _, _, stage in heard[:5]] == [*STAGES, "decode"]
+    assert len(speech.wave_T) == 320 * sum(speech.frames)
+    # Each chunk has draws of its own: the same words do not come out the same twice.
+    cut = speech.phones.index("$") + 1
+    alone = tts.synthesize(sentence, random_voice(0), steps=1)
+    assert speech.phones[cut:] == alone.phones
+    assert speech.frames[cut:] != alone.frames
+
+
+def test_swapping_the_duration_alone_changes_the_length(tts: ZeroShotTTS) -> None:
+    a, b = random_voice(0), random_voice(1)
+    own, swapped = (tts.swap(TEXT, timbre=a, duration=d, steps=1) for d in (None, b))
+    assert own.frames != swapped.frames
+    assert swapped.frames == tts.synthesize(TEXT, b, steps=1).frames
+    assert torch.equal(own.wave_T, tts.synthesize(TEXT, a, steps=1).wave_T)
+
+
+def test_swapping_the_timbre_alone_keeps_the_rhythm(tts: ZeroShotTTS, plain: Speech) -> None:
+    a, b = random_voice(0), random_voice(1)
+    swapped = tts.swap(TEXT, timbre=b, duration=a, prosody=a, content=a, detail=a, steps=1)
+    assert swapped.frames == plain.frames
+    assert not torch.equal(swapped.wave_T, plain.wave_T)
+
+
+@pytest.mark.parametrize("name", ["prosody", "content", "detail"])
+def test_swapping_codes_keeps_the_rhythm(tts: ZeroShotTTS, plain: Speech, name: str) -> None:
+    others: dict[str, Any] = {name: random_voice(1)}
+    swapped = tts.swap(TEXT, timbre=random_voice(0), steps=1, **others)
+    assert swapped.frames == plain.frames
+    assert not torch.equal(swapped.wave_T, plain.wave_T)
+
+
+def test_a_lexicon_decides_how_a_word_is_said() -> None:
+    model = ZeroShotTTS(fresh(), live_generator(), lexicon={"hello": ("S", "IY1")})
+    assert model.synthesize("Hello.", random_voice(0), steps=1).phones[:3] == ("^", "S", "IY1")
+
+
+def test_a_voice_is_read_from_a_file_of_any_rate(tts: ZeroShotTTS, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", vowel(1.5), 24_000)
+    voice = tts.voice(tmp_path / "a.wav")
+    assert int(voice.duration.frames_P.sum()) == math.ceil(1.5 * 16_000 / 24_000 / 0.02)
+    assert voice.notes == ()
+    spoken = tts.voice(torch.from_numpy(vowel(1.5)), transcript="Ah.")
+    assert len(spoken.duration.phones_P) > len(voice.duration.phones_P)
+
+
+def test_long_and_clipped_prompts_are_noted(tts: ZeroShotTTS) -> None:
+    long = tts.voice(torch.from_numpy(vowel(2.0)).repeat(16))
+    assert len(long.prosody.phone_F) == 30 * 50
+    assert any("30" in note for note in long.notes)
+    clipped = torch.from_numpy(vowel(1.5, peak=4.0)).clamp(-1, 1)
+    assert any("clipped" in note for note in tts.voice(clipped).notes)
+
+
+def test_unusable_prompts_are_refused(tts: ZeroShotTTS, tmp_path: Path) -> None:
+    good = torch.from_numpy(vowel(1.5))
+    for bad in (torch.zeros(32_000), good[:15_000], good * math.nan, torch.stack([good, good])):
+        with pytest.raises(PromptError):
+            tts.voice(bad)
+    (tmp_path / "x.wav").write_text("not audio")
+    for path in (tmp_path / "none.wav", tmp_path / "x.wav", tmp_path):
+        with pytest.raises(AudioError):
+            tts.voice(path)
+    with pytest.raises(PromptError, match="transcript is too long"):
+        tts.voice(good, transcript="word " * 60)
+    with pytest.raises(TextError):
+        tts.voice(good, transcript="")
+
+
+def test_a_model_folder_is_loaded_whole(folder: Path) -> None:
+    one, same = (ZeroShotTTS.from_pretrained(folder) for _ in range(2))
+    assert one.sample_rate_hz == 16_000
+    assert one.weights == same.weights
+    assert one.weights.startswith("codec ")
+    waves = [model.synthesize("Hi.", random_voice(0), steps=1).wave_T for model in (one, same)]
+    assert torch.equal(*waves)
+
+
+def test_incomplete_and_broken_folders_are_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="holds no codec"):
+        ZeroShotTTS.from_pretrained(tmp_path / "nothing")
+    copy = tiny_model(tmp_path / "copy")
+    weights = copy / "generator" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(CheckpointError):
+        ZeroShotTTS.from_pretrained(copy)
+    (copy / "generator" / "config.json").unlink()
+    with pytest.raises(CheckpointError, match="holds no generator"):
+        ZeroShotTTS.from_pretrained(copy)
+
+
+def test_a_generator_of_another_codec_is_refused(tmp_path: Path) -> None:
+    root = tiny_model(tmp_path)
+    frame = DenoiserConfig(channels=16, blocks=2, heads=2, entries=4096)
+    other = build_generator(replace(TINY_GENERATOR, frame=frame))
+    save_checkpoint(root / "generator", other.state_dict(), {"generator": to_dict(other.config)})
+    with pytest.raises(CheckpointError, match="another codec"):
+        ZeroShotTTS.from_pretrained(root)
+
+
+def voices_of_another_model() -> dict[str, Voice]:
+    voice = random_voice(0)
+    codes = replace(voice.prosody, codes_KF=voice.prosody.codes_KF + 1000)
+    books = replace(voice.prosody, codes_KF=voice.prosody.codes_KF[:4])
+    phones = replace(voice.duration, phones_P=voice.duration.phones_P + 1000)
+    return {
+        "timbre of another width": replace(voice, timbre_D=torch.zeros(7)),
+        "entries it does not have": replace(voice, prosody=codes),
+        "other books": replace(voice, prosody=books),
+        "other phones": replace(voice, duration=phones),
+    }
+
+
+@pytest.mark.xfail(strict=True, reason="a voice does not say which model it is for")
+@pytest.mark.parametrize("name", list(voices_of_another_model()))
+def test_a_voice_of_another_model_is_refused(say: Say, name: str) -> None:
+    with pytest.raises(SpeechkitError):
+        say(voice=voices_of_another_model()[name])
