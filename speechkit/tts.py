@@ -16,7 +16,7 @@ from torch import Tensor
 
 from speechkit.core.audio import prepare_prompt, read_audio
 from speechkit.core.checkpoint import load_checkpoint
-from speechkit.core.errors import CheckpointError, ConfigError, TextError
+from speechkit.core.errors import CheckpointError, ConfigError, PromptError, TextError
 from speechkit.core.results import Speech, Voice
 from speechkit.core.rng import derive, generator
 from speechkit.diffusion.config import SamplerConfig, StageSampling
@@ -140,6 +140,7 @@ class ZeroShotTTS:
         setting out of range.
         """
         sampler = self._sampler(steps)
+        self._check_voice(voice)
         pieces, notes = self._pieces(text)
         waves: list[Tensor] = []
         phones: list[str] = []
@@ -203,6 +204,22 @@ class ZeroShotTTS:
             timbre, prosody=prosody, duration=duration, content=content, detail=detail
         )
         return self.synthesize(text, mixed, seed=seed, speed=speed, steps=steps)
+
+    def _check_voice(self, voice: Voice) -> None:
+        """Raise PromptError unless the voice was made with a model like this one."""
+        books, phones = self.codec.config.quantizer, len(self.vocabulary)
+        parts = (voice.prosody, voice.content, voice.detail)
+        fits = (
+            voice.timbre_D.shape == (self.codec.config.timbre_channels,)
+            and all(part.codes_KF.shape[0] == books.books for part in parts)
+            and all(int(part.codes_KF.max()) < books.entries for part in parts)
+            and all(int(part.phone_F.max()) < phones for part in parts)
+            and int(voice.duration.phones_P.max()) < phones
+        )
+        if not fits:
+            raise PromptError(
+                "This voice was made with another model: make it again from its recording."
+            )
 
     def _pieces(self, text: str) -> tuple[list[tuple[str, ...]], list[str]]:
         """Phones of each chunk, and notes on what could not be spoken."""

@@ -248,7 +248,6 @@ def voices_of_another_model() -> dict[str, Voice]:
     }
 
 
-@pytest.mark.xfail(strict=True, reason="a voice does not say which model it is for")
 @pytest.mark.parametrize("name", list(voices_of_another_model()))
 def test_a_voice_of_another_model_is_refused(say: Say, name: str) -> None:
     with pytest.raises(SpeechkitError):

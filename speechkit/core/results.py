@@ -109,6 +109,9 @@ class Voice:
             raise CheckpointError(f"{path} is not a voice file: make one with voice.") from error
         if metadata.get("format") != VOICE_FORMAT:
             raise CheckpointError(f"{path} is not a voice file of this version: make it again.")
+        wrong = _wrong_voice(tensors)
+        if wrong:
+            raise CheckpointError(f"{path} is a damaged voice file ({wrong}): make it again.")
         try:
             parts = {
                 name: Attribute(**_part(tensors, name)) for name in ("prosody", "content", "detail")
@@ -125,6 +128,28 @@ class Voice:
 
 def _flat(name: str, part: Attribute | Rhythm) -> dict[str, Tensor]:
     return {f"{name}.{key}": tensor for key, tensor in vars(part).items()}
+
+
+def _wrong_voice(tensors: Mapping[str, Tensor]) -> str:
+    """What is wrong with a voice file's tensors; empty when nothing is."""
+    timbre_D = tensors.get("timbre_D")
+    if timbre_D is None or timbre_D.ndim != 1 or not bool(torch.isfinite(timbre_D).all()):
+        return "timbre"
+    frames_P = tensors.get("duration.frames_P")
+    phones_P = tensors.get("duration.phones_P")
+    if frames_P is None or phones_P is None or frames_P.shape != phones_P.shape:
+        return "durations"
+    if frames_P.ndim != 1 or bool((frames_P < 0).any()) or frames_P.is_floating_point():
+        return "durations"
+    for name in ("prosody", "content", "detail"):
+        codes_KF, phone_F = tensors.get(f"{name}.codes_KF"), tensors.get(f"{name}.phone_F")
+        if codes_KF is None or phone_F is None or codes_KF.ndim != 2 or phone_F.ndim != 1:
+            return name
+        if codes_KF.is_floating_point() or phone_F.is_floating_point():
+            return name
+        if codes_KF.shape[1] != len(phone_F) or not len(phone_F) or bool((codes_KF < 0).any()):
+            return name
+    return ""
 
 
 def _part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:

@@ -87,7 +87,7 @@ class GeneratorConfig:
     """Longest prompt the duration stage looks at, in phones."""
 
     def __post_init__(self) -> None:
-        require_range(self, prompt_frames=(1, 10_000), prompt_phones=(1, 10_000))
+        require_range(self, prompt_frames=(50, 10_000), prompt_phones=(15, 10_000))
         if self.prosody_books + self.content_books + self.detail_books != self.frame.books:
             raise ValueError(
                 f"prosody_books, content_books and detail_books must add up to frame.books "
@@ -119,7 +119,7 @@ class StageSampling:
     """Passes for each code book of the stage, the last number standing for all further ones."""
 
     temperature: float = 1.0
-    """Sharpness of the draw at the first step; falls linearly to 0 at the last (NS3 App. A.2)."""
+    """Sharpness of the draw at the first step; falls linearly towards 0 (NS3 App. A.2)."""
 
     choice_temperature: float = 1.0
     """Gumbel noise on the log-confidence that decides what is revealed first (MaskGIT)."""

@@ -77,7 +77,9 @@ class Sequences:
         """Phone sequences with their durations, capped at the last entry, as codes."""
         items = []
         for clip in self._clips(batch, rng):
-            prompt = self._duration_prompt(self._prompt_clip(clip, rng), rng)
+            source = self._prompt_clip(clip, rng)
+            # Nothing of the target's own clip: it would hold the answer.
+            prompt = self._duration_prompt(None if source == clip else source, rng)
             phones_P, frames_P = self._phone_track(clip)
             start = _start(len(phones_P), target_phones, rng)
             target = self._duration_stretch(phones_P, frames_P, start, target_phones)

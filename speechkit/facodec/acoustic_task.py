@@ -112,6 +112,8 @@ class Supervision(nn.Module):
     def headroom(self, name: str) -> float:
         """How far the adversary is below chance, 0 to 1: past chance there is nothing to gain."""
         last = float(self.running[self.names.index(name)])
+        if self.chance[name] <= 0:
+            return 0.0
         return min(1.0, max(0.0, 1 - last / self.chance[name]))
 
     @torch.no_grad()

@@ -18,7 +18,7 @@ from speechkit.data.packed import PackedCorpus
 from speechkit.facodec.codec import FACodec, load_codec
 from speechkit.train import show_progress
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("speechkit.facodec.encode_corpus")
 
 
 def corpus_codes(

@@ -113,7 +113,6 @@ def test_durations_are_capped_at_the_last_entry(data: TinyData) -> None:
     assert (int(values.min()), int(values.max())) == (1, longest)
 
 
-@pytest.mark.xfail(strict=True, reason="a clip may be its own duration prompt")
 def test_duration_prompts_do_not_hold_the_answer(tmp_path: Path) -> None:
     # One clip a speaker, as for recordings whose speaker nobody knows.
     batch = sequences(tiny_data(tmp_path, count=4, speakers=4)).durations(16, generator(0), 200)
