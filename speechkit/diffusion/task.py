@@ -16,6 +16,7 @@ from speechkit.diffusion.config import STAGES
 from speechkit.diffusion.generator import Generator
 from speechkit.diffusion.sequences import Sequences
 from speechkit.diffusion.stage import StageBatch, StageLoss
+from speechkit.train.prefetch import to_device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,20 +109,20 @@ class GeneratorTask:
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """Held-out loss and accuracy of each book and of durations, at fixed draws."""
-        rng = generator(0)
+        device = next(self.model.parameters()).device
+        draws, rng = generator(0), generator(0, device)
         figures: dict[str, float] = {}
         total = 0.0
         for name in STAGES[1:]:
             for book in self.model.config.books_of(name):
-                batch = self.held_out.frames(12, rng)
-                book_B = torch.full((12,), book)
+                batch = to_device(self.held_out.frames(12, draws), device)
+                book_B = torch.full((12,), book, device=device)
                 loss = self.model.stages[name].loss(batch, book_B, rng)
                 figures[f"nll/{name}_{book}"] = float(loss.nll)
                 figures[f"accuracy/{name}_{book}"] = float(loss.accuracy)
                 total += float(loss.nll) * self.config.book_share[book]
-        loss = self._duration_loss(
-            self.held_out.durations(32, rng, self.config.target_phones), rng
-        )
+        durations = self.held_out.durations(32, draws, self.config.target_phones)
+        loss = self._duration_loss(to_device(durations, device), rng)
         figures["nll/duration"] = float(loss.nll)
         figures["accuracy/duration"] = float(loss.accuracy)
         figures["score"] = -total - 0.2 * float(loss.nll)

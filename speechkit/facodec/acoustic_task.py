@@ -23,6 +23,7 @@ from speechkit.facodec.heads import FrameHead, SpeakerAdversary, SpeakerHead, re
 from speechkit.facodec.quantizer import VectorQuantizer, code_usage
 from speechkit.facodec.segments import UNLABELLED, SegmentBatch, Segments
 from speechkit.facodec.training import analysis_of
+from speechkit.train.prefetch import to_device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +230,7 @@ class AcousticTask:
         codes = []
         rounds = 6
         for _ in range(rounds):
-            batch = self.held_out.draw(16, rng)
+            batch = to_device(self.held_out.draw(16, rng), codec.mel.window.device)
             analysis = analysis_of(codec, batch)
             reference = codec.mel(batch.reference_BT)
             colour = active_mean(torch.cat([analysis.mel_BMG, reference], dim=-1))

@@ -31,7 +31,7 @@ def corpus_codes(
             yield empty
             continue
         codes, _ = codec.encode(corpus.wave(clip), f0_G=corpus.f0(clip))
-        yield codes.stacked()
+        yield codes.stacked().cpu()
         if clip % 500 == 0:
             _log.info("encoded %d of %d clips", clip, len(corpus))
 
@@ -43,6 +43,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--codec", type=Path, required=True, help="folder of the codec")
     parser.add_argument("--all", action="store_true", help="also clips without an alignment")
     parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="(cpu)")
     args = parser.parse_args(argv)
     show_progress()
     if args.threads:
@@ -54,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
         if not sidecar_path(args.data).exists():
             raise DataError("The corpus has no alignment yet: run align first, or give --all.")
         wanted = Alignment(sidecar_path(args.data), ids)
-    codes = corpus_codes(load_codec(args.codec), corpus, wanted)
+    codes = corpus_codes(load_codec(args.codec).to(args.device), corpus, wanted)
     write_codes(codes_path(args.data), codes, ids, load_checkpoint(args.codec).sha256)
 
 

@@ -64,7 +64,9 @@ class SpeakerHead(nn.Module):
     def forward(self, timbre_BD: Tensor, speaker_B: Tensor) -> Tensor:
         """Cross-entropy of the right speakers, a scalar."""
         directions_SD = nn.functional.normalize(self.weight_SD, dim=-1)
-        cosine = nn.functional.normalize(timbre_BD.float(), dim=-1) @ directions_SD.T
+        # In half precision a cosine near 1 becomes 1, where the arc cosine has no finite slope.
+        with torch.autocast(timbre_BD.device.type, enabled=False):
+            cosine = nn.functional.normalize(timbre_BD.float(), dim=-1) @ directions_SD.T
         own = cosine.gather(1, speaker_B[:, None]).clamp(-1 + 1e-6, 1 - 1e-6)
         harder = torch.cos(torch.acos(own) + self.margin)
         logits = self.scale * cosine.scatter(1, speaker_B[:, None], harder)

@@ -105,7 +105,10 @@ class SourceFilterHead(nn.Module):
         return self._filter(pulses * gate, harmonic_BJM) + self._filter(noise, noise_BJM)
 
     def _filter(self, source_BT: Tensor, log_gain_BJM: Tensor) -> Tensor:
-        response = minimum_phase(log_gain_BJM @ self.bands_to_bins.T, self.n_fft)
+        # Half precision would round the filters by tenths of a decibel, and GPUs refuse its FFT.
+        with torch.autocast(log_gain_BJM.device.type, enabled=False):
+            log_gain_BJN = log_gain_BJM.float() @ self.bands_to_bins.T
+        response = minimum_phase(log_gain_BJN, self.n_fft)
         half = self.hop // 2
         padded = nn.functional.pad(source_BT, (half, half + self.hop))
         frames = padded.unfold(-1, 2 * self.hop, self.hop)[:, : log_gain_BJM.shape[1]]

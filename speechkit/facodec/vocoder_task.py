@@ -20,6 +20,7 @@ from speechkit.facodec.features import pitch_hz
 from speechkit.facodec.losses import MultiResolutionSTFTLoss, log_mel_loss
 from speechkit.facodec.segments import SegmentBatch, Segments
 from speechkit.facodec.training import analysis_of
+from speechkit.train.prefetch import to_device
 
 EDGE_FRAMES = 2
 """Code frames at each end of a crop that no loss looks at: their mel saw the cut."""
@@ -80,10 +81,11 @@ class VocoderTask:
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """The losses on fixed held-out segments; the score is minus their weighted sum."""
-        rng = generator(0)
+        device = next(self.model.parameters()).device
+        draws, rng = generator(0), generator(0, device)
         totals: dict[str, float] = {}
         for _ in range(4):
-            batch = self.held_out.draw(8, rng)
+            batch = to_device(self.held_out.draw(8, draws), device)
             for key, value in self.losses(batch, rng, 0).items():
                 totals[key] = totals.get(key, 0.0) + float(value) / 4
         totals["score"] = -sum(self.weights[key] * totals[key] for key in self.weights)

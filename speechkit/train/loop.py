@@ -122,6 +122,8 @@ class _Run:
         self.save()
         if self.log is not None:
             self.log.close()
+        # Nobody leaves before the first process has written the exports.
+        self.world.total(0.0)
         return self.report(finished)
 
     def step(self, batches: list[Any], progress: float) -> None:
