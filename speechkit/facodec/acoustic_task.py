@@ -132,6 +132,20 @@ class AcousticModel(nn.Module):
         self.codec = codec
         self.supervision = Supervision(codec)
 
+    def books(self) -> list[VectorQuantizer]:
+        """All code books, in the order prosody, content, detail."""
+        parts = (self.codec.prosody_books, self.codec.content_books, self.codec.detail_books)
+        return [book for part in parts for book in part.quantizers()]
+
+    def get_extra_state(self) -> Tensor:
+        """Use of the entries since the last restart: part of the run, not of the codec."""
+        return torch.stack([book.counts_V for book in self.books()])
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take up the counts of an interrupted run."""
+        for book, counts_V in zip(self.books(), state, strict=True):
+            book.counts_V.copy_(counts_V)
+
 
 class AcousticTask:
     """Trains encoder, code books, timbre and decoder on log-mel, without a wave."""
@@ -213,10 +227,9 @@ class AcousticTask:
         if step >= self.config.restart_until_step:
             return
         draws = torch.Generator().manual_seed(step)
-        books = [m for m in self.model.codec.modules() if isinstance(m, VectorQuantizer)]
-        for book in books:
-            if step == 0:
-                # The first batch seeds each book in turn: later books see what earlier ones leave.
+        for number, book in enumerate(self.model.books()):
+            # Entries are re-seeded from this batch; at first from what earlier books leave of it.
+            if step == 0 or number == 0:
                 self.model.codec.quantize(analysis_of(self.model.codec, batch))
             book.restart_unused(draws, share=1e9 if step == 0 else 0.1)
             if dist.is_initialized():

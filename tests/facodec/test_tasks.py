@@ -149,7 +149,6 @@ def trained(data: TinyData, out: Path, steps: int) -> dict[str, Tensor]:
     return {name: p.detach().clone() for name, p in task.model.named_parameters()}
 
 
-@pytest.mark.xfail(strict=True, reason="what restarts go by (counts, last batch) is not saved")
 def test_resumed_training_equals_training_in_one_go(data: TinyData, tmp_path: Path) -> None:
     # Dead codes restart at steps 4 and 8: the second half must know of use in the first.
     whole = trained(data, tmp_path / "whole", 9)
