@@ -131,4 +131,5 @@ class GeneratorTask:
     def export(self, folder: Path, model: torch.nn.Module) -> None:
         """The generator's weights and configuration."""
         assert isinstance(model, Generator)
-        save_checkpoint(folder, model.state_dict(), {"generator": to_dict(model.config)})
+        config = {"generator": to_dict(model.config), "training": {"program": __name__}}
+        save_checkpoint(folder, model.state_dict(), config)

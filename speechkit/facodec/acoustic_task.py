@@ -266,9 +266,8 @@ class AcousticTask:
     def export(self, folder: Path, model: nn.Module) -> None:
         """The codec alone; the training-only heads stay behind."""
         assert isinstance(model, AcousticModel)
-        save_checkpoint(
-            folder, model.codec.state_dict(), {"codec": to_dict(model.codec.config)}
-        )
+        config = {"codec": to_dict(model.codec.config), "training": {"program": __name__}}
+        save_checkpoint(folder, model.codec.state_dict(), config)
 
 
 def mel_losses(mel_BMG: Tensor, target_BMG: Tensor) -> dict[str, Tensor]:

@@ -93,4 +93,5 @@ class VocoderTask:
 
     def export(self, folder: Path, model: nn.Module) -> None:
         """The codec with this head."""
-        save_checkpoint(folder, self.codec.state_dict(), {"codec": to_dict(self.codec.config)})
+        config = {"codec": to_dict(self.codec.config), "training": {"program": __name__}}
+        save_checkpoint(folder, self.codec.state_dict(), config)
