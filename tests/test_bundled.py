@@ -101,6 +101,9 @@ def test_swapping_the_timbre_leaves_rhythm_and_melody(
     assert swapped.frames == plain.frames
     ours, theirs = pitch(swapped), pitch(plain)
     both = ~np.isnan(ours) & ~np.isnan(theirs)
-    assert np.corrcoef(ours[both], theirs[both])[0, 1] > 0.8
+    # Not a correlation: an octave error of the pitch tracker would decide it alone.
+    shift = (ours - theirs)[both]
+    same_melody = np.abs(shift - np.median(shift)) < 0.06
+    assert same_melody.mean() > 0.75
     assert np.nanmedian(ours) < np.nanmedian(theirs) - 0.2
     assert likeness(tts, swapped, man) > likeness(tts, plain, man) + 0.1

@@ -143,14 +143,18 @@ class SamplerConfig:
     )
     """Durations; the paper uses no guidance here."""
 
-    prosody: StageSampling = field(default_factory=lambda: StageSampling(steps=(6,)))
+    prosody: StageSampling = field(
+        default_factory=lambda: StageSampling(steps=(4,), temperature=0.5)
+    )
     """Prosody codes."""
 
-    content: StageSampling = field(default_factory=lambda: StageSampling(steps=(6, 2)))
-    """Content codes."""
+    content: StageSampling = field(
+        default_factory=lambda: StageSampling(steps=(6, 2), temperature=0.4)
+    )
+    """Content codes; cooler than the paper's 1.5, which a model this small does not bear."""
 
     detail: StageSampling = field(
-        default_factory=lambda: StageSampling(steps=(2, 1), guidance=0.0)
+        default_factory=lambda: StageSampling(steps=(2, 1), guidance=0.0, temperature=0.3)
     )
     """Detail codes."""
 

@@ -17,10 +17,13 @@ from speechkit.data.codes import CorpusCodes
 from speechkit.data.packed import PackedCorpus
 from speechkit.diffusion.config import GeneratorConfig
 from speechkit.diffusion.denoiser import ABSENT
-from speechkit.diffusion.duration import expand, places
+from speechkit.diffusion.duration import expand, places, stretch
 from speechkit.diffusion.stage import SEPARATOR, StageBatch
 from speechkit.facodec.segments import split_clips
 from speechkit.text.vocab import DEFAULT_VOCABULARY, PAD, WORD_BOUNDARY, is_boundary
+
+TEMPO_OCTAVES = 0.8
+"""Durations are trained at tempos from 2 ** −0.8 to 2 ** 0.8 times the recorded one."""
 
 
 class Sequences:
@@ -78,11 +81,15 @@ class Sequences:
         items = []
         for clip in self._clips(batch, rng):
             source = self._prompt_clip(clip, rng)
+            # One tempo for prompt and target, so that the target learns to follow the prompt's.
+            tempo = 2 ** (2 * TEMPO_OCTAVES * (float(torch.rand((), generator=rng)) - 0.5))
             # Nothing of the target's own clip: it would hold the answer.
-            prompt = self._duration_prompt(None if source == clip else source, rng)
+            prompt = self._duration_prompt(None if source == clip else source, tempo, rng)
             phones_P, frames_P = self._phone_track(clip)
             start = _start(len(phones_P), target_phones, rng)
-            target = self._duration_stretch(phones_P, frames_P, start, target_phones)
+            target = self._duration_stretch(
+                phones_P, stretch(frames_P, tempo), start, target_phones
+            )
             items.append((prompt, target))
         return collate(items, self.config.prompt_phones, target_phones)
 
@@ -130,11 +137,12 @@ class Sequences:
         return phones_F, place_F2[span], codes_KF[:, span]
 
     def _duration_prompt(
-        self, clip: int | None, rng: torch.Generator
+        self, clip: int | None, tempo: float, rng: torch.Generator
     ) -> tuple[Tensor, Tensor, Tensor] | None:
         if clip is None:
             return None
         phones_P, frames_P = self._phone_track(clip)
+        frames_P = stretch(frames_P, tempo)
         if float(torch.rand((), generator=rng)) < 0.7:
             # As read off a prompt without a transcript: no empty boundaries, one kind of pause.
             kept = frames_P > 0
