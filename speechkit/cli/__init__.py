@@ -36,6 +36,9 @@ def build_parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code: 0, 2 for bad input, 130 when interrupted."""
+    # Threads that spin while they wait make a busy machine tens of times slower; torch reads this
+    # when it is first imported, which the handlers do.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         args = build_parser().parse_args(argv)
         as_json = bool(getattr(args, "json", False))
