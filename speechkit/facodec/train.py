@@ -100,7 +100,10 @@ def build_task(
         )
 
     if phase == "acoustic":
-        return AcousticTask(codec, segments(False), segments(True), recipe.acoustic)
+        # The heads that only training needs are fresh in every run: their start follows the seed.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.train.seed)
+            return AcousticTask(codec, segments(False), segments(True), recipe.acoustic)
     return VocoderTask(
         codec,
         segments(False),
