@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from speechkit.core.results import Codes, Speech, Voice
-    from speechkit.facodec.codec import FACodec
+    from speechkit.facodec.small.codec import FACodec
     from speechkit.tts import ZeroShotTTS
 
 __version__ = "0.1.0"
@@ -16,7 +16,7 @@ __all__ = ["Codes", "FACodec", "Speech", "Voice", "ZeroShotTTS", "__version__"]
 
 _HOME = {
     "Codes": "speechkit.core.results",
-    "FACodec": "speechkit.facodec.codec",
+    "FACodec": "speechkit.facodec.small.codec",
     "Speech": "speechkit.core.results",
     "Voice": "speechkit.core.results",
     "ZeroShotTTS": "speechkit.tts",

@@ -13,7 +13,7 @@ from speechkit.core.results import Attribute, Rhythm, Voice
 from speechkit.data.align.graph import batch_graphs, build_graph, phone_classes
 from speechkit.data.align.viterbi import best_path, durations
 from speechkit.diffusion.duration import collapse, expand
-from speechkit.facodec.codec import FACodec
+from speechkit.facodec.small.codec import FACodec
 from speechkit.text.frames import FrameClasses
 from speechkit.text.vocab import WORD_BOUNDARY, PhoneVocabulary
 

@@ -21,7 +21,7 @@ from speechkit.core.results import Speech, Voice
 from speechkit.core.rng import derive, generator
 from speechkit.diffusion.config import SamplerConfig, StageSampling
 from speechkit.diffusion.generator import Generator, load_generator
-from speechkit.facodec.codec import FACodec, load_codec
+from speechkit.facodec.small.codec import FACodec, load_codec
 from speechkit.reading import read_voice
 from speechkit.text import Frontend, PhoneVocabulary, chunk
 from speechkit.text.frames import FrameClasses

@@ -9,17 +9,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.facodec.small.test_codec import fresh
 from torch import Tensor
 
 from speechkit.core.errors import PromptError
 from speechkit.core.rng import generator
 from speechkit.diffusion.duration import expand
-from speechkit.facodec.codec import FACodec
+from speechkit.facodec.small.codec import FACodec
 from speechkit.reading import force, read_voice, recognise, smooth_path
 from speechkit.text import DEFAULT_VOCABULARY
 from speechkit.text.frames import FrameClasses
 from tests.facodec.builders import vowel
-from tests.facodec.test_codec import fresh
 
 SYMBOLS = FrameClasses(DEFAULT_VOCABULARY).symbols
 SPOKEN = ("^", "HH", "AH0", "L", "OW1", " ", "W", "ER1", ".", "$")

@@ -10,8 +10,9 @@ from speechkit.core.checkpoint import save_checkpoint
 from speechkit.core.config import to_dict
 from speechkit.diffusion.config import DenoiserConfig, GeneratorConfig
 from speechkit.diffusion.generator import build_generator
-from speechkit.facodec.codec import build_codec
-from speechkit.facodec.config import FACodecConfig, QuantizerConfig, VocoderConfig
+from speechkit.facodec.quantizer import QuantizerConfig
+from speechkit.facodec.small.codec import build_codec
+from speechkit.facodec.small.config import FACodecConfig, VocoderConfig
 from speechkit.text import DEFAULT_VOCABULARY
 from speechkit.text.frames import FrameClasses
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from speechkit.core.results import Speech
     from speechkit.evaluate import Report, Scorers
-    from speechkit.facodec.codec import FACodec
+    from speechkit.facodec.small.codec import FACodec
     from speechkit.tts import ZeroShotTTS
 
 HELD_OUT = Path("../shared/data/eval-librispeech-test-other-0.tar")
@@ -159,7 +159,7 @@ def _eval_codec(args: argparse.Namespace) -> Outcome:
     """Score resynthesis beside recordings."""
     from speechkit.core.checkpoint import load_checkpoint
     from speechkit.evaluate import eval_clips, run_codec_suite
-    from speechkit.facodec.codec import load_codec
+    from speechkit.facodec.small.codec import load_codec
     from speechkit.tts import WEIGHTS
 
     scorers = _scorers(args, reference=True)

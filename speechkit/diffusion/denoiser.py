@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from speechkit.diffusion.config import DenoiserConfig
-from speechkit.facodec.blocks import ConvNeXtBlock, Modulation
+from speechkit.facodec.convnext import ConvNeXtBlock, Modulation
 
 
 @dataclass(frozen=True, kw_only=True)

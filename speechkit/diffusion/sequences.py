@@ -19,7 +19,7 @@ from speechkit.diffusion.config import GeneratorConfig
 from speechkit.diffusion.denoiser import ABSENT
 from speechkit.diffusion.duration import expand, places, stretch
 from speechkit.diffusion.stage import SEPARATOR, StageBatch
-from speechkit.facodec.segments import split_clips
+from speechkit.facodec.training.segments import split_clips
 from speechkit.text.vocab import DEFAULT_VOCABULARY, PAD, WORD_BOUNDARY, is_boundary
 
 TEMPO_OCTAVES = 0.8

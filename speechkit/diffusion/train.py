@@ -20,7 +20,7 @@ from speechkit.diffusion.config import GeneratorConfig
 from speechkit.diffusion.generator import Generator, build_generator, generator_config
 from speechkit.diffusion.sequences import Sequences
 from speechkit.diffusion.task import GeneratorTask, GeneratorTaskConfig
-from speechkit.facodec.codec import FACodec, load_codec
+from speechkit.facodec.small.codec import FACodec, load_codec
 from speechkit.text.vocab import DEFAULT_VOCABULARY
 from speechkit.train import (
     TrainConfig,

@@ -1,221 +1,53 @@
-"""FACodec: a wave as timbre, prosody, content and detail, and back (NS3 §3.2).
+"""What every factorised codec offers, and how one is opened from its folder.
 
-Shapes: B batch, T samples, G mel frames (100/s), F code frames (50/s), K code books,
-D channels, M mel bands, V phone classes.
+Shapes: T samples, D channels of the timbre vector.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from speechkit.core.checkpoint import build_and_load, load_checkpoint
-from speechkit.core.config import from_dict
-from speechkit.core.errors import CheckpointError
-from speechkit.core.mel import LogMel
 from speechkit.core.results import Codes
-from speechkit.facodec.blocks import ConvNeXtStack
-from speechkit.facodec.config import FACodecConfig
-from speechkit.facodec.features import (
-    active_mean,
-    pair_frames,
-    pitch_hz,
-    speech_gain,
-    split_pitch,
-    unpair_frames,
-)
-from speechkit.facodec.heads import FrameHead
-from speechkit.facodec.quantizer import Quantized, ResidualVectorQuantizer
-from speechkit.facodec.timbre import TimbreEncoder
-from speechkit.facodec.vocoder import build_vocoder
+from speechkit.facodec.quantizer import QuantizerConfig
 
 
-@dataclass(frozen=True, kw_only=True)
-class Analysis:
-    """A batch as the encoders read it."""
-
-    mel_BMG: Tensor
-    """Log-mel at the codec's level."""
-
-    contour_BG: Tensor
-    """Normalised pitch contour."""
-
-    voiced_BG: Tensor
-    """Voicing, 0 or 1."""
-
-    median_B: Tensor
-    """Log median pitch over the reference pitch."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProsodyReading:
-    """What the prosody codes alone say."""
-
-    contour_BG: Tensor
-    """Normalised pitch contour."""
-
-    voiced_logit_BG: Tensor
-    """Log odds of voicing."""
-
-    energy_BG: Tensor
-    """Scaled frame energy."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parts:
-    """The three quantised parts of a batch."""
-
-    prosody: Quantized
-    content: Quantized
-    detail: Quantized
-
-
-class FACodec(nn.Module):
-    """The codec: `encode` a wave into `Codes` and a timbre vector, `decode` them again."""
-
-    def __init__(self, config: FACodecConfig) -> None:
-        super().__init__()
-        self.config = config
-        mel, quant, width = config.mel, config.quantizer, config.channels
-        self.mel = LogMel(mel)
-        self.encoder = ConvNeXtStack(2 * mel.n_mels, width, config.encoder_blocks)
-        self.prosody_encoder = ConvNeXtStack(6, config.prosody_channels, config.prosody_blocks)
-        self.timbre_encoder = TimbreEncoder(
-            mel.n_mels, config.timbre_channels, config.timbre_blocks
-        )
-
-        def books(inputs: int, count: int) -> ResidualVectorQuantizer:
-            return ResidualVectorQuantizer(
-                inputs, width, count, quant.entries, quant.code_channels
-            )
-
-        self.prosody_books = books(config.prosody_channels, quant.prosody_books)
-        self.content_books = books(width, quant.content_books)
-        self.detail_books = books(width, quant.detail_books)
-        self.prosody_head = FrameHead(width, config.prosody_channels, 6)
-        self.phone_head = FrameHead(width, config.prosody_channels, len(config.phone_symbols))
-        self.decoder = ConvNeXtStack(
-            width, width, config.decoder_blocks, condition_channels=config.timbre_channels
-        )
-        self.to_mel = nn.Linear(width, 2 * mel.n_mels)
-        self.vocoder = build_vocoder(config.vocoder, mel)
+class Codec(Protocol):
+    """A codec of any architecture: small, or the paper's. Works on mono waves, −1 to 1."""
 
     @property
     def sample_rate_hz(self) -> int:
-        """Samples a second."""
-        return self.config.mel.sample_rate_hz
+        """Samples a second of what it reads and writes."""
 
-    def timbre(self, analysis: Analysis) -> Tensor:
-        """`timbre_BD`: the learnt vector and, last, the measured median pitch."""
-        learnt = self.timbre_encoder(analysis.mel_BMG)
-        return torch.cat([learnt, analysis.median_B[:, None] / 0.35], dim=-1)
+    @property
+    def hop_samples(self) -> int:
+        """Samples a code frame; a wave of T samples has ceil(T / hop) frames."""
 
-    def quantize(self, analysis: Analysis, colour_BM1: Tensor | None = None) -> Parts:
-        """The three parts; `colour_BM1` is the mean spectrum taken out before content is read."""
-        colour = active_mean(analysis.mel_BMG) if colour_BM1 is None else colour_BM1
-        hidden = self.encoder(pair_frames((analysis.mel_BMG - colour) / 2.0))
-        prosody = self.prosody_books(self.prosody_encoder(self._prosody_input(analysis, colour)))
-        content = self.content_books(hidden)
-        taken = (prosody.z_BFD + content.z_BFD).detach()
-        return Parts(prosody=prosody, content=content, detail=self.detail_books(hidden - taken))
+    @property
+    def quantizer(self) -> QuantizerConfig:
+        """Its code books."""
 
-    def _prosody_input(self, analysis: Analysis, colour_BM1: Tensor) -> Tensor:
-        stacked = torch.stack(
-            [analysis.contour_BG, analysis.voiced_BG, self.energy(analysis, colour_BM1)], dim=1
-        )
-        return pair_frames(stacked)
+    @property
+    def timbre_channels(self) -> int:
+        """Width D of the timbre vector."""
 
-    def energy(self, analysis: Analysis, colour_BM1: Tensor) -> Tensor:
-        """Frame energy `energy_BG` relative to the recording's loud frames, about −2 … 0.5."""
-        return (analysis.mel_BMG - colour_BM1).mean(1) / 3.0
+    def encode(self, wave_T: Tensor) -> tuple[Codes, Tensor]:
+        """`(codes, timbre_D)` of a wave, which is padded to whole frames."""
 
-    def read_prosody(self, z_prosody_BFD: Tensor) -> ProsodyReading:
-        """Pitch contour, voicing and energy, read off the prosody part alone."""
-        read = unpair_frames(self.prosody_head(z_prosody_BFD))
-        return ProsodyReading(
-            contour_BG=read[:, 0], voiced_logit_BG=read[:, 1], energy_BG=read[:, 2]
-        )
-
-    def decode_mel(self, z_BFD: Tensor, timbre_BD: Tensor) -> Tensor:
-        """Log-mel `mel_BMG` of summed parts in a timbre."""
-        scaled = self.to_mel(self.decoder(z_BFD, timbre_BD)).float()
-        return unpair_frames(scaled) * 3.0 - 5.0
-
-    def phone_logits(self, content_BKF: Tensor) -> Tensor:
-        """Phone class logits `[B, F, V]` of content codes."""
-        logits: Tensor = self.phone_head(self.content_books.embed(content_BKF))
-        return logits
-
-    @torch.no_grad()
-    def analyse(self, wave_T: Tensor, f0_G: Tensor | None = None) -> Analysis:
-        """Features of a wave, padded to whole code frames; `f0_G` in Hz where already known."""
-        wave_T = wave_T.float() * speech_gain(wave_T, self.config.level_rms)
-        wave_T = nn.functional.pad(wave_T, (0, -len(wave_T) % self.config.hop_samples))
-        mel_BMG = self.mel(wave_T[None].to(self.mel.window.device))
-        if f0_G is None:
-            from speechkit.data.f0 import extract_f0
-
-            f0_G = torch.from_numpy(extract_f0(wave_T.numpy()))
-        pitch = split_pitch(nn.functional.pad(f0_G, (0, mel_BMG.shape[-1] - len(f0_G))).numpy())
-        device = mel_BMG.device
-        return Analysis(
-            mel_BMG=mel_BMG,
-            contour_BG=pitch.contour_G[None].to(device),
-            voiced_BG=pitch.voiced_G[None].to(device),
-            median_B=torch.tensor([pitch.median], device=device),
-        )
-
-    @torch.no_grad()
-    def encode(self, wave_T: Tensor, f0_G: Tensor | None = None) -> tuple[Codes, Tensor]:
-        """`(codes, timbre_D)` of a mono wave at `sample_rate_hz`."""
-        analysis = self.analyse(wave_T, f0_G)
-        parts = self.quantize(analysis)
-        codes = Codes(
-            prosody_KF=parts.prosody.codes_BKF[0],
-            content_KF=parts.content.codes_BKF[0],
-            detail_KF=parts.detail.codes_BKF[0],
-        )
-        return codes, self.timbre(analysis)[0]
-
-    @torch.no_grad()
     def decode(
         self, codes: Codes, timbre_D: Tensor, rng: torch.Generator, *, detail: bool = True
     ) -> Tensor:
-        """`wave_T` of codes in a timbre; `detail=False` leaves the detail part out."""
-        z_prosody = self.prosody_books.embed(codes.prosody_KF[None])
-        z_BFD = z_prosody + self.content_books.embed(codes.content_KF[None])
-        if detail:
-            z_BFD = z_BFD + self.detail_books.embed(codes.detail_KF[None])
-        timbre_BD = timbre_D[None]
-        mel_BMG = self.decode_mel(z_BFD, timbre_BD)
-        reading = self.read_prosody(z_prosody)
-        f0_BG = pitch_hz(reading.contour_BG, timbre_BD[:, -1] * 0.35)
-        voiced_BG = (reading.voiced_logit_BG > 0).to(f0_BG.dtype)
-        wave_T: Tensor = self.vocoder(mel_BMG, f0_BG, voiced_BG, rng)[0]
-        return wave_T.clamp(-1, 1)
+        """`wave_T` of codes in a timbre, T = hop · F; `detail=False` leaves the detail part out."""
 
 
-def build_codec(config: FACodecConfig) -> FACodec:
-    """A codec with fresh weights."""
-    return FACodec(config)
-
-
-def load_codec(folder: str | Path) -> FACodec:
+def open_codec(folder: str | Path) -> Codec:
     """The codec of a folder with model.safetensors and config.json, ready for inference.
 
-    Raises CheckpointError or ConfigError for a folder that does not hold one.
+    Raises CheckpointError or ConfigError for a folder that holds none.
     """
-    checkpoint = load_checkpoint(folder)
-    config = codec_config(checkpoint.config)
-    return build_and_load(lambda: build_codec(config), checkpoint.state).eval()
+    from speechkit.facodec.small.codec import load_codec
 
-
-def codec_config(mapping: dict[str, Any]) -> FACodecConfig:
-    """The codec's configuration from a checkpoint's config.json."""
-    if not isinstance(mapping.get("codec"), dict):
-        raise CheckpointError("This config.json is not a codec's: it has no part named codec.")
-    return from_dict(FACodecConfig, mapping["codec"])
+    return load_codec(folder)

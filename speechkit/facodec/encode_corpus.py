@@ -15,7 +15,7 @@ from speechkit.core.errors import DataError
 from speechkit.data.alignment import Alignment, sidecar_path
 from speechkit.data.codes import codes_path, write_codes
 from speechkit.data.packed import PackedCorpus
-from speechkit.facodec.codec import FACodec, load_codec
+from speechkit.facodec.small.codec import FACodec, load_codec
 from speechkit.train import show_progress
 
 _log = logging.getLogger("speechkit.facodec.encode_corpus")

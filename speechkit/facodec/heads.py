@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from speechkit.facodec.blocks import ConvNeXtStack
+from speechkit.facodec.convnext import ConvNeXtStack
 
 
 class _Reverse(torch.autograd.Function):

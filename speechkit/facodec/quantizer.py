@@ -10,6 +10,43 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from speechkit.core.config import require_range
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizerConfig:
+    """Factorised vector quantisation (NS3 §3.2; Yu et al. 2022, improved VQGAN)."""
+
+    entries: int = 1024
+    """Entries of each code book."""
+
+    code_channels: int = 8
+    """Width of a code: the information bottleneck."""
+
+    prosody_books: int = 1
+    """Code books of the prosody part."""
+
+    content_books: int = 2
+    """Code books of the content part."""
+
+    detail_books: int = 3
+    """Code books of the detail part."""
+
+    def __post_init__(self) -> None:
+        require_range(
+            self,
+            entries=(2, 65_536),
+            code_channels=(1, 1024),
+            prosody_books=(1, 16),
+            content_books=(1, 16),
+            detail_books=(1, 16),
+        )
+
+    @property
+    def books(self) -> int:
+        """Code books in all."""
+        return self.prosody_books + self.content_books + self.detail_books
+
 
 @dataclass(frozen=True, kw_only=True)
 class Quantized:

@@ -15,11 +15,11 @@ import torch
 from speechkit.core.checkpoint import load_checkpoint, load_state
 from speechkit.data.alignment import Alignment, sidecar_path
 from speechkit.data.packed import PackedCorpus
-from speechkit.facodec.acoustic_task import AcousticConfig, AcousticTask
-from speechkit.facodec.codec import FACodec, build_codec, codec_config
-from speechkit.facodec.config import FACodecConfig
-from speechkit.facodec.segments import Segments
-from speechkit.facodec.vocoder_task import VocoderTask
+from speechkit.facodec.small.codec import FACodec, build_codec, codec_config
+from speechkit.facodec.small.config import FACodecConfig
+from speechkit.facodec.training.acoustic_task import AcousticConfig, AcousticTask
+from speechkit.facodec.training.segments import Segments
+from speechkit.facodec.training.vocoder_task import VocoderTask
 from speechkit.text.frames import FrameClasses
 from speechkit.text.vocab import DEFAULT_VOCABULARY
 from speechkit.train import (

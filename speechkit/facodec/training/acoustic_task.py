@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from speechkit.core.checkpoint import save_checkpoint
 from speechkit.core.config import to_dict
 from speechkit.core.rng import generator
-from speechkit.facodec.codec import Analysis, FACodec, Parts, ProsodyReading
-from speechkit.facodec.features import PITCH_SCALE, active_mean
 from speechkit.facodec.heads import FrameHead, SpeakerAdversary, SpeakerHead, reverse_gradient
 from speechkit.facodec.quantizer import VectorQuantizer, code_usage
-from speechkit.facodec.segments import UNLABELLED, SegmentBatch, Segments
-from speechkit.facodec.training import analysis_of
+from speechkit.facodec.small.codec import Analysis, FACodec, Parts, ProsodyReading
+from speechkit.facodec.small.features import PITCH_SCALE, active_mean
+from speechkit.facodec.training.analysis import analysis_of
+from speechkit.facodec.training.segments import UNLABELLED, SegmentBatch, Segments
 from speechkit.train.prefetch import to_device
 
 

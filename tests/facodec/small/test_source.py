@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechkit.core.rng import generator
-from speechkit.facodec.source import harmonic_source, noise_source, phase_of
+from speechkit.facodec.small.source import harmonic_source, noise_source, phase_of
 
 HOP, RATE_HZ = 160, 16_000
 

@@ -15,11 +15,11 @@ from speechkit.core.checkpoint import save_checkpoint
 from speechkit.core.config import to_dict
 from speechkit.core.mel import LogMel
 from speechkit.core.rng import generator
-from speechkit.facodec.codec import FACodec
-from speechkit.facodec.features import pitch_hz
-from speechkit.facodec.losses import MultiResolutionSTFTLoss, log_mel_loss
-from speechkit.facodec.segments import SegmentBatch, Segments
-from speechkit.facodec.training import analysis_of
+from speechkit.facodec.small.codec import FACodec
+from speechkit.facodec.small.features import pitch_hz
+from speechkit.facodec.training.analysis import analysis_of
+from speechkit.facodec.training.losses import MultiResolutionSTFTLoss, log_mel_loss
+from speechkit.facodec.training.segments import SegmentBatch, Segments
 from speechkit.train.prefetch import to_device
 
 EDGE_FRAMES = 2

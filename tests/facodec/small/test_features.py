@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechkit.core.rng import generator
-from speechkit.facodec.features import (
+from speechkit.facodec.small.features import (
     PITCH_SCALE,
     REFERENCE_HZ,
     active_mean,

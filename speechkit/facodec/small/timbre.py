@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from speechkit.facodec.blocks import ConvNeXtStack
-from speechkit.facodec.features import active_mean, pair_frames, scale_mel
+from speechkit.facodec.convnext import ConvNeXtStack
+from speechkit.facodec.small.features import active_mean, pair_frames, scale_mel
 
 
 class TimbreEncoder(nn.Module):

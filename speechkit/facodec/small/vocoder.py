@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from speechkit.core.mel import MelConfig, mel_centres_hz
-from speechkit.facodec.blocks import ConvNeXtStack
-from speechkit.facodec.config import VocoderConfig
-from speechkit.facodec.source import harmonic_source, noise_source, phase_of
+from speechkit.facodec.convnext import ConvNeXtStack
+from speechkit.facodec.small.config import VocoderConfig
+from speechkit.facodec.small.source import harmonic_source, noise_source, phase_of
 
 NOISE_LOG_MEL = -0.24
 """Log-mel of white noise of unit power under `MelConfig()`'s window and filters."""

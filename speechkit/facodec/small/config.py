@@ -1,4 +1,4 @@
-"""Configuration of the factorised codec."""
+"""Configuration of the small codec."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Literal
 
 from speechkit.core.config import require_range
 from speechkit.core.mel import MelConfig
+from speechkit.facodec.quantizer import QuantizerConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,41 +28,6 @@ class VocoderConfig:
 
     def __post_init__(self) -> None:
         require_range(self, channels=(1, 4096), blocks=(0, 64), n_fft=(64, 65_536))
-
-
-@dataclass(frozen=True, kw_only=True)
-class QuantizerConfig:
-    """Factorised vector quantisation (NS3 §3.2; Yu et al. 2022, improved VQGAN)."""
-
-    entries: int = 1024
-    """Entries of each code book."""
-
-    code_channels: int = 8
-    """Width of a code: the information bottleneck."""
-
-    prosody_books: int = 1
-    """Code books of the prosody part."""
-
-    content_books: int = 2
-    """Code books of the content part."""
-
-    detail_books: int = 3
-    """Code books of the detail part."""
-
-    def __post_init__(self) -> None:
-        require_range(
-            self,
-            entries=(2, 65_536),
-            code_channels=(1, 1024),
-            prosody_books=(1, 16),
-            content_books=(1, 16),
-            detail_books=(1, 16),
-        )
-
-    @property
-    def books(self) -> int:
-        """Code books in all."""
-        return self.prosody_books + self.content_books + self.detail_books
 
 
 @dataclass(frozen=True, kw_only=True)

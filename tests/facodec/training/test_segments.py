@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.facodec.small.test_codec import fresh
 
 from speechkit.core.errors import DataError
 from speechkit.core.rng import generator
 from speechkit.data.alignment import Alignment
 from speechkit.facodec.encode_corpus import corpus_codes
-from speechkit.facodec.features import pitch_hz
-from speechkit.facodec.segments import UNLABELLED, Segments, split_clips
+from speechkit.facodec.small.features import pitch_hz
+from speechkit.facodec.training.segments import UNLABELLED, Segments, split_clips
 from speechkit.text import DEFAULT_VOCABULARY
 from speechkit.text.frames import FrameClasses
 from tests.facodec.builders import TinyData, tiny_data
-from tests.facodec.test_codec import fresh
 
 CLASSES = FrameClasses(DEFAULT_VOCABULARY)
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from speechkit.core.mel import LogMel, MelConfig, mel_centres_hz
 from speechkit.core.rng import generator
-from speechkit.facodec.config import VocoderConfig
-from speechkit.facodec.vocoder import (
+from speechkit.facodec.small.config import VocoderConfig
+from speechkit.facodec.small.vocoder import (
     NOISE_LOG_MEL,
     InverseSTFTHead,
     SourceFilterHead,

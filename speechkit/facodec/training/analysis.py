@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from speechkit.facodec.codec import Analysis, FACodec
-from speechkit.facodec.segments import SegmentBatch
+from speechkit.facodec.small.codec import Analysis, FACodec
+from speechkit.facodec.training.segments import SegmentBatch
 
 
 def analysis_of(codec: FACodec, batch: SegmentBatch, mel_BMG: Tensor | None = None) -> Analysis:

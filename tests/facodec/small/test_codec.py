@@ -16,8 +16,8 @@ from speechkit.core.config import to_dict
 from speechkit.core.errors import CheckpointError, ConfigError
 from speechkit.core.results import Codes
 from speechkit.core.rng import generator
-from speechkit.facodec.codec import Analysis, FACodec, build_codec, load_codec
-from speechkit.facodec.config import FACodecConfig, VocoderConfig
+from speechkit.facodec.small.codec import Analysis, FACodec, build_codec, load_codec
+from speechkit.facodec.small.config import FACodecConfig, VocoderConfig
 from tests.facodec.builders import vowel
 from tests.tiny import ENTRIES, TINY_CODEC
 

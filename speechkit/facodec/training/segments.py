@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from speechkit.core.errors import DataError
 from speechkit.data.alignment import Alignment
 from speechkit.data.packed import PackedCorpus
-from speechkit.facodec.features import Pitch, speech_gain, split_pitch
+from speechkit.facodec.small.features import Pitch, speech_gain, split_pitch
 from speechkit.text.frames import FrameClasses
 
 HOP = 320

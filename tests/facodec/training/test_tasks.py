@@ -9,26 +9,26 @@ from typing import Any
 
 import pytest
 import torch
+from tests.facodec.small.test_codec import fresh
 from torch import Tensor, nn
 
 from speechkit.core.checkpoint import load_checkpoint
 from speechkit.core.rng import derive, generator
-from speechkit.facodec.acoustic_task import (
+from speechkit.facodec.small.codec import FACodec, load_codec
+from speechkit.facodec.small.config import VocoderConfig
+from speechkit.facodec.training.acoustic_task import (
     AcousticConfig,
     AcousticTask,
     contour_loss,
     mel_losses,
     phone_loss,
 )
-from speechkit.facodec.codec import FACodec, load_codec
-from speechkit.facodec.config import VocoderConfig
-from speechkit.facodec.segments import UNLABELLED, Segments
-from speechkit.facodec.vocoder_task import VocoderTask
+from speechkit.facodec.training.segments import UNLABELLED, Segments
+from speechkit.facodec.training.vocoder_task import VocoderTask
 from speechkit.text import DEFAULT_VOCABULARY
 from speechkit.text.frames import FrameClasses
 from speechkit.train import Task, TrainConfig, train
 from tests.facodec.builders import TinyData, tiny_data
-from tests.facodec.test_codec import fresh
 from tests.tiny import TINY_CODEC
 
 ACOUSTIC = AcousticConfig(
