@@ -8,33 +8,26 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from speechkit.cli import arguments, inputs, output
+from speechkit.cli import arguments, inputs, output, suites
 from speechkit.cli.output import Outcome
 from speechkit.cli.say import trained
-from speechkit.core.errors import DataError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from speechkit.core.results import Speech
-    from speechkit.evaluate import Report, Scorers
     from speechkit.facodec.small.codec import FACodec
     from speechkit.tts import ZeroShotTTS
-
-HELD_OUT = Path("../shared/data/eval-librispeech-test-other-0.tar")
-"""Where the held-out shard lies beside a checkout."""
-
-REPORT = "report.json"
 
 
 def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     """Add `eval` with its two suites, and `bench`."""
-    suites = verbs.add_parser("eval", help="score held-out speech").add_subparsers(
+    kinds = verbs.add_parser("eval", help="score held-out speech").add_subparsers(
         title="suites", metavar="SUITE", required=True
     )
-    tts = suites.add_parser("tts", help="recordings, codec resynthesis and synthesis side by side")
+    tts = kinds.add_parser("tts", help="recordings, codec resynthesis and synthesis side by side")
     arguments.add_model(tts)
     arguments.add_seed(tts)
     arguments.add_sampling(tts)
@@ -43,10 +36,10 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
         type=arguments.whole_number(1, 10**6),
         help="texts of each speaker (default: all)",
     )
-    _add_suite(tts, "eval-tts")
+    suites.add_flags(tts, "eval-tts")
     tts.set_defaults(handler=_eval_tts)
 
-    codec = suites.add_parser("codec", help="recordings and their resynthesis; use of the books")
+    codec = kinds.add_parser("codec", help="recordings and their resynthesis; use of the books")
     codec.add_argument(
         "--codec",
         type=Path,
@@ -54,7 +47,7 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
         help="folder of the codec (default: the bundled one)",
     )
     arguments.add_seed(codec)
-    _add_suite(codec, "eval-codec")
+    suites.add_flags(codec, "eval-codec")
     codec.set_defaults(handler=_eval_codec)
 
     bench = verbs.add_parser("bench", help="speed and memory, stages apart")
@@ -70,68 +63,11 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     bench.set_defaults(handler=_bench)
 
 
-def _add_suite(parser: arguments.Parser, folder: str) -> None:
-    """Add the flags of both suites."""
-    parser.add_argument(
-        "--data", type=Path, default=HELD_OUT, help=f"shard or packed corpus (default {HELD_OUT})"
-    )
-    parser.add_argument(
-        "-o",
-        "--out",
-        type=Path,
-        default=Path(folder),
-        metavar="FOLDER",
-        help=f"waves, manifest and {REPORT} go here; rows it already has are not scored again "
-        f"(default {folder})",
-    )
-    parser.add_argument(
-        "--limit", type=arguments.whole_number(1, 10**6), help="score at most this many clips"
-    )
-    parser.add_argument(
-        "--asr", default="base", help="Whisper for WER: base, tiny.en, a folder, none (base)"
-    )
-    parser.add_argument("--resemblyzer", action="store_true", help="a second speaker model")
-    parser.add_argument("--no-speaker", action="store_true", help="leave similarity out")
-    parser.add_argument("--no-dnsmos", action="store_true", help="leave DNSMOS out")
-    arguments.add_threads(parser)
-    arguments.add_json(parser)
-
-
-def _scorers(args: argparse.Namespace, *, reference: bool) -> Scorers:
-    """The measures that were asked for."""
-    from speechkit.evaluate import ScorerConfig, build_scorers
-
-    if not args.data.exists():
-        raise DataError(f"There is no held-out corpus {args.data}: give one with --data.")
-    return build_scorers(
-        ScorerConfig(
-            asr=args.asr,
-            speaker=not args.no_speaker,
-            resemblyzer=args.resemblyzer,
-            dnsmos=not args.no_dnsmos,
-            reference=reference,
-            threads=args.threads or 1,
-        )
-    )
-
-
-def _progress(line: str) -> None:
-    """One line a scored clip."""
-    output.say_aside("scored", line)
-
-
-def _finish(args: argparse.Namespace, report: Report, settings: dict[str, Any]) -> Outcome:
-    """Save the report and hand it back."""
-    report.settings |= settings
-    report.save(args.out / REPORT)
-    return Outcome(text=report.text(), data=report.to_json())
-
-
 def _eval_tts(args: argparse.Namespace) -> Outcome:
     """Score synthesis beside recordings and resynthesis."""
     from speechkit.evaluate import run_tts_suite, tts_pairs
 
-    scorers = _scorers(args, reference=False)
+    scorers = suites.build_scorers(args, reference=False)
     pairs = tts_pairs(args.data, args.per_speaker)
     arguments.use_threads(args.threads)
     tts = inputs.load_tts(args.model, {})
@@ -149,10 +85,10 @@ def _eval_tts(args: argparse.Namespace) -> Outcome:
         scorers=scorers,
         seed=args.seed,
         limit=args.limit,
-        earlier=args.out / REPORT,
-        progress=_progress,
+        earlier=args.out / suites.REPORT,
+        progress=suites.progress,
     )
-    return _finish(args, report, {"weights": tts.weights, "trained": trained(tts)})
+    return suites.finish(args, report, {"weights": tts.weights, "trained": trained(tts)})
 
 
 def _eval_codec(args: argparse.Namespace) -> Outcome:
@@ -162,7 +98,7 @@ def _eval_codec(args: argparse.Namespace) -> Outcome:
     from speechkit.facodec.small.codec import load_codec
     from speechkit.tts import WEIGHTS
 
-    scorers = _scorers(args, reference=True)
+    scorers = suites.build_scorers(args, reference=True)
     clips = eval_clips(args.data)
     arguments.use_threads(args.threads)
     folder = WEIGHTS / "codec" if args.codec is None else args.codec
@@ -176,10 +112,10 @@ def _eval_codec(args: argparse.Namespace) -> Outcome:
         entries=[quantizer.entries] * quantizer.books,
         scorers=scorers,
         limit=args.limit,
-        earlier=args.out / REPORT,
-        progress=_progress,
+        earlier=args.out / suites.REPORT,
+        progress=suites.progress,
     )
-    return _finish(args, report, {"codec": load_checkpoint(folder).sha256[:8]})
+    return suites.finish(args, report, {"codec": load_checkpoint(folder).sha256[:8]})
 
 
 def resynthesise(codec: FACodec, wave_T: Tensor, seed: int) -> Tensor:

@@ -18,8 +18,8 @@ from speechkit.core.audio import read_audio
 from speechkit.core.errors import DataError, SpeechkitError
 from speechkit.evaluate.pairs import SAMPLE_RATE_HZ
 from speechkit.evaluate.scorers import ScorerConfig, Scorers, Wave, build_scorers
+from speechkit.evaluate.scoring import score_against, score_speech
 from speechkit.evaluate.speaker import similarity
-from speechkit.evaluate.suites import score_against, score_speech
 from speechkit.evaluate.table import ClipRow, Report, summarise
 
 

@@ -1,0 +1,76 @@
+"""What the suites of `eval` share: their flags, their measures, their report."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from speechkit.cli import arguments, output
+from speechkit.cli.output import Outcome
+from speechkit.core.errors import DataError
+
+if TYPE_CHECKING:
+    from speechkit.evaluate import Report, Scorers
+
+HELD_OUT = Path("../shared/data/eval-librispeech-test-other-0.tar")
+"""Where the held-out shard lies beside a checkout."""
+
+REPORT = "report.json"
+
+
+def add_flags(parser: arguments.Parser, folder: str) -> None:
+    """Add the flags of both suites."""
+    parser.add_argument(
+        "--data", type=Path, default=HELD_OUT, help=f"shard or packed corpus (default {HELD_OUT})"
+    )
+    parser.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        default=Path(folder),
+        metavar="FOLDER",
+        help=f"waves, manifest and {REPORT} go here; rows it already has are not scored again "
+        f"(default {folder})",
+    )
+    parser.add_argument(
+        "--limit", type=arguments.whole_number(1, 10**6), help="score at most this many clips"
+    )
+    parser.add_argument(
+        "--asr", default="base", help="Whisper for WER: base, tiny.en, a folder, none (base)"
+    )
+    parser.add_argument("--resemblyzer", action="store_true", help="a second speaker model")
+    parser.add_argument("--no-speaker", action="store_true", help="leave similarity out")
+    parser.add_argument("--no-dnsmos", action="store_true", help="leave DNSMOS out")
+    arguments.add_threads(parser)
+    arguments.add_json(parser)
+
+
+def build_scorers(args: argparse.Namespace, *, reference: bool) -> Scorers:
+    """The measures that were asked for."""
+    from speechkit import evaluate
+
+    if not args.data.exists():
+        raise DataError(f"There is no held-out corpus {args.data}: give one with --data.")
+    return evaluate.build_scorers(
+        evaluate.ScorerConfig(
+            asr=args.asr,
+            speaker=not args.no_speaker,
+            resemblyzer=args.resemblyzer,
+            dnsmos=not args.no_dnsmos,
+            reference=reference,
+            threads=args.threads or 1,
+        )
+    )
+
+
+def progress(line: str) -> None:
+    """One line a scored clip."""
+    output.say_aside("scored", line)
+
+
+def finish(args: argparse.Namespace, report: Report, settings: dict[str, Any]) -> Outcome:
+    """Save the report and hand it back."""
+    report.settings |= settings
+    report.save(args.out / REPORT)
+    return Outcome(text=report.text(), data=report.to_json())

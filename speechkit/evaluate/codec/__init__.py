@@ -1,0 +1,7 @@
+"""The report on a codec: reconstruction, and what each of its parts carries."""
+
+from __future__ import annotations
+
+from speechkit.evaluate.codec.suite import run_codec_suite
+
+__all__ = ["run_codec_suite"]
