@@ -88,13 +88,7 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
     not a regular file, or a link that leads out of the folder, and when the model is a pickle.
     """
     folder = Path(folder)
-    if folder.suffix.lower() in PICKLE_SUFFIXES and not folder.is_dir():
-        raise CheckpointError(f"{folder} {_PICKLE_ADVICE}")
-    if not folder.is_dir():
-        raise CheckpointError(
-            f"{folder} is not a folder: give the folder that holds {MODEL_FILE} and {CONFIG_FILE}."
-        )
-    config = _read_config(_read_file(folder, CONFIG_FILE, MAX_CONFIG_BYTES), folder)
+    config = read_config(folder)
     data = _read_file(folder, MODEL_FILE, MAX_MODEL_BYTES)
     _check_header(data, folder / MODEL_FILE)
     try:
@@ -105,6 +99,21 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
             f"{folder / MODEL_FILE} is damaged ({error}): download or copy it again."
         ) from error
     return Checkpoint(config=config, state=state, sha256=hashlib.sha256(data).hexdigest())
+
+
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """Return what config.json in ``folder`` says: which model it is, before its weights are read.
+
+    Raises CheckpointError as `load_checkpoint` does.
+    """
+    folder = Path(folder)
+    if folder.suffix.lower() in PICKLE_SUFFIXES and not folder.is_dir():
+        raise CheckpointError(f"{folder} {_PICKLE_ADVICE}")
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"{folder} is not a folder: give the folder that holds {MODEL_FILE} and {CONFIG_FILE}."
+        )
+    return _read_config(_read_file(folder, CONFIG_FILE, MAX_CONFIG_BYTES), folder)
 
 
 def load_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:

@@ -11,6 +11,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from speechkit.core.checkpoint import read_config
+from speechkit.core.errors import CheckpointError
 from speechkit.core.results import Codes
 from speechkit.facodec.quantizer import QuantizerConfig
 
@@ -46,8 +48,17 @@ class Codec(Protocol):
 def open_codec(folder: str | Path) -> Codec:
     """The codec of a folder with model.safetensors and config.json, ready for inference.
 
-    Raises CheckpointError or ConfigError for a folder that holds none.
+    Its config.json says which: it has a part named codec (small) or paper_codec. Raises
+    CheckpointError or ConfigError for a folder that holds neither.
     """
+    from speechkit.facodec.paper.codec import load_paper_codec
     from speechkit.facodec.small.codec import load_codec
 
-    return load_codec(folder)
+    config = read_config(folder)
+    if isinstance(config.get("codec"), dict):
+        return load_codec(folder)
+    if isinstance(config.get("paper_codec"), dict):
+        return load_paper_codec(folder)
+    raise CheckpointError(
+        f"{folder} holds no codec: its config.json has no part named codec or paper_codec."
+    )

@@ -65,8 +65,8 @@ class Quantized:
     """Pull of the chosen entries towards the encoder, a scalar."""
 
 
-class VectorQuantizer(nn.Module):
-    """One code book looked up by cosine in a narrow space (Yu et al. 2022; NS3 §3.2.1)."""
+class CodeBook(nn.Module):
+    """A table of entries between two projections; knows how often each entry was chosen."""
 
     counts_V: Tensor
 
@@ -78,28 +78,10 @@ class VectorQuantizer(nn.Module):
         self.register_buffer("counts_V", torch.zeros(entries), persistent=False)
         self._recent: Tensor | None = None
 
-    def embed(self, codes_BF: Tensor) -> Tensor:
-        """`z_BFD` of given entries."""
-        z: Tensor = self.up(nn.functional.normalize(self.book_VC, dim=-1)[codes_BF])
-        return z
-
-    def forward(self, x_BFI: Tensor) -> Quantized:
-        """The nearest entries of `x_BFI`."""
-        with torch.autocast(x_BFI.device.type, enabled=False):
-            e_BFC = nn.functional.normalize(self.down(x_BFI.float()), dim=-1)
-            book_VC = nn.functional.normalize(self.book_VC, dim=-1)
-            codes_BF = (e_BFC.detach() @ book_VC.detach().T).argmax(dim=-1)
-            q_BFC = book_VC[codes_BF]
-            commitment = (e_BFC - q_BFC.detach()).pow(2).sum(-1).mean()
-            codebook = (e_BFC.detach() - q_BFC).pow(2).sum(-1).mean()
-            if self.training:
-                flat = codes_BF.reshape(-1)
-                self.counts_V += torch.bincount(flat, minlength=self.counts_V.numel())
-                self._recent = e_BFC.detach().reshape(-1, e_BFC.shape[-1])
-            z_BFD = self.up(e_BFC + (q_BFC - e_BFC).detach())
-        return Quantized(
-            z_BFD=z_BFD, codes_BKF=codes_BF[:, None], commitment=commitment, codebook=codebook
-        )
+    def count(self, codes_BF: Tensor, e_BFC: Tensor) -> None:
+        """Remember what was chosen for which projections."""
+        self.counts_V += torch.bincount(codes_BF.reshape(-1), minlength=self.counts_V.numel())
+        self._recent = e_BFC.detach().reshape(-1, e_BFC.shape[-1])
 
     @torch.no_grad()
     def restart_unused(self, rng: torch.Generator, share: float = 0.1) -> int:
@@ -116,6 +98,31 @@ class VectorQuantizer(nn.Module):
         self.book_VC[dead] = self._recent[picks.to(self._recent.device)].to(self.book_VC.dtype)
         self.counts_V.zero_()
         return len(dead)
+
+
+class VectorQuantizer(CodeBook):
+    """One code book looked up by cosine in a narrow space (Yu et al. 2022; NS3 §3.2.1)."""
+
+    def embed(self, codes_BF: Tensor) -> Tensor:
+        """`z_BFD` of given entries."""
+        z: Tensor = self.up(nn.functional.normalize(self.book_VC, dim=-1)[codes_BF])
+        return z
+
+    def forward(self, x_BFI: Tensor) -> Quantized:
+        """The nearest entries of `x_BFI`."""
+        with torch.autocast(x_BFI.device.type, enabled=False):
+            e_BFC = nn.functional.normalize(self.down(x_BFI.float()), dim=-1)
+            book_VC = nn.functional.normalize(self.book_VC, dim=-1)
+            codes_BF = (e_BFC.detach() @ book_VC.detach().T).argmax(dim=-1)
+            q_BFC = book_VC[codes_BF]
+            commitment = (e_BFC - q_BFC.detach()).pow(2).sum(-1).mean()
+            codebook = (e_BFC.detach() - q_BFC).pow(2).sum(-1).mean()
+            if self.training:
+                self.count(codes_BF, e_BFC)
+            z_BFD = self.up(e_BFC + (q_BFC - e_BFC).detach())
+        return Quantized(
+            z_BFD=z_BFD, codes_BKF=codes_BF[:, None], commitment=commitment, codebook=codebook
+        )
 
 
 class ResidualVectorQuantizer(nn.Module):

@@ -1,0 +1,1 @@
+"""The paper's codec: convolutions at sample rate, numerically equal to the public code."""

@@ -1,0 +1,68 @@
+"""The Snake activation between two low-pass filters, so that its overtones do not fold back.
+
+Shapes: B batch, D channels, T samples or frames, N taps.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+TAPS = 12
+SNAKE_FLOOR = 1e-9
+"""Keeps the division finite, as in the public code."""
+
+
+def low_pass_taps() -> Tensor:
+    """`taps_N` of a half-band low-pass filter: a sinc in a Kaiser window, sum 1, float32.
+
+    Cutoff 0.25 and transition half-width 0.3 of the sample rate; the window's shape follows from
+    them by Kaiser's formula (Karras et al. 2021, "Alias-free GAN", App. C.1).
+    """
+    half = TAPS // 2
+    attenuation_db = 2.285 * (half - 1) * np.pi * 4 * 0.3 + 7.95
+    beta = 0.1102 * (attenuation_db - 8.7)
+    times_N = np.arange(-half, half) + 0.5
+    taps_N = np.kaiser(TAPS, beta) * np.sinc(0.5 * times_N)
+    return torch.from_numpy((taps_N / taps_N.sum()).astype(np.float32))
+
+
+class AliasFreeSnake(nn.Module):
+    """x + sin²(αx)/β at twice the rate, with α and β for each channel.
+
+    Ziyin et al. 2020, "Neural networks fail to learn periodic functions"; the filters are those
+    of BigVGAN (Lee et al. 2023, §3.3). Both parameters are stored as logarithms.
+    """
+
+    taps_N: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.log_alpha = nn.Parameter(torch.zeros(channels))
+        self.log_beta = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("taps_N", low_pass_taps(), persistent=False)
+
+    def up(self, x_BDT: Tensor) -> Tensor:
+        """Twice as many samples; the ends are continued by repetition."""
+        channels = x_BDT.shape[1]
+        taps = 2 * self.taps_N.expand(channels, 1, -1)
+        padded = nn.functional.pad(x_BDT, (5, 5), mode="replicate")
+        doubled = nn.functional.conv_transpose1d(padded, taps, stride=2, groups=channels)
+        return doubled[..., 15:-15]
+
+    def down(self, x_BDT: Tensor) -> Tensor:
+        """Half as many samples."""
+        channels = x_BDT.shape[1]
+        padded = nn.functional.pad(x_BDT, (5, 6), mode="replicate")
+        taps = self.taps_N.expand(channels, 1, -1)
+        return nn.functional.conv1d(padded, taps, stride=2, groups=channels)
+
+    def snake(self, x_BDT: Tensor) -> Tensor:
+        """The activation alone."""
+        waves = torch.sin(x_BDT * self.log_alpha.exp()[:, None]).square()
+        return x_BDT + waves / (self.log_beta.exp()[:, None] + SNAKE_FLOOR)
+
+    def forward(self, x_BDT: Tensor) -> Tensor:
+        """The activation, free of aliases; same shape."""
+        return self.down(self.snake(self.up(x_BDT)))

@@ -1,0 +1,310 @@
+"""FACodec as published, V1 and V2: a wave as timbre, prosody, content and detail, and back.
+
+Shapes: B batch, T samples, F frames, K code books, D channels, M mel bands, P phone classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from speechkit.core.checkpoint import build_and_load, load_checkpoint
+from speechkit.core.config import from_dict
+from speechkit.core.errors import AudioError, CheckpointError
+from speechkit.core.results import Codes
+from speechkit.facodec.paper.config import PaperCodecConfig
+from speechkit.facodec.paper.convolution import Encoder, Generator
+from speechkit.facodec.paper.heads import Heads, Readings, Reversal
+from speechkit.facodec.paper.prosody_mel import ProsodyMel
+from speechkit.facodec.paper.quantizer import (
+    PaperQuantized,
+    PaperResidualQuantizer,
+    PaperVectorQuantizer,
+)
+from speechkit.facodec.paper.transformer import ConditionalLayerNorm, TransformerEncoder
+from speechkit.facodec.quantizer import QuantizerConfig
+
+PLAIN_REVERSAL = Reversal()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperParts:
+    """The three quantised parts of a batch."""
+
+    prosody: PaperQuantized
+    content: PaperQuantized
+    detail: PaperQuantized
+
+    def all(self) -> tuple[PaperQuantized, PaperQuantized, PaperQuantized]:
+        """In the order of the books."""
+        return self.prosody, self.content, self.detail
+
+    def summed(self) -> Tensor:
+        """`z_BDF`, their sum."""
+        return self.prosody.z_BDF + self.content.z_BDF + self.detail.z_BDF
+
+    def codes(self) -> Tensor:
+        """`codes_BKF` of all books: prosody, content, detail."""
+        return torch.cat([part.codes_BKF for part in self.all()], dim=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperOutput:
+    """What a training step looks at."""
+
+    wave_BT: Tensor
+    """The wave again, −1 to 1, T padded to whole frames."""
+
+    parts: PaperParts
+    """Codes of the parts, `z_BDF` with straight-through gradients, and their losses by book."""
+
+    quantizer_loss: Tensor
+    """Codebook loss plus `config.commitment` times commitment, summed over the books."""
+
+    timbre_BD: Tensor
+    """Timbre vectors."""
+
+    readings: Readings
+    """What the heads read off the parts."""
+
+    z_decoder_BDF: Tensor
+    """What the generator got: prosody and content detached, detail where it was kept."""
+
+    detail_keep_B: Tensor
+    """True for the items whose detail part the generator got."""
+
+
+class PaperCodec(nn.Module):
+    """The codec: `encode` a wave into `Codes` and a timbre vector, `decode` them again."""
+
+    def __init__(self, config: PaperCodecConfig) -> None:
+        super().__init__()
+        self.config = config
+        quant, width = config.quantizer, config.channels
+
+        def books(count: int) -> PaperResidualQuantizer:
+            return PaperResidualQuantizer(width, count, quant.entries, quant.code_channels)
+
+        def transformer() -> TransformerEncoder:
+            return TransformerEncoder(
+                width, config.transformer, batch_index_position=config.batch_index_position
+            )
+
+        self.encoder = Encoder(config.encoder_channels, config.strides, width)
+        self.prosody_books = books(quant.prosody_books)
+        self.content_books = books(quant.content_books)
+        self.detail_books = books(quant.detail_books)
+        self.generator = Generator(width, config.generator_channels, config.strides)
+        self.timbre_encoder = transformer()
+        self.timbre_norm = ConditionalLayerNorm(width, width)
+        self.heads = Heads(config)
+        v2 = config.version == "v2"
+        self.prosody_mel = ProsodyMel(config.prosody_mel, config.prosody_bands) if v2 else None
+        self.prosody_in = nn.Linear(config.prosody_bands, width) if v2 else None
+        self.prosody_encoder = transformer() if v2 else None
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Samples a second."""
+        return self.config.sample_rate_hz
+
+    @property
+    def hop_samples(self) -> int:
+        """Samples a code frame."""
+        return self.config.hop_samples
+
+    @property
+    def quantizer(self) -> QuantizerConfig:
+        """Its code books."""
+        return self.config.quantizer
+
+    @property
+    def timbre_channels(self) -> int:
+        """Width of the timbre vector."""
+        return self.config.channels
+
+    def books(self) -> list[PaperVectorQuantizer]:
+        """All code books in the order of the codes: prosody, content, detail."""
+        parts = (self.prosody_books, self.content_books, self.detail_books)
+        return [book for part in parts for book in part.quantizers()]
+
+    def pad(self, wave_BT: Tensor) -> Tensor:
+        """`wave_BT` with silence at its end up to whole frames."""
+        return nn.functional.pad(wave_BT, (0, -wave_BT.shape[-1] % self.hop_samples))
+
+    def forward(
+        self,
+        wave_BT: Tensor,
+        rng: torch.Generator | None = None,
+        *,
+        prosody_wave_BT: Tensor | None = None,
+        reversal: Reversal = PLAIN_REVERSAL,
+        detail_keep_B: Tensor | None = None,
+    ) -> PaperOutput:
+        """One training step's read-outs; the losses on them are the caller's.
+
+        `rng`, on the device of the wave, draws the dropout of the transformers and, unless
+        `detail_keep_B` says it, which items keep their detail part; None drops nothing, which is
+        what validation wants. Use `train()` mode and count the books' use with `books()`. V2 reads
+        prosody from `prosody_wave_BT`, the same speech in another pitch, where it is given.
+
+        As in the public code, the generator gets prosody and content detached, so that the wave
+        teaches the encoder through detail and timbre alone. `timbre_BD` is not detached. Every
+        parameter has a gradient as soon as the loss has the wave, all of `readings` and
+        `quantizer_loss`, or `commitment_K` and `codebook_K` of the parts, in it.
+        """
+        wave_BT = self.pad(wave_BT)
+        hidden_BDF = self.encoder(wave_BT)
+        mel_BMF = None
+        if self.prosody_mel is not None:
+            mel_BMF = self.prosody_mel(
+                wave_BT if prosody_wave_BT is None else self.pad(prosody_wave_BT)
+            )
+        parts = self.quantize(hidden_BDF, mel_BMF, rng)
+        timbre_BD = self.timbre(hidden_BDF, rng)
+        if detail_keep_B is None:
+            detail_keep_B = self._draw_detail(len(wave_BT), wave_BT.device, rng)
+        keep_B11 = detail_keep_B[:, None, None].to(parts.detail.z_BDF.dtype)
+        known_BDF = parts.prosody.z_BDF.detach() + parts.content.z_BDF.detach()
+        z_decoder_BDF = known_BDF + parts.detail.z_BDF * keep_B11
+        losses = [
+            (part.codebook_K + self.config.commitment * part.commitment_K).sum()
+            for part in parts.all()
+        ]
+        return PaperOutput(
+            wave_BT=self.generate(z_decoder_BDF, timbre_BD),
+            parts=parts,
+            quantizer_loss=torch.stack(losses).sum(),
+            timbre_BD=timbre_BD,
+            readings=self.read(parts, z_decoder_BDF, reversal),
+            z_decoder_BDF=z_decoder_BDF,
+            detail_keep_B=detail_keep_B,
+        )
+
+    def _draw_detail(self, batch: int, device: torch.device, rng: torch.Generator | None) -> Tensor:
+        if rng is None:
+            return torch.ones(batch, dtype=torch.bool, device=device)
+        draws_B = torch.rand(batch, generator=rng, device=device)
+        return draws_B >= self.config.detail_dropout
+
+    def quantize(
+        self,
+        hidden_BDF: Tensor,
+        mel_BMF: Tensor | None = None,
+        rng: torch.Generator | None = None,
+    ) -> PaperParts:
+        """The three parts of the encoder's output; V2 takes prosody from `mel_BMF` instead.
+
+        Prosody and content are read side by side, detail from what both leave over.
+        """
+        prosody = self.prosody_books(self._prosody_input(hidden_BDF, mel_BMF, rng))
+        content = self.content_books(hidden_BDF)
+        taken_BDF = (prosody.z_BDF + content.z_BDF).detach()
+        return PaperParts(
+            prosody=prosody, content=content, detail=self.detail_books(hidden_BDF - taken_BDF)
+        )
+
+    def _prosody_input(
+        self, hidden_BDF: Tensor, mel_BMF: Tensor | None, rng: torch.Generator | None
+    ) -> Tensor:
+        if self.prosody_in is None or self.prosody_encoder is None:
+            return hidden_BDF
+        if mel_BMF is None:
+            raise ValueError("V2 reads prosody from mel bands: give mel_BMF")
+        read_BFD: Tensor = self.prosody_encoder(self.prosody_in(mel_BMF.transpose(1, 2)), rng=rng)
+        return read_BFD.transpose(1, 2)
+
+    def timbre(self, hidden_BDF: Tensor, rng: torch.Generator | None = None) -> Tensor:
+        """`timbre_BD` of the encoder's output, before any code book."""
+        read_BFD: Tensor = self.timbre_encoder(hidden_BDF.transpose(1, 2), rng=rng)
+        return read_BFD.mean(1)
+
+    def read(
+        self, parts: PaperParts, z_decoder_BDF: Tensor, reversal: Reversal = PLAIN_REVERSAL
+    ) -> Readings:
+        """What all heads read."""
+        readings: Readings = self.heads(
+            *(part.z_BDF for part in parts.all()), z_decoder_BDF, reversal
+        )
+        return readings
+
+    def embed(self, codes_BKF: Tensor, *, detail: bool = True) -> Tensor:
+        """`z_BDF`, the sum of the parts of given codes, with or without detail."""
+        quant = self.config.quantizer
+        counts = [quant.prosody_books, quant.content_books, quant.detail_books]
+        prosody_BKF, content_BKF, detail_BKF = torch.split(codes_BKF, counts, dim=1)
+        z_BDF: Tensor = self.prosody_books.embed(prosody_BKF)
+        z_BDF = z_BDF + self.content_books.embed(content_BKF)
+        return z_BDF + self.detail_books.embed(detail_BKF) if detail else z_BDF
+
+    def generate(self, z_BDF: Tensor, timbre_BD: Tensor) -> Tensor:
+        """`wave_BT` of summed parts in a timbre, T = hop · F."""
+        conditioned_BFD = self.timbre_norm(z_BDF.transpose(1, 2), timbre_BD)
+        wave_BT: Tensor = self.generator(conditioned_BFD.transpose(1, 2))
+        return wave_BT
+
+    def phone_logits(self, content_BKF: Tensor) -> Tensor:
+        """Phone class logits `[B, F, P]` of content codes."""
+        logits: Tensor = self.heads.phone(self.content_books.embed(content_BKF))[0]
+        return logits
+
+    @torch.no_grad()
+    def encode(self, wave_T: Tensor) -> tuple[Codes, Tensor]:
+        """`(codes, timbre_D)` of a mono wave at `sample_rate_hz`, padded to whole frames.
+
+        Raises AudioError for an empty wave.
+        """
+        if not wave_T.numel():
+            raise AudioError("The wave is empty: there is nothing to encode.")
+        device = self.timbre_norm.affine.weight.device
+        wave_BT = self.pad(wave_T.float().to(device)[None])
+        hidden_BDF = self.encoder(wave_BT)
+        parts = self.quantize(
+            hidden_BDF, None if self.prosody_mel is None else self.prosody_mel(wave_BT)
+        )
+        codes = Codes(
+            prosody_KF=parts.prosody.codes_BKF[0],
+            content_KF=parts.content.codes_BKF[0],
+            detail_KF=parts.detail.codes_BKF[0],
+        )
+        return codes, self.timbre(hidden_BDF)[0]
+
+    @torch.no_grad()
+    def decode(
+        self, codes: Codes, timbre_D: Tensor, rng: torch.Generator, *, detail: bool = True
+    ) -> Tensor:
+        """`wave_T` of codes in a timbre; nothing is drawn from `rng`.
+
+        `detail=False` leaves the detail part out, which carries some of the voice: what voice
+        conversion wants.
+        """
+        z_BDF = self.embed(codes.stacked()[None], detail=detail)
+        return self.generate(z_BDF, timbre_D[None])[0]
+
+
+def build_paper_codec(config: PaperCodecConfig) -> PaperCodec:
+    """A codec with fresh weights."""
+    return PaperCodec(config)
+
+
+def load_paper_codec(folder: str | Path) -> PaperCodec:
+    """The codec of a folder with model.safetensors and config.json, ready for inference.
+
+    Raises CheckpointError or ConfigError for a folder that does not hold one.
+    """
+    checkpoint = load_checkpoint(folder)
+    config = paper_codec_config(checkpoint.config)
+    return build_and_load(lambda: build_paper_codec(config), checkpoint.state).eval()
+
+
+def paper_codec_config(mapping: dict[str, Any]) -> PaperCodecConfig:
+    """The configuration from a checkpoint's config.json."""
+    if not isinstance(mapping.get("paper_codec"), dict):
+        raise CheckpointError(
+            "This config.json is not a paper codec's: it has no part named paper_codec."
+        )
+    return from_dict(PaperCodecConfig, mapping["paper_codec"])
