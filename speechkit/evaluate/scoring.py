@@ -34,7 +34,7 @@ def silent(_: str) -> None:
     """Report nothing."""
 
 
-def stored(path: Path, wave_T: Tensor) -> Wave:
+def stored_wave(path: Path, wave_T: Tensor) -> Wave:
     """Write a wave and hand back what the file holds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_audio(path, wave_T, SAMPLE_RATE_HZ)

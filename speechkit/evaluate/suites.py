@@ -28,7 +28,7 @@ from speechkit.evaluate.scoring import (
     file_name,
     score_speech,
     silent,
-    stored,
+    stored_wave,
     write_manifest,
 )
 from speechkit.evaluate.speaker import similarity
@@ -72,7 +72,7 @@ def _voices(folder: Path, pairs: Sequence[Pair], scorers: Scorers) -> Voices:
     """Write the prompts of all pairs and embed them."""
     prompts = {pair.prompt_id: pair.prompt_T for pair in pairs}
     stored = {
-        name: stored(folder / "prompts" / file_name(name), prompts[name])
+        name: stored_wave(folder / "prompts" / file_name(name), prompts[name])
         for name in sorted(prompts)
     }
     first, second = scorers.embed, scorers.second_embed
@@ -120,7 +120,7 @@ def run_tts_suite(
     for system, make in systems.items():
         for pair in spread(pairs, limit):
             path = folder / system / file_name(pair.id)
-            wave = stored(path, make(pair))
+            wave = stored_wave(path, make(pair))
 
             def score(pair: Pair = pair, wave: Wave = wave) -> Scored:
                 values, heard = score_speech(wave, pair.text, scorers)

@@ -24,7 +24,7 @@ from speechkit.evaluate.scoring import (
     score_against,
     score_speech,
     silent,
-    stored,
+    stored_wave,
     write_manifest,
 )
 from speechkit.evaluate.table import Report, summarise
@@ -66,8 +66,8 @@ def run_codec_suite(
     for clip in chosen:
         real_path = folder / "recordings" / file_name(clip.id)
         path = folder / "codec" / file_name(clip.id)
-        real = stored(real_path, clip.wave_T)
-        wave = stored(path, resynthesise(clip.wave_T))
+        real = stored_wave(real_path, clip.wave_T)
+        wave = stored_wave(path, resynthesise(clip.wave_T))
 
         def plain(clip: EvalClip = clip, real: Wave = real) -> Scored:
             return score_speech(real, clip.text, scorers)
