@@ -48,6 +48,9 @@ class AcousticConfig:
     reversal_ramp: tuple[int, int] = (500, 2000)
     """Steps between which the reversal grows from nothing to `reversal`."""
 
+    seed_books: bool = True
+    """Fill the books from the first batch; off where a trained codec is trained on."""
+
     restart_every_steps: int = 40
     """Steps between restarts of dead codes."""
 
@@ -224,7 +227,7 @@ class AcousticTask:
 
     @torch.no_grad()
     def _restart(self, batch: SegmentBatch, rng: torch.Generator, step: int) -> None:
-        if step >= self.config.restart_until_step:
+        if step >= self.config.restart_until_step or (step == 0 and not self.config.seed_books):
             return
         draws = torch.Generator().manual_seed(step)
         for number, book in enumerate(self.model.books()):
