@@ -129,20 +129,27 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:
 def build_and_load(build: Callable[[], ModuleT], state: Mapping[str, Tensor]) -> ModuleT:
     """Return the module that ``build`` makes, with ``state`` in it.
 
-    Builds it without memory first (torch's meta device), so that a config with absurd sizes is
-    refused as a CheckpointError before anything is allocated. Draws no random numbers.
+    Builds it without memory first, so that a config with absurd sizes is refused as a
+    CheckpointError before anything is allocated. Draws no random numbers.
     """
-    try:
-        with torch.device("meta"), _Unfilled({"hann_window"}):
-            plan = build()
-    except (RuntimeError, ValueError, ZeroDivisionError, OverflowError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"The config describes no possible model: {reason}") from error
-    _check_fit(plan, state)
+    _check_fit(build_without_memory(build), state)
     with _Unfilled(set()):
         module = build()
     load_state(module, state)
     return module
+
+
+def build_without_memory(build: Callable[[], ModuleT]) -> ModuleT:
+    """Return the module that ``build`` makes, on torch's meta device: names and shapes alone.
+
+    Raises CheckpointError where nothing can be built.
+    """
+    try:
+        with torch.device("meta"), _Unfilled({"hann_window"}):
+            return build()
+    except (RuntimeError, ValueError, ZeroDivisionError, OverflowError, TypeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"The config describes no possible model: {reason}") from error
 
 
 class _Unfilled(TorchFunctionMode):
@@ -169,6 +176,12 @@ class _Unfilled(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name in self._empty:
             return torch.empty(*args)
+        if name == "norm_except_dim":
+            # The norms that weight normalisation starts from, of values that are not there.
+            weight, _, kept = args
+            return weight.new_empty(
+                [size if dim == kept else 1 for dim, size in enumerate(weight.shape)]
+            )
         if getattr(func, "__module__", "") == "torch.nn.init" or name in self._FILLED:
             tensor = kwargs["tensor"] if "tensor" in kwargs else args[0]
             # Constants matter where a module counts on them; random values do not.

@@ -77,7 +77,7 @@ class Layer(nn.Module):
             padding=config.kernel_frames // 2,
         )
         self.narrow = nn.Linear(config.filter_channels, channels)
-        nn.init.trunc_normal_(self.widen.weight, std=0.02)
+        nn.init.normal_(self.widen.weight, std=0.02)
         assert self.widen.bias is not None
         nn.init.zeros_(self.widen.bias)
         nn.init.normal_(self.narrow.weight, std=0.02)

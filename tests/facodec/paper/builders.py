@@ -20,7 +20,7 @@ TINY = PaperCodecConfig(
     channels=16,
     generator_channels=16,
     quantizer=QuantizerConfig(entries=16, code_channels=4),
-    transformer=TransformerConfig(layers=1, heads=2, filter_channels=16),
+    transformer=TransformerConfig(layers=1, filter_channels=16),
     prosody_mel=MelConfig(n_fft=256, win_length=160, hop_length=40, n_mels=40),
     phone_classes=7,
     speakers=3,
