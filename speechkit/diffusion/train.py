@@ -41,7 +41,7 @@ class GeneratorTraining:
     task: GeneratorTaskConfig = field(default_factory=GeneratorTaskConfig)
     """What a step trains on."""
 
-    train: TrainConfig = field(default_factory=lambda: TrainConfig(amp="bf16"))
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(amp="auto"))
     """Optimiser, budget and log."""
 
 

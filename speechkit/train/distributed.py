@@ -27,6 +27,17 @@ TIMEOUT = datetime.timedelta(hours=2)
 ValueT = TypeVar("ValueT")
 
 
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Return whether the device has instructions that multiply bfloat16 numbers."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # Private names of torch, and without them the answer is the safe one.
+    checks = [
+        getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile")
+    ]
+    return any(check is not None and check() for check in checks)
+
+
 @dataclass(frozen=True, kw_only=True)
 class World:
     """The processes that train together, as one of them sees it."""
@@ -37,6 +48,11 @@ class World:
     """Number of processes."""
     device: torch.device
     """Where this process computes."""
+
+    def autocast(self, amp: str) -> torch.autocast:
+        """Return the context to compute losses in, for the setting ``amp`` of a training run."""
+        wanted = amp == "bf16" or (amp == "auto" and multiplies_bfloat16(self.device))
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=wanted)
 
     @property
     def is_main(self) -> bool:

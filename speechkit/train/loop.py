@@ -171,7 +171,7 @@ class _Run:
         rng = generator(derive(self.config.seed, "losses", *path), world.device)
         # Dropout and the like know only the global generator.
         torch.manual_seed(derive(self.config.seed, "global", *path))
-        with torch.autocast(world.device.type, torch.bfloat16, enabled=self.config.amp == "bf16"):
+        with world.autocast(self.config.amp):
             losses = self.losses(to_device(batch, world.device), rng, self.counters.step)
         for key in weights:
             if key not in losses:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from speechkit.train import TrainConfig, train
+from speechkit.train import TrainConfig, distributed, train
+from speechkit.train.distributed import World
 from speechkit.train.state import load_state
 from tests.train.tiny_task import TinyTask
 
@@ -55,3 +56,21 @@ def test_two_processes_train_as_one_with_the_same_global_batch(tmp_path: Path) -
     for name in ("one", "two"):
         assert train(TinyTask(), longer, tmp_path / name).finished
     assert _losses(tmp_path / "two") == pytest.approx(_losses(tmp_path / "one"), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("amp", "multiplies", "computed"),
+    [
+        ("off", True, torch.float32),
+        ("auto", False, torch.float32),
+        ("auto", True, torch.bfloat16),
+        ("bf16", False, torch.bfloat16),
+    ],
+)
+def test_half_precision_is_taken_where_the_hardware_multiplies_it(
+    monkeypatch: pytest.MonkeyPatch, amp: str, multiplies: bool, computed: torch.dtype
+) -> None:
+    monkeypatch.setattr(distributed, "multiplies_bfloat16", lambda device: multiplies)
+    world = World(rank=0, size=1, device=torch.device("cpu"))
+    with world.autocast(amp):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == computed

@@ -93,7 +93,7 @@ def default_config(minutes: float | None, steps: int | None = None, seed: int = 
         final_lr_share=0.02,
         clip_norm=1.0,
         ema_decay=0.99,
-        amp="bf16",
+        amp="auto",
         log_every_steps=20,
         validate_every_steps=200,
         save_every_minutes=2.0,
