@@ -30,7 +30,7 @@ ValueT = TypeVar("ValueT")
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Return whether the device has instructions that multiply bfloat16 numbers."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     # Private names of torch, and without them the answer is the safe one.
     checks = [
         getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile")
