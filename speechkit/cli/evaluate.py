@@ -1,4 +1,4 @@
-"""The verbs that measure: `eval tts`, `eval codec`, `bench`.
+"""The verbs that measure: `eval tts`, `eval codec`.
 
 Shapes: T samples, K code books, F frames.
 """
@@ -6,7 +6,6 @@ Shapes: T samples, K code books, F frames.
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,13 +16,11 @@ from speechkit.cli.say import trained
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from speechkit.core.results import Speech
     from speechkit.facodec.small.codec import FACodec
-    from speechkit.tts import ZeroShotTTS
 
 
 def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
-    """Add `eval` with its two suites, and `bench`."""
+    """Add `eval` with its suites."""
     kinds = verbs.add_parser("eval", help="score held-out speech").add_subparsers(
         title="suites", metavar="SUITE", required=True
     )
@@ -49,18 +46,6 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     arguments.add_seed(codec)
     suites.add_flags(codec, "eval-codec")
     codec.set_defaults(handler=_eval_codec)
-
-    bench = verbs.add_parser("bench", help="speed and memory, stages apart")
-    bench.add_argument("--prompt", type=Path, required=True, metavar="FILE", help="as for say")
-    bench.add_argument(
-        "--runs", type=arguments.whole_number(1, 1000), default=5, help="of each text (default 5)"
-    )
-    arguments.add_model(bench)
-    arguments.add_sampling(bench)
-    arguments.add_seed(bench)
-    arguments.add_threads(bench)
-    arguments.add_json(bench)
-    bench.set_defaults(handler=_bench)
 
 
 def _eval_tts(args: argparse.Namespace) -> Outcome:
@@ -124,30 +109,3 @@ def resynthesise(codec: FACodec, wave_T: Tensor, seed: int) -> Tensor:
 
     codes, timbre_D = codec.encode(wave_T)
     return codec.decode(codes, timbre_D, generator(seed))[: len(wave_T)]
-
-
-def _bench(args: argparse.Namespace) -> Outcome:
-    """Time synthesis."""
-    from speechkit.evaluate import bench_tts
-
-    source = inputs.read_source(args.prompt)
-    arguments.use_threads(args.threads)
-    started = time.perf_counter()
-    tts: ZeroShotTTS = inputs.load_tts(args.model, {})
-    if not trained(tts):
-        output.warn_untrained(tts.weights)
-    loaded = time.perf_counter()
-    voice = inputs.make_voice(tts, args.prompt, source, None)
-    prompt_seconds = time.perf_counter() - loaded
-
-    def speak(text: str, seed: int) -> Speech:
-        return tts.synthesize(text, voice, seed=seed, steps=args.steps)
-
-    bench = bench_tts(speak, runs=args.runs, seed=args.seed)
-    times = {"load_seconds": loaded - started, "prompt_seconds": prompt_seconds}
-    facts = {"weights": tts.weights, "trained": trained(tts)}
-    return Outcome(
-        text=f"{bench.text()}\nloading {loaded - started:.2f} s, prompt {prompt_seconds:.2f} s, "
-        f"{tts.weights}",
-        data={**bench.to_json(), **times, **facts},
-    )

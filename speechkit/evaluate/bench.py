@@ -71,7 +71,10 @@ class Bench:
         """A few lines for people."""
         lines = [f"threads {self.threads}, peak memory {self.peak_memory_mib:.0f} MiB"]
         for one in self.lengths:
-            stages = ", ".join(f"{k} {v:.3f}" for k, v in one.stages_seconds_p50.items())
+            stages = ", ".join(
+                f"{stage} {spent:.3f} (factor {spent / max(one.seconds, 1e-6):.4f})"
+                for stage, spent in one.stages_seconds_p50.items()
+            )
             lines.append(
                 f"{one.name} ({one.seconds:.1f} s, {one.runs} runs): real-time factor "
                 f"p50 {one.real_time_factor_p50:.3f}, p95 {one.real_time_factor_p95:.3f}, "

@@ -155,6 +155,16 @@ def test_bench_times_stages(run: Run, model: Path, prompt: Path) -> None:
     assert bench["trained"] is False
 
 
+def test_bench_times_encoding_and_decoding_apart(run: Run, model: Path, prompt: Path) -> None:
+    ran = run("bench", "codec", "--prompt", prompt, "--codec", model / "codec", "--runs=1", "--json")
+    bench = json.loads(ran.out)
+    assert bench["trained"] is False
+    for length in bench["lengths"]:
+        stages = length["stages_seconds_p50"]
+        assert set(stages) == {"encode", "decode"}
+        assert sum(stages.values()) <= length["real_time_factor_p50"] * length["seconds"] * 1.01
+
+
 @pytest.mark.parametrize("part", ["aligner", "codec", "generator"])
 def test_train_hands_its_arguments_on(
     run: Run, capsys: pytest.CaptureFixture[str], part: str
