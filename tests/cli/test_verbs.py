@@ -156,7 +156,8 @@ def test_bench_times_stages(run: Run, model: Path, prompt: Path) -> None:
 
 
 def test_bench_times_encoding_and_decoding_apart(run: Run, model: Path, prompt: Path) -> None:
-    ran = run("bench", "codec", "--prompt", prompt, "--codec", model / "codec", "--runs=1", "--json")
+    codec = model / "codec"
+    ran = run("bench", "codec", "--prompt", prompt, "--codec", codec, "--runs=1", "--json")
     bench = json.loads(ran.out)
     assert bench["trained"] is False
     for length in bench["lengths"]:
