@@ -20,6 +20,8 @@ from speechkit.text.frames import FrameClasses
 
 HOP = 320
 UNLABELLED = -100
+LEAST_DEVIATION = 0.1
+"""Smallest deviation of a contour; a clip on one note must not turn rounding into melody."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +43,12 @@ class SegmentBatch:
     median_B: Tensor
     """Log median pitch of the recordings over the reference pitch."""
 
+    contour_mean_B: Tensor
+    """Mean of the contour over the voiced frames of the whole recordings."""
+
+    contour_deviation_B: Tensor
+    """Standard deviation of the same, at least `LEAST_DEVIATION`."""
+
     phone_BF: Tensor
     """Frame classes, `UNLABELLED` where no alignment exists."""
 
@@ -49,7 +57,10 @@ class SegmentBatch:
 
 
 class Segments:
-    """Draws segments; a share `held_out` of the clips is for validation only."""
+    """Draws segments; a share `held_out` of the clips is for validation only.
+
+    Clips are brought to the level `level_rms`; None leaves them at their own.
+    """
 
     def __init__(
         self,
@@ -59,7 +70,7 @@ class Segments:
         *,
         crop_frames: int,
         reference_frames: int,
-        level_rms: float,
+        level_rms: float | None,
         held_out: float = 0.02,
         validation: bool = False,
     ) -> None:
@@ -94,6 +105,7 @@ class Segments:
         other = _start(frames, self.reference_frames, rng)
         pitch, gain = self._known(clip)
         gain = gain * 10 ** ((float(torch.rand((), generator=rng)) - 0.5) * 0.2)
+        mean, deviation = _moments(pitch)
         span = slice(2 * start, 2 * (start + self.crop_frames))
         return {
             "wave_BT": self._wave(clip, start, self.crop_frames) * gain,
@@ -101,6 +113,8 @@ class Segments:
             "contour_BG": _pad(pitch.contour_G[span], 2 * self.crop_frames),
             "voiced_BG": _pad(pitch.voiced_G[span], 2 * self.crop_frames),
             "median_B": torch.tensor(pitch.median),
+            "contour_mean_B": torch.tensor(mean),
+            "contour_deviation_B": torch.tensor(deviation),
             "phone_BF": self._phones(clip, start),
             "speaker_B": torch.tensor(self.corpus.speaker(clip)),
         }
@@ -108,7 +122,10 @@ class Segments:
     def _known(self, clip: int) -> tuple[Pitch, float]:
         if clip not in self._pitch:
             self._pitch[clip] = split_pitch(self.corpus.f0(clip).numpy())
-            self._gain[clip] = speech_gain(self.corpus.wave(clip), self.level_rms)
+            if self.level_rms is None:
+                self._gain[clip] = 1.0
+            else:
+                self._gain[clip] = speech_gain(self.corpus.wave(clip), self.level_rms)
         return self._pitch[clip], self._gain[clip]
 
     def _wave(self, clip: int, start: int, frames: int) -> Tensor:
@@ -139,6 +156,14 @@ def hash_share(identity: str) -> float:
     """A number in [0, 1) that depends on the clip's id alone."""
     digest = hashlib.sha256(identity.encode()).digest()
     return int.from_bytes(digest[:6], "big") / 2**48
+
+
+def _moments(pitch: Pitch) -> tuple[float, float]:
+    """Mean and deviation of the voiced part of a contour."""
+    voiced = pitch.contour_G[pitch.voiced_G > 0]
+    if len(voiced) < 2:
+        return 0.0, 1.0
+    return float(voiced.mean()), max(LEAST_DEVIATION, float(voiced.std()))
 
 
 def _start(frames: int, wanted: int, rng: torch.Generator) -> int:

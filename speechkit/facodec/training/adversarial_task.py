@@ -1,0 +1,220 @@
+"""Adversarial training of the small codec's head, and of its decoder on request.
+
+Starts from a codec that speaks already. Encoders, code books and timbre stay as they are, so codes
+and voices made before keep their meaning.
+
+Shapes: B batch, T samples, G mel frames, M mel bands, F code frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from speechkit.core.checkpoint import save_checkpoint
+from speechkit.core.config import require_range, to_dict
+from speechkit.core.rng import generator
+from speechkit.facodec.small.codec import FACodec
+from speechkit.facodec.small.features import pitch_hz
+from speechkit.facodec.training.acoustic_task import mel_losses
+from speechkit.facodec.training.adversarial import AdversarialSchedule, adversarial_losses
+from speechkit.facodec.training.analysis import analysis_of
+from speechkit.facodec.training.discriminators import (
+    DiscriminatorConfig,
+    PatchConfig,
+    build_patch_discriminator,
+    build_wave_discriminator,
+)
+from speechkit.facodec.training.losses import MultiResolutionSTFTLoss, log_mel_loss
+from speechkit.facodec.training.segments import SegmentBatch, Segments
+from speechkit.facodec.training.vocoder_task import EDGE_FRAMES, VocoderTask
+from speechkit.train.prefetch import to_device
+
+
+def _small_discriminator() -> DiscriminatorConfig:
+    return DiscriminatorConfig(
+        periods=(2, 3, 5, 7, 11),
+        period_channels=(8, 16, 32, 64, 64),
+        windows=(1024, 512),
+        band_channels=4,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdversarialConfig:
+    """What the head is trained towards once its spectra are right."""
+
+    batch_size: int = 8
+    """Crops a step."""
+
+    crop_frames: int = 60
+    """Code frames of a crop that are encoded."""
+
+    window_frames: int = 34
+    """Code frames of a crop that are spoken."""
+
+    decoder: bool = False
+    """Train the decoder (codes to log-mel) too, against a discriminator of its own."""
+
+    discriminator: DiscriminatorConfig = field(default_factory=_small_discriminator)
+    """Judge of the waves."""
+
+    patch: PatchConfig = field(default_factory=PatchConfig)
+    """Judge of the decoder's log-mel."""
+
+    schedule: AdversarialSchedule = field(
+        default_factory=lambda: AdversarialSchedule(ramp_steps=200)
+    )
+    """When the judges' opinion counts, and how features are compared."""
+
+    spectral: float = 1.0
+    """Factor of the losses that the head was trained with before."""
+
+    wave_generator: float = 1.0
+    """Weight of passing as real."""
+
+    wave_features: float = 2.0
+    """Weight of matching the wave discriminator's features."""
+
+    decoder_mel: float = 1.0
+    """Weight of the decoder's log-mel distances."""
+
+    patch_generator: float = 0.1
+    """Weight of the decoder's log-mel passing as real."""
+
+    patch_features: float = 0.5
+    """Weight of matching the patch discriminator's features."""
+
+    def __post_init__(self) -> None:
+        require_range(
+            self,
+            batch_size=(1, 65_536),
+            crop_frames=(8, 10**6),
+            window_frames=(8, self.crop_frames),
+        )
+
+
+class AdversarialModel(nn.Module):
+    """The codec and its judges, as one thing to optimise."""
+
+    def __init__(self, codec: FACodec, config: AdversarialConfig) -> None:
+        super().__init__()
+        self.codec = codec.requires_grad_(False).eval()
+        codec.vocoder.requires_grad_(True)
+        if config.decoder:
+            codec.decoder.requires_grad_(True)
+            codec.to_mel.requires_grad_(True)
+        self.stft = MultiResolutionSTFTLoss()
+        self.wave_judge = build_wave_discriminator(config.discriminator)
+        self.mel_judge = build_patch_discriminator(config.patch) if config.decoder else None
+
+
+class AdversarialTask:
+    """Trains `codec.vocoder`, and `codec.decoder` if so configured, on the codec's own codes.
+
+    It gives no score: spectral distances, which could rank the exports, are what adversarial
+    training gives away for a more natural sound. The export to use is the last one.
+    """
+
+    def __init__(
+        self, codec: FACodec, train: Segments, held_out: Segments, config: AdversarialConfig
+    ) -> None:
+        self.config, self.train, self.held_out = config, train, held_out
+        self.model: AdversarialModel = AdversarialModel(codec, config)
+        self.spectral = {
+            key: config.spectral * weight for key, weight in VocoderTask.weights.items()
+        }
+        self.weights: Mapping[str, float] = {
+            **self.spectral,
+            "wave/discriminator": 1.0,
+            "wave/generator": config.wave_generator,
+            "wave/features": config.wave_features,
+        }
+        if config.decoder:
+            self.weights |= {
+                "decoder/l1": config.decoder_mel,
+                "decoder/change": 0.5 * config.decoder_mel,
+                "patch/discriminator": 1.0,
+                "patch/generator": config.patch_generator,
+                "patch/features": config.patch_features,
+            }
+
+    def batch(self, rng: torch.Generator) -> SegmentBatch:
+        """Crops to re-speak."""
+        return self.train.draw(self.config.batch_size, rng)
+
+    def losses(self, batch: SegmentBatch, rng: torch.Generator, step: int) -> dict[str, Tensor]:
+        """Spectral distances of the wave, and what the judges make of it."""
+        model, schedule = self.model, self.config.schedule
+        mel_BMG, made_BMG = self._decoded(batch)
+        wave_BT, target_BT = self._spoken(batch, made_BMG, rng)
+        losses = self._distances(wave_BT, target_BT)
+        judged = adversarial_losses(model.wave_judge, target_BT, wave_BT, schedule, step)
+        losses |= judged.named("wave")
+        if model.mel_judge is not None:
+            distances = mel_losses(made_BMG, mel_BMG)
+            losses |= {key.replace("mel", "decoder"): loss for key, loss in distances.items()}
+            judged = adversarial_losses(model.mel_judge, mel_BMG, made_BMG, schedule, step)
+            losses |= judged.named("patch")
+        return losses
+
+    def _decoded(self, batch: SegmentBatch) -> tuple[Tensor, Tensor]:
+        """Log-mel of the recordings, and what the codec makes of it."""
+        codec = self.model.codec
+        with torch.no_grad():
+            with torch.autocast(batch.wave_BT.device.type, enabled=False):
+                analysis = analysis_of(codec, batch)
+                reference_BMG = codec.mel(batch.reference_BT)
+            timbre_BD = codec.timbre(analysis_of(codec, batch, reference_BMG))
+            parts = codec.quantize(analysis)
+            z_BFD = parts.prosody.z_BFD + parts.content.z_BFD + parts.detail.z_BFD
+        return analysis.mel_BMG, codec.decode_mel(z_BFD, timbre_BD)
+
+    def _spoken(
+        self, batch: SegmentBatch, mel_BMG: Tensor, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """A window of the wave spoken from the log-mel, and of the recording, both `[B, T]`."""
+        hop, window = self.model.codec.hop_samples, self.config.window_frames
+        places = mel_BMG.shape[-1] // 2 - window + 1
+        first = int(torch.randint(places, (), generator=rng, device=rng.device))
+        span = slice(2 * first, 2 * (first + window))
+        f0_BG = pitch_hz(batch.contour_BG, batch.median_B)[:, span]
+        wave_BT = self.model.codec.vocoder(mel_BMG[..., span], f0_BG, batch.voiced_BG[:, span], rng)
+        target_BT = batch.wave_BT[:, hop * first : hop * (first + window)]
+        inner = slice(hop * EDGE_FRAMES, -hop * EDGE_FRAMES)
+        return wave_BT.float()[:, inner], target_BT[:, inner]
+
+    def _distances(self, wave_BT: Tensor, target_BT: Tensor) -> dict[str, Tensor]:
+        """The losses that the head was trained with before."""
+        mel = self.model.codec.mel
+        with torch.autocast(wave_BT.device.type, enabled=False):
+            losses: dict[str, Tensor] = self.model.stft(wave_BT, target_BT)
+            losses["mel/l1"] = log_mel_loss(mel, wave_BT, mel(target_BT))
+        return losses
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """The losses on fixed held-out segments, at full strength, and the weighted spectral one.
+
+        "wave/discriminator" says how the contest stands: 0.5 where the judges are at a loss.
+        """
+        device = next(self.model.parameters()).device
+        draws, rng = generator(0), generator(0, device)
+        last_step = self.config.schedule.start_step + self.config.schedule.ramp_steps
+        totals: dict[str, float] = {}
+        for _ in range(4):
+            batch = to_device(self.held_out.draw(8, draws), device)
+            for key, value in self.losses(batch, rng, last_step).items():
+                totals[key] = totals.get(key, 0.0) + float(value) / 4
+        totals["spectral"] = sum(weight * totals[key] for key, weight in self.spectral.items())
+        return totals
+
+    def export(self, folder: Path, model: nn.Module) -> None:
+        """The codec with this head; the judges stay behind."""
+        assert isinstance(model, AdversarialModel)
+        config = {"codec": to_dict(model.codec.config), "training": {"program": __name__}}
+        save_checkpoint(folder, model.codec.state_dict(), config)
