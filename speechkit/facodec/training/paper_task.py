@@ -1,0 +1,200 @@
+"""Training task of the paper's codec: every loss and weight of NS3 appendix B.1 at once.
+
+Shapes: B batch, T samples, F code frames, M mel bands, D channels, P phone classes, S speakers,
+K code books, N codes of a book, V entries.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from speechkit.core.checkpoint import save_checkpoint
+from speechkit.core.config import to_dict
+from speechkit.core.errors import ConfigError
+from speechkit.core.rng import derive, generator
+from speechkit.facodec.heads import SpeakerHead, reverse_gradient
+from speechkit.facodec.paper.codec import PaperCodec, PaperOutput
+from speechkit.facodec.paper.heads import Reversal
+from speechkit.facodec.quantizer import code_usage
+from speechkit.facodec.training.acoustic_task import phone_loss
+from speechkit.facodec.training.adversarial import adversarial_losses
+from speechkit.facodec.training.discriminators import build_wave_discriminator
+from speechkit.facodec.training.losses import MultiScaleMelLoss
+from speechkit.facodec.training.paper_config import PaperConfig
+from speechkit.facodec.training.paper_labels import (
+    PaperLabels,
+    held_out_figures,
+    paper_labels,
+    pitch_losses,
+)
+from speechkit.facodec.training.segments import HOP, SegmentBatch, Segments
+from speechkit.train.prefetch import to_device
+
+
+class PaperModel(nn.Module):
+    """The codec, the speaker classifier and the judge, as one thing to optimise."""
+
+    def __init__(self, codec: PaperCodec, config: PaperConfig) -> None:
+        super().__init__()
+        self.codec = codec
+        self.speaker = SpeakerHead(codec.timbre_channels, codec.config.speakers)
+        self.judge = build_wave_discriminator(config.discriminator)
+        self.mel = MultiScaleMelLoss(codec.sample_rate_hz)
+
+    def get_extra_state(self) -> Tensor:
+        """Use of the entries since the last restart: part of the run, not of the codec."""
+        return torch.stack([book.counts_V for book in self.codec.books()])
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take up the counts of an interrupted run."""
+        for book, counts_V in zip(self.codec.books(), state, strict=True):
+            book.counts_V.copy_(counts_V)
+
+
+class PaperTask:
+    """Trains all of the paper's codec on waves."""
+
+    def __init__(
+        self, codec: PaperCodec, train: Segments, held_out: Segments, config: PaperConfig
+    ) -> None:
+        """Raises ConfigError for crops that are no whole number of code frames."""
+        samples, hop = config.crop_frames * HOP, codec.hop_samples
+        if samples % hop:
+            raise ConfigError(
+                f"crop_frames={config.crop_frames} is {samples} samples, no multiple of the "
+                f"codec's hop of {hop}: take a multiple of {hop // math.gcd(hop, HOP)}."
+            )
+        self.config, self.train, self.held_out = config, train, held_out
+        self.frames = samples // hop
+        self.model: PaperModel = PaperModel(codec, config)
+        flags = codec.config
+        adversaries = {
+            "reversal/prosody_phone": (flags.reverse_prosody_phone, config.reverse_phone),
+            "reversal/content_f0": (flags.reverse_content_f0, config.reverse_f0),
+            "reversal/content_voicing": (flags.reverse_content_f0, config.reverse_f0),
+            "reversal/detail_f0": (flags.reverse_detail_f0, config.reverse_f0),
+            "reversal/detail_voicing": (flags.reverse_detail_f0, config.reverse_f0),
+            "reversal/detail_phone": (flags.reverse_detail_phone, config.reverse_phone),
+            "reversal/speaker": (flags.reverse_speaker, config.reverse_speaker),
+        }
+        self.weights: Mapping[str, float] = {
+            "mel/multiscale": config.mel,
+            "adversarial/discriminator": 1.0,
+            "adversarial/generator": config.adversarial,
+            "adversarial/features": config.features,
+            "vq/codebook": config.codebook,
+            "vq/commitment": config.commitment,
+            "prosody/f0": config.f0,
+            "prosody/voicing": config.f0,
+            "content/phone": config.phone,
+            "timbre/speaker": config.speaker,
+            **{key: weight for key, (wanted, weight) in adversaries.items() if wanted},
+        }
+
+    def batch(self, rng: torch.Generator) -> SegmentBatch:
+        """Crops with labels."""
+        return self.train.draw(self.config.batch_size, rng)
+
+    def losses(self, batch: SegmentBatch, rng: torch.Generator, step: int) -> dict[str, Tensor]:
+        """All losses of one step; restarts dead codes on the way."""
+        model, config = self.model, self.config
+        if model.training and step % config.restart_every_steps == 0:
+            self._restart(batch, step)
+        reversal = self._reversal(step)
+        out = model.codec(batch.wave_BT, rng, reversal=reversal)
+        wave_BT = out.wave_BT.float()
+        with torch.autocast(wave_BT.device.type, enabled=False):
+            losses = {"mel/multiscale": model.mel(wave_BT, batch.wave_BT)}
+        judged = adversarial_losses(model.judge, batch.wave_BT, wave_BT, config.schedule, step)
+        losses |= judged.named("adversarial")
+        for key in ("codebook", "commitment"):
+            values = [getattr(part, f"{key}_K") for part in out.parts.all()]
+            losses[f"vq/{key}"] = torch.cat(values).sum()
+        labels = paper_labels(batch, self.frames)
+        losses |= pitch_losses("prosody", out.readings.pitch, labels)
+        losses["content/phone"] = phone_loss(out.readings.phone_BFP, labels.phone_BF)
+        losses["timbre/speaker"] = model.speaker(out.timbre_BD, batch.speaker_B)
+        return losses | dict(self._adversaries(out, labels, batch.speaker_B, reversal))
+
+    def _reversal(self, step: int) -> Reversal:
+        first, last = self.config.reversal_ramp
+        ramp = min(1.0, max(0.0, (step - first + 1) / max(1, last - first + 1)))
+        return Reversal(strength=self.config.reversal * ramp, bound=self.config.reversal_bound)
+
+    def _adversaries(
+        self, out: PaperOutput, labels: PaperLabels, speaker_B: Tensor, reversal: Reversal
+    ) -> Iterator[tuple[str, Tensor]]:
+        """The losses of the heads behind a gradient reversal, those that the codec has."""
+        read = out.readings
+        for part in ("prosody", "detail"):
+            logits_BFP = getattr(read, f"{part}_phone_BFP")
+            if logits_BFP is not None:
+                yield f"reversal/{part}_phone", phone_loss(logits_BFP, labels.phone_BF)
+        for part in ("content", "detail"):
+            pitch = getattr(read, f"{part}_pitch")
+            if pitch is not None:
+                for key, loss in pitch_losses("reversal", pitch, labels).items():
+                    yield key.replace("/", f"/{part}_"), loss
+        logits_BS, head = read.speaker_BS, self.model.codec.heads.speaker
+        if logits_BS is not None and head is not None:
+            if self.config.speaker_from == "sum":
+                z_BDF = reverse_gradient(out.parts.summed(), reversal.strength, reversal.bound)
+                (logits_BS,) = head(z_BDF)
+            yield "reversal/speaker", nn.functional.cross_entropy(logits_BS, speaker_B)
+
+    @torch.no_grad()
+    def _restart(self, batch: SegmentBatch, step: int) -> None:
+        """Re-seed entries that are hardly used from this batch."""
+        if step >= self.config.restart_until_step or (step == 0 and not self.config.seed_books):
+            return
+        codec, draws = self.model.codec, generator(derive(step, "restart"))
+        hidden_BDF = codec.encoder(codec.pad(batch.wave_BT))
+        mel_BMF = None if codec.prosody_mel is None else codec.prosody_mel(batch.wave_BT)
+        for number, book in enumerate(codec.books()):
+            # At first each book starts from what the ones before leave of this batch.
+            if step == 0 or number == 0:
+                codec.quantize(hidden_BDF, mel_BMF)
+            book.restart_unused(draws, share=1e9 if step == 0 else 0.1)
+            if dist.is_initialized():
+                dist.broadcast(book.book_VC.data, src=0)
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Held-out mel distances with and without detail codes, read-outs and use of the books.
+
+        The score is minus the mel distance, minus half of that without detail.
+        """
+        codec, draws, rounds = self.model.codec, generator(0), 4
+        device = next(codec.parameters()).device
+        sums: dict[str, float] = {}
+        codes = []
+        for _ in range(rounds):
+            batch = to_device(self.held_out.draw(8, draws), device)
+            out = codec(batch.wave_BT)
+            z_BDF = out.parts.prosody.z_BDF + out.parts.content.z_BDF
+            coarse_BT = codec.generate(z_BDF, out.timbre_BD)
+            figures = {
+                "mel/multiscale": float(self.model.mel(out.wave_BT, batch.wave_BT)),
+                "mel/multiscale_coarse": float(self.model.mel(coarse_BT, batch.wave_BT)),
+                **held_out_figures(out, paper_labels(batch, self.frames)),
+            }
+            for key, value in figures.items():
+                sums[key] = sums.get(key, 0.0) + value / rounds
+            codes.append(out.parts.codes())
+        stacked_KN = torch.cat(codes).transpose(0, 1).flatten(1)
+        for k, use in enumerate(code_usage(stacked_KN, codec.config.quantizer.entries)):
+            sums[f"perplexity/{k}"] = use["perplexity"]
+        sums["score"] = -sums["mel/multiscale"] - 0.5 * sums["mel/multiscale_coarse"]
+        return sums
+
+    def export(self, folder: Path, model: nn.Module) -> None:
+        """The codec with its heads; speaker classifier and judge stay behind."""
+        assert isinstance(model, PaperModel)
+        config = {"paper_codec": to_dict(model.codec.config), "training": {"program": __name__}}
+        save_checkpoint(folder, model.codec.state_dict(), config)
