@@ -1,28 +1,39 @@
-"""Training program of the codec: `python -m speechkit.facodec.train PHASE …`.
+"""Training program of the codecs: `python -m speechkit.facodec.train PHASE …`.
 
-Phases: `vocoder` trains the head on real log-mel; `acoustic` everything else; `finetune` the head
-on the codec's own log-mel. Each starts from the export of the one before (`--init`).
+Small codec, in order: `vocoder` trains the head on real log-mel, `acoustic` everything else,
+`finetune` the head on the codec's own log-mel, `adversarial` the head against discriminators; each
+starts from the export of the one before (`--init`). Paper's codec: `paper` trains all of it.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
 
 from speechkit.core.checkpoint import load_checkpoint, load_state
+from speechkit.core.errors import ConfigError
 from speechkit.data.alignment import Alignment, sidecar_path
 from speechkit.data.packed import PackedCorpus
+from speechkit.facodec.paper.codec import PaperCodec, build_paper_codec, paper_codec_config
+from speechkit.facodec.paper.config import PaperCodecConfig
 from speechkit.facodec.small.codec import FACodec, build_codec, codec_config
 from speechkit.facodec.small.config import FACodecConfig
 from speechkit.facodec.training.acoustic_task import AcousticConfig, AcousticTask
+from speechkit.facodec.training.adversarial_task import AdversarialConfig, AdversarialTask
+from speechkit.facodec.training.paper_config import PaperConfig
+from speechkit.facodec.training.paper_task import PaperTask
 from speechkit.facodec.training.segments import Segments
 from speechkit.facodec.training.vocoder_task import VocoderTask
 from speechkit.text.frames import FrameClasses
 from speechkit.text.vocab import DEFAULT_VOCABULARY
 from speechkit.train import (
+    Task,
     TrainConfig,
     add_training_arguments,
     config_from_args,
@@ -47,77 +58,202 @@ class HeadConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CodecTraining:
-    """A whole recipe of the codec."""
+    """A whole recipe of a codec; each phase reads its own part."""
 
     codec: FACodecConfig = field(default_factory=FACodecConfig)
-    """The network."""
+    """The small network."""
 
     acoustic: AcousticConfig = field(default_factory=AcousticConfig)
     """The acoustic phase."""
 
     head: HeadConfig = field(default_factory=HeadConfig)
-    """The two phases that train the head."""
+    """The two phases that train the head without discriminators."""
 
-    train: TrainConfig = field(default_factory=lambda: TrainConfig(amp="bf16"))
+    adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
+    """The phase that trains the head with them."""
+
+    paper_codec: PaperCodecConfig = field(default_factory=PaperCodecConfig)
+    """The paper's network; its `phone_classes` and `speakers` follow from the corpus."""
+
+    paper: PaperConfig = field(default_factory=PaperConfig)
+    """The paper's training."""
+
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(amp="auto"))
     """Optimiser, budget and log."""
 
 
 def start_codec(
     config: FACodecConfig, corpus: PackedCorpus, init: Path | None, seed: int
 ) -> FACodec:
-    """A fresh codec for the corpus, or the one exported in `init`."""
+    """A fresh small codec for the corpus, or the one exported in `init`."""
     if init is not None:
         checkpoint = load_checkpoint(init)
         codec = build_codec(replace(codec_config(checkpoint.config), speakers=len(corpus.speakers)))
         load_state(codec, checkpoint.state)
         return codec
     symbols = FrameClasses(DEFAULT_VOCABULARY).symbols
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with _seeded(seed):
         return build_codec(replace(config, phone_symbols=symbols, speakers=len(corpus.speakers)))
 
 
-def build_task(
-    phase: str, recipe: CodecTraining, data: Path, init: Path | None
-) -> AcousticTask | VocoderTask:
-    """The task of a phase on a packed corpus and, if there is one, its alignment."""
-    corpus = PackedCorpus(data)
-    sidecar = sidecar_path(data)
-    ids = [clip["id"] for clip in corpus.clips]
-    alignment = Alignment(sidecar, ids) if sidecar.exists() else None
-    codec = start_codec(recipe.codec, corpus, init, recipe.train.seed)
-    crop = recipe.acoustic.crop_frames if phase == "acoustic" else recipe.head.crop_frames
+def start_paper_codec(
+    config: PaperCodecConfig, corpus: PackedCorpus, init: Path | None, seed: int
+) -> PaperCodec:
+    """A fresh codec of the paper's kind for the corpus, or the one exported in `init`.
 
-    def segments(validation: bool) -> Segments:
-        return Segments(
-            corpus,
-            FrameClasses(DEFAULT_VOCABULARY),
-            alignment,
-            crop_frames=crop,
-            reference_frames=recipe.acoustic.reference_frames,
-            level_rms=codec.config.level_rms,
-            validation=validation,
+    `init` settles the network; which adversaries there are and how often detail is dropped is the
+    recipe's to say. Heads that `init` lacks, or has for other phones or speakers, start afresh.
+    """
+    symbols = FrameClasses(DEFAULT_VOCABULARY).symbols
+    checkpoint = None if init is None else load_checkpoint(init)
+    network = config if checkpoint is None else paper_codec_config(checkpoint.config)
+    with _seeded(seed):
+        codec = build_paper_codec(
+            replace(
+                network,
+                phone_classes=len(symbols),
+                phone_symbols=symbols,
+                speakers=len(corpus.speakers),
+                detail_dropout=config.detail_dropout,
+                reverse_prosody_phone=config.reverse_prosody_phone,
+                reverse_content_f0=config.reverse_content_f0,
+                reverse_detail_f0=config.reverse_detail_f0,
+                reverse_detail_phone=config.reverse_detail_phone,
+                reverse_speaker=config.reverse_speaker,
+            )
         )
+    if checkpoint is not None:
+        fresh = {k: value for k, value in codec.state_dict().items() if k.startswith("heads.")}
+        found = {k: value for k, value in checkpoint.state.items() if not k.startswith("heads.")}
+        for name, value in fresh.items():
+            trained = checkpoint.state.get(name)
+            fits = trained is not None and trained.shape == value.shape
+            found[name] = trained if trained is not None and fits else value
+        load_state(codec, found)
+    return codec
 
-    if phase == "acoustic":
-        # The heads that only training needs are fresh in every run: their start follows the seed.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(recipe.train.seed)
-            return AcousticTask(codec, segments(False), segments(True), recipe.acoustic)
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Let fresh weights follow the seed, and nothing else."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What a phase is built from."""
+
+    recipe: CodecTraining
+    """All settings."""
+
+    data: Path
+    """Packed corpus; its alignment is used where there is one."""
+
+    init: Path | None
+    """Export of an earlier phase."""
+
+    @cached_property
+    def corpus(self) -> PackedCorpus:
+        """The corpus, opened."""
+        return PackedCorpus(self.data)
+
+    @cached_property
+    def alignment(self) -> Alignment | None:
+        """Its phones and durations, if it has any."""
+        sidecar = sidecar_path(self.data)
+        ids = [clip["id"] for clip in self.corpus.clips]
+        return Alignment(sidecar, ids) if sidecar.exists() else None
+
+    def codec(self) -> FACodec:
+        """The small codec to train."""
+        return start_codec(self.recipe.codec, self.corpus, self.init, self.recipe.train.seed)
+
+    def segments(
+        self, crop_frames: int, reference_frames: int, level_rms: float | None
+    ) -> tuple[Segments, Segments]:
+        """Segments to train on, and held-out ones."""
+        train_set, held_out = (
+            Segments(
+                self.corpus,
+                FrameClasses(DEFAULT_VOCABULARY),
+                self.alignment,
+                crop_frames=crop_frames,
+                reference_frames=reference_frames,
+                level_rms=level_rms,
+                validation=validation,
+            )
+            for validation in (False, True)
+        )
+        return train_set, held_out
+
+    def small_segments(self, codec: FACodec, crop_frames: int) -> tuple[Segments, Segments]:
+        """Segments at the small codec's level, with another crop for timbre."""
+        reference_frames = self.recipe.acoustic.reference_frames
+        return self.segments(crop_frames, reference_frames, codec.config.level_rms)
+
+
+def _acoustic(start: Start) -> AcousticTask:
+    config, codec = start.recipe.acoustic, start.codec()
+    segments = start.small_segments(codec, config.crop_frames)
+    # The heads that only training needs are fresh in every run: their start follows the seed.
+    with _seeded(start.recipe.train.seed):
+        return AcousticTask(codec, *segments, config)
+
+
+def _head(start: Start, *, coded: bool) -> VocoderTask:
+    config, codec = start.recipe.head, start.codec()
     return VocoderTask(
         codec,
-        segments(False),
-        segments(True),
-        batch_size=recipe.head.batch_size,
-        window_frames=recipe.head.window_frames,
-        coded=phase == "finetune",
+        *start.small_segments(codec, config.crop_frames),
+        batch_size=config.batch_size,
+        window_frames=config.window_frames,
+        coded=coded,
     )
+
+
+def _adversarial(start: Start) -> AdversarialTask:
+    if start.init is None:
+        raise ConfigError(
+            "Discriminators polish a codec that speaks already: give --init, the export of the "
+            "phase finetune."
+        )
+    config, codec = start.recipe.adversarial, start.codec()
+    segments = start.small_segments(codec, config.crop_frames)
+    with _seeded(start.recipe.train.seed):
+        return AdversarialTask(codec, *segments, config)
+
+
+def _paper(start: Start) -> PaperTask:
+    recipe = start.recipe
+    config, seed = recipe.paper, recipe.train.seed
+    codec = start_paper_codec(recipe.paper_codec, start.corpus, start.init, seed)
+    # This codec reads timbre off the crop itself, and waves at whatever level they come.
+    segments = start.segments(config.crop_frames, 1, None)
+    with _seeded(seed):
+        return PaperTask(codec, *segments, config)
+
+
+PHASES: Mapping[str, Callable[[Start], Task]] = {
+    "vocoder": lambda start: _head(start, coded=False),
+    "acoustic": _acoustic,
+    "finetune": lambda start: _head(start, coded=True),
+    "adversarial": _adversarial,
+    "paper": _paper,
+}
+"""How the task of each phase is built."""
+
+
+def build_task(phase: str, recipe: CodecTraining, data: Path, init: Path | None) -> Task:
+    """The task of a phase on a packed corpus and, if there is one, its alignment."""
+    return PHASES[phase](Start(recipe=recipe, data=data, init=init))
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run one phase."""
     parser = argparse.ArgumentParser(prog="python -m speechkit.facodec.train", description=__doc__)
-    parser.add_argument("phase", choices=("vocoder", "acoustic", "finetune"))
+    parser.add_argument("phase", choices=tuple(PHASES))
     parser.add_argument("--data", type=Path, required=True, help="packed corpus")
     parser.add_argument("--init", type=Path, help="export of an earlier phase")
     add_training_arguments(parser)
