@@ -6,7 +6,7 @@ Shapes: T samples, F frames, P phones, K code books, D channels.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,6 +42,23 @@ class Codes:
     def stacked(self) -> Tensor:
         """All books as one `codes_KF`: prosody, content, detail."""
         return torch.cat([self.prosody_KF, self.content_KF, self.detail_KF])
+
+    def between(self, start: int, end: int) -> Codes:
+        """The frames from `start` to before `end`."""
+        return Codes(
+            prosody_KF=self.prosody_KF[:, start:end],
+            content_KF=self.content_KF[:, start:end],
+            detail_KF=self.detail_KF[:, start:end],
+        )
+
+
+def join(pieces: Sequence[Codes]) -> Codes:
+    """Codes one after the other, as one recording."""
+    return Codes(
+        prosody_KF=torch.cat([piece.prosody_KF for piece in pieces], dim=-1),
+        content_KF=torch.cat([piece.content_KF for piece in pieces], dim=-1),
+        detail_KF=torch.cat([piece.detail_KF for piece in pieces], dim=-1),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

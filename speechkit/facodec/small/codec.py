@@ -74,6 +74,20 @@ class Parts:
     detail: Quantized
 
 
+@dataclass(frozen=True, kw_only=True)
+class Acoustics:
+    """What the head speaks from."""
+
+    mel_BMG: Tensor
+    """Log-mel at the codec's level."""
+
+    f0_BG: Tensor
+    """Pitch in Hz, positive also where unvoiced."""
+
+    voiced_BG: Tensor
+    """Voicing, 0 or 1."""
+
+
 class FACodec(nn.Module):
     """The codec: `encode` a wave into `Codes` and a timbre vector, `decode` them again."""
 
@@ -126,8 +140,11 @@ class FACodec(nn.Module):
 
     def timbre(self, analysis: Analysis) -> Tensor:
         """`timbre_BD`: the learnt vector and, last, the measured median pitch."""
-        learnt = self.timbre_encoder(analysis.mel_BMG)
-        return torch.cat([learnt, analysis.median_B[:, None] / 0.35], dim=-1)
+        return self.with_median(self.timbre_encoder(analysis.mel_BMG), analysis)
+
+    def with_median(self, learnt_BD: Tensor, analysis: Analysis) -> Tensor:
+        """`timbre_BD` of its learnt part and the measured median pitch."""
+        return torch.cat([learnt_BD, analysis.median_B[:, None] / 0.35], dim=-1)
 
     def quantize(self, analysis: Analysis, colour_BM1: Tensor | None = None) -> Parts:
         """The three parts; `colour_BM1` is the mean spectrum taken out before content is read."""
@@ -201,6 +218,13 @@ class FACodec(nn.Module):
         self, codes: Codes, timbre_D: Tensor, rng: torch.Generator, *, detail: bool = True
     ) -> Tensor:
         """`wave_T` of codes in a timbre; `detail=False` leaves the detail part out."""
+        heard = self.acoustics(codes, timbre_D, detail=detail)
+        wave_T: Tensor = self.vocoder(heard.mel_BMG, heard.f0_BG, heard.voiced_BG, rng)[0]
+        return wave_T.clamp(-1, 1)
+
+    @torch.no_grad()
+    def acoustics(self, codes: Codes, timbre_D: Tensor, *, detail: bool = True) -> Acoustics:
+        """Log-mel, pitch and voicing of codes in a timbre: `decode` before the head."""
         z_prosody = self.prosody_books.embed(codes.prosody_KF[None])
         z_BFD = z_prosody + self.content_books.embed(codes.content_KF[None])
         if detail:
@@ -210,8 +234,7 @@ class FACodec(nn.Module):
         reading = self.read_prosody(z_prosody)
         f0_BG = pitch_hz(reading.contour_BG, timbre_BD[:, -1] * 0.35)
         voiced_BG = (reading.voiced_logit_BG > 0).to(f0_BG.dtype)
-        wave_T: Tensor = self.vocoder(mel_BMG, f0_BG, voiced_BG, rng)[0]
-        return wave_T.clamp(-1, 1)
+        return Acoustics(mel_BMG=mel_BMG, f0_BG=f0_BG, voiced_BG=voiced_BG)
 
 
 def build_codec(config: FACodecConfig) -> FACodec:

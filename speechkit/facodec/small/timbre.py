@@ -31,7 +31,10 @@ class TimbreEncoder(nn.Module):
     def forward(self, mel_BMG: Tensor) -> Tensor:
         """`timbre_BD` without its last element, [B, channels − 1]."""
         scaled = scale_mel(mel_BMG)
-        h_BFD = self.stack(pair_frames(scaled)).float()
+        return self.pool(self.stack(pair_frames(scaled)).float(), scaled)
+
+    def pool(self, h_BFD: Tensor, scaled: Tensor) -> Tensor:
+        """The vector of a recording from its hidden frames and its scaled log-mel."""
         weight = torch.softmax(self.attention(h_BFD).float(), dim=1)
         mean = (weight * h_BFD).sum(1)
         variance = (weight * (h_BFD - mean[:, None]).pow(2)).sum(1)

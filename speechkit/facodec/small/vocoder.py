@@ -1,7 +1,8 @@
 """Heads that turn log-mel frames and pitch into a wave: two candidates behind one interface.
 
 Both take `mel_BMF` (100 frames/s), `f0_BF` in Hz (continuous, positive), `voiced_BF` (0 to 1)
-and a `torch.Generator`, and return `wave_BT` with T = hop · F.
+and a `torch.Generator`, and return `wave_BT` with T = hop · F. `speak` takes phase and noise from
+outside instead, for a part of a longer recording.
 
 Shapes: B batch, T samples, F mel frames, J filter frames, M mel bands, N frequency bins.
 """
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from speechkit.core.mel import MelConfig, mel_centres_hz
 from speechkit.facodec.convnext import ConvNeXtStack
 from speechkit.facodec.small.config import VocoderConfig
-from speechkit.facodec.small.source import harmonic_source, noise_source, phase_of
+from speechkit.facodec.small.source import Excitation, excitation, pulse_train
 
 NOISE_LOG_MEL = -0.24
 """Log-mel of white noise of unit power under `MelConfig()`'s window and filters."""
@@ -70,6 +71,7 @@ class SourceFilterHead(nn.Module):
 
     bands_to_bins: Tensor
     window: Tensor
+    DRAWS_NOISE = True
 
     def __init__(self, config: VocoderConfig, mel: MelConfig) -> None:
         super().__init__()
@@ -89,6 +91,15 @@ class SourceFilterHead(nn.Module):
         self, mel_BMF: Tensor, f0_BF: Tensor, voiced_BF: Tensor, rng: torch.Generator
     ) -> Tensor:
         """The wave of the given frames."""
+        hop, rate_hz = self.mel.hop_length, self.mel.sample_rate_hz
+        source = excitation(f0_BF, voiced_BF, rng, hop, rate_hz)
+        return self.speak(mel_BMF, f0_BF, voiced_BF, source)
+
+    def speak(
+        self, mel_BMF: Tensor, f0_BF: Tensor, voiced_BF: Tensor, source: Excitation
+    ) -> Tensor:
+        """The wave of the given frames, driven by `source`."""
+        assert source.noise_BT is not None
         hidden = self.net(self.inputs(mel_BMF, f0_BF, voiced_BF))
         correction = self.out(hidden).float().unflatten(-1, (2, 2, self.mel.n_mels))
         base = nn.functional.interpolate(mel_BMF.float(), scale_factor=2, mode="linear")
@@ -97,12 +108,10 @@ class SourceFilterHead(nn.Module):
         harmonic_BJM = base_BJM + correction[..., 0, :].flatten(1, 2)
         voiced_BJ1 = voiced_BF.repeat_interleave(2, dim=1)[..., None]
         noise_BJM = base_BJM + correction[..., 1, :].flatten(1, 2) - 1.5 * voiced_BJ1
-        pulses = harmonic_source(f0_BF.float(), self.mel.hop_length, self.mel.sample_rate_hz)
-        gate = nn.functional.interpolate(
-            voiced_BF[:, None].float(), scale_factor=self.mel.hop_length, mode="linear"
-        )[:, 0]
-        noise = noise_source(pulses.shape, rng)
-        return self._filter(pulses * gate, harmonic_BJM) + self._filter(noise, noise_BJM)
+        hop, rate_hz = self.mel.hop_length, self.mel.sample_rate_hz
+        pulses = pulse_train(source.phase_BT, f0_BF.float(), hop, rate_hz)
+        voice = self._filter(pulses * source.gate_BT, harmonic_BJM)
+        return voice + self._filter(source.noise_BT, noise_BJM)
 
     def _filter(self, source_BT: Tensor, log_gain_BJM: Tensor) -> Tensor:
         # Half precision would round the filters by tenths of a decibel, and GPUs refuse its FFT.
@@ -127,6 +136,7 @@ class InverseSTFTHead(nn.Module):
     bands_to_bins: Tensor
     window: Tensor
     HARMONICS = 8
+    DRAWS_NOISE = False
 
     def __init__(self, config: VocoderConfig, mel: MelConfig) -> None:
         super().__init__()
@@ -147,8 +157,16 @@ class InverseSTFTHead(nn.Module):
         self, mel_BMF: Tensor, f0_BF: Tensor, voiced_BF: Tensor, rng: torch.Generator
     ) -> Tensor:
         """The wave of the given frames; `rng` is not used, this head has no noise."""
+        hop, rate_hz = self.mel.hop_length, self.mel.sample_rate_hz
+        source = excitation(f0_BF, voiced_BF, None, hop, rate_hz)
+        return self.speak(mel_BMF, f0_BF, voiced_BF, source)
+
+    def speak(
+        self, mel_BMF: Tensor, f0_BF: Tensor, voiced_BF: Tensor, source: Excitation
+    ) -> Tensor:
+        """The wave of the given frames at the phase of `source`."""
         hop = self.mel.hop_length
-        phase = phase_of(f0_BF.float(), hop, self.mel.sample_rate_hz)[:, hop // 2 :: hop]
+        phase = source.phase_BT[:, hop // 2 :: hop]
         multiples = phase[..., None] * torch.arange(1, self.HARMONICS + 1, device=phase.device)
         cues = torch.cat([multiples.cos(), multiples.sin()], dim=-1) * voiced_BF[..., None]
         features = torch.cat([self.inputs(mel_BMF, f0_BF, voiced_BF), cues], dim=-1)
