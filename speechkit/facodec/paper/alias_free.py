@@ -5,7 +5,8 @@ Shapes: B batch, D channels, T samples or frames, N taps.
 
 from __future__ import annotations
 
-import numpy as np
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -18,14 +19,16 @@ def low_pass_taps() -> Tensor:
     """`taps_N` of a half-band low-pass filter: a sinc in a Kaiser window, sum 1, float32.
 
     Cutoff 0.25 and transition half-width 0.3 of the sample rate; the window's shape follows from
-    them by Kaiser's formula (Karras et al. 2021, "Alias-free GAN", App. C.1).
+    them by Kaiser's formula (Karras et al. 2021, "Alias-free GAN", App. C.1). In single precision
+    throughout, so that public checkpoints get the very taps they were trained with.
     """
     half = TAPS // 2
-    attenuation_db = 2.285 * (half - 1) * np.pi * 4 * 0.3 + 7.95
+    attenuation_db = 2.285 * (half - 1) * math.pi * 4 * 0.3 + 7.95
     beta = 0.1102 * (attenuation_db - 8.7)
-    times_N = np.arange(-half, half) + 0.5
-    taps_N = np.kaiser(TAPS, beta) * np.sinc(0.5 * times_N)
-    return torch.from_numpy((taps_N / taps_N.sum()).astype(np.float32))
+    window_N = torch.kaiser_window(TAPS, periodic=False, beta=beta, device="cpu")
+    times_N = torch.arange(-half, half, device="cpu") + 0.5
+    taps_N = 0.5 * window_N * torch.sinc(0.5 * times_N)
+    return taps_N / taps_N.sum()
 
 
 class AliasFreeSnake(nn.Module):

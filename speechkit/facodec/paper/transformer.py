@@ -19,8 +19,8 @@ class ConditionalLayerNorm(nn.Module):
     def __init__(self, channels: int, condition_channels: int) -> None:
         super().__init__()
         self.affine = nn.Linear(condition_channels, 2 * channels)
-        with torch.no_grad():
-            self.affine.bias.copy_(torch.cat([torch.ones(channels), torch.zeros(channels)]))
+        nn.init.ones_(self.affine.bias[:channels])
+        nn.init.zeros_(self.affine.bias[channels:])
 
     def forward(self, x_BFD: Tensor, condition_BD: Tensor) -> Tensor:
         """Same shape."""
@@ -68,8 +68,8 @@ class Layer(nn.Module):
         super().__init__()
         self.dropout = config.dropout
         self.norm1 = _norm(channels, conditional=conditional)
-        self.attention = Attention(channels, config.heads)
         self.norm2 = _norm(channels, conditional=conditional)
+        self.attention = Attention(channels, config.heads)
         self.widen = nn.Conv1d(
             channels,
             config.filter_channels,

@@ -37,7 +37,10 @@ def randomize(module: nn.Module, seed: int) -> None:
     rng = generator(seed)
     for name, parameter in module.named_parameters():
         draws = torch.rand(parameter.shape, generator=rng)
-        if name.endswith("original0"):
+        if "conv2" in name and name.endswith("original0"):
+            # Residual units at full strength let signals grow until tanh says ±1 to everything.
+            values = 0.1 + 0.2 * draws
+        elif name.endswith("original0"):
             values = 0.5 + draws
         elif name.endswith(("log_alpha", "log_beta")):
             values = draws - 0.5

@@ -1,0 +1,383 @@
+"""Parity cases of the quantiser, the whole codec, its gradients, V2 and the redecoder.
+
+Shapes: B batch, D channels, T samples, F frames, K code books.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from types import ModuleType
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from speechkit.core.rng import generator
+from speechkit.facodec.paper.amphion import codec_layout
+from speechkit.facodec.paper.codec import PaperCodec, PaperParts
+from speechkit.facodec.paper.config import PaperCodecConfig, RedecoderConfig
+from speechkit.facodec.paper.heads import Pitch, Readings
+from speechkit.facodec.paper.quantizer import PaperResidualQuantizer
+from speechkit.facodec.paper.redecoder import Redecoder
+from tests.facodec.paper import builders, reference
+from tests.facodec.paper.builders import noise, randomize
+from tests.facodec.paper.cases import WAVE_TOLERANCE, Case, Tensors, parts
+
+KEEP = (True, False)
+"""Which of two items keep their detail part where gradients are compared."""
+
+
+@cache
+def cases(config: PaperCodecConfig) -> dict[str, Case]:
+    """All cases at one size, by name."""
+    return {case.name: case for case in (*parts(config), *codec_cases(config))}
+
+
+def codec_cases(config: PaperCodecConfig) -> Iterator[Case]:
+    """P6 to P8 and P11 to P19."""
+    for books in (1, 3):
+        for training in (False, True):
+            yield _quantizer(config, books, training=training)
+    yield _first_levels(config)
+    for version in ("v1", "v2"):
+        versioned = replace(config, version=version)
+        yield _analysis(versioned)
+        yield _synthesis(versioned)
+        yield _training(versioned)
+        yield _end_to_end(versioned)
+    yield _mel(replace(config, version="v2"))
+    for detail in (False, True):
+        yield _redecoder(config, detail=detail)
+
+
+def _frames(config: PaperCodecConfig) -> int:
+    return 9 if config.channels < 256 else 37
+
+
+def _books(config: PaperCodecConfig, books: int) -> PaperResidualQuantizer:
+    quant = config.quantizer
+    made = PaperResidualQuantizer(config.channels, books, quant.entries, quant.code_channels)
+    randomize(made.eval(), 3)
+    return made
+
+
+def _public_books(m: ModuleType, config: PaperCodecConfig, ours: PaperResidualQuantizer) -> Any:
+    quant = config.quantizer
+    theirs = m.ResidualVQ(
+        num_quantizers=len(ours.levels),
+        codebook_size=quant.entries.bit_length() - 1,
+        dim=config.channels,
+        codebook_dim=quant.code_channels,
+        commitment=config.commitment,
+        quantizer_dropout=0.0,
+        dropout_type="linear",
+    )
+    for our, their in zip(ours.quantizers(), theirs.layers, strict=True):
+        reference.copy_in_order(our.down, their.in_proj)
+        reference.copy_in_order(our.up, their.out_proj)
+        their._codebook.weight.data.copy_(our.book_VC.data)
+    return theirs.eval()
+
+
+def _quantizer(config: PaperCodecConfig, books: int, *, training: bool) -> Case:
+    x_BDF = noise(2, config.channels, _frames(config), peak=1.0)
+
+    def ours() -> Tensors:
+        module, x = _books(config, books).train(training), x_BDF.clone().requires_grad_()
+        out = module(x)
+        losses_K = out.codebook_K + config.commitment * out.commitment_K
+        tensors = {"z": out.z_BDF, "codes": out.codes_BKF}
+        tensors["embedded"] = module.embed(out.codes_BKF)
+        if not training:
+            return tensors
+        (out.z_BDF.square().sum() + losses_K.sum()).backward()
+        grads = {
+            f"grad {k} {name}": tensor
+            for k, level in enumerate(module.quantizers())
+            for name, tensor in {
+                "down": _grad(level.down, "original1"),
+                "up": _grad(level.up, "original1"),
+                "book": level.book_VC.grad,
+            }.items()
+            if tensor is not None
+        }
+        assert x.grad is not None
+        return tensors | grads | {"losses": losses_K, "grad x": x.grad}
+
+    def public(m: ModuleType) -> Tensors:
+        theirs = _public_books(m, config, _books(config, books)).train(training)
+        x = x_BDF.clone().requires_grad_()
+        with torch.random.fork_rng(devices=[]):  # it draws numbers that it then ignores
+            z, codes, losses, _ = theirs(x)
+        tensors = {"z": z, "codes": codes.transpose(0, 1), "embedded": theirs.vq2emb(codes)}
+        if not training:
+            return tensors
+        (z.square().sum() + losses.sum()).backward()
+        grads = {}
+        for k, level in enumerate(theirs.layers):
+            grads[f"grad {k} down"] = level.in_proj.weight_v.grad
+            grads[f"grad {k} up"] = level.out_proj.weight_v.grad
+            grads[f"grad {k} book"] = level._codebook.weight.grad
+        return tensors | grads | {"losses": losses, "grad x": x.grad}
+
+    mode = "training, gradients" if training else "evaluation"
+    return Case(name=f"P6-P8 quantiser, {books} books, {mode}", ours=ours, public=public)
+
+
+def _grad(module: nn.Module, name: str) -> Tensor | None:
+    return next(p.grad for full, p in module.named_parameters() if full.endswith(name))
+
+
+def _first_levels(config: PaperCodecConfig) -> Case:
+    x_BDF = noise(2, config.channels, _frames(config), peak=1.0)
+
+    def ours() -> Tensors:
+        made = {n: _books(config, 3)(x_BDF, books=n) for n in (1, 2)}
+        return {f"z {n}": out.z_BDF for n, out in made.items()} | {
+            f"codes {n}": out.codes_BKF for n, out in made.items()
+        }
+
+    def public(m: ModuleType) -> Tensors:
+        theirs = _public_books(m, config, _books(config, 3))
+        made = {n: theirs(x_BDF, n_quantizers=n) for n in (1, 2)}
+        return {f"z {n}": out[0] for n, out in made.items()} | {
+            f"codes {n}": out[1].transpose(0, 1) for n, out in made.items()
+        }
+
+    return Case(name="P7 first 1 and 2 of 3 books", ours=ours, public=public)
+
+
+def _wave(config: PaperCodecConfig) -> Tensor:
+    return noise(2, 800 if config.channels < 256 else 8000)
+
+
+def _codec(config: PaperCodecConfig) -> PaperCodec:
+    return builders.codec(config, seed=4)
+
+
+def _tags(config: PaperCodecConfig, v1: str, v2: str) -> str:
+    return v1 if config.version == "v1" else v2
+
+
+def _parts(parts: PaperParts) -> Tensors:
+    names = ("prosody", "content", "detail")
+    return {f"z {name}": part.z_BDF for name, part in zip(names, parts.all(), strict=True)}
+
+
+def _analysis(config: PaperCodecConfig) -> Case:
+    """The parts, the codes and the timbre of a batch."""
+
+    def ours() -> Tensors:
+        codec = _codec(config)
+        out = codec(_wave(config))
+        return _parts(out.parts) | {"codes": out.parts.codes(), "timbre": out.timbre_BD}
+
+    def public(m: ModuleType) -> Tensors:
+        encoder, decoder = reference.codec(m, _codec(config))
+        _, codes, _, parts, timbre = _public_analysis(encoder, decoder, _wave(config))
+        names = ("z prosody", "z content", "z detail")
+        return dict(zip(names, parts, strict=True)) | {
+            "codes": codes.transpose(0, 1),
+            "timbre": timbre,
+        }
+
+    name = _tags(config, "P11 parts, codes, timbre", "P16 parts, codes, timbre, V2")
+    return Case(name=name, ours=ours, public=public)
+
+
+def _public_analysis(encoder: Any, decoder: Any, wave_BT: Tensor, **kwargs: Any) -> Any:
+    mel = getattr(encoder, "get_prosody_feature", None)
+    features = () if mel is None else (mel(wave_BT[:, None]),)
+    return decoder(encoder(wave_BT[:, None]), *features, vq=True, **kwargs)
+
+
+def _synthesis(config: PaperCodecConfig) -> Case:
+    """Waves and embeddings of given codes, with and without detail."""
+    quant, frames = config.quantizer, 4 if config.channels < 256 else 40
+    codes_BKF = torch.randint(quant.entries, (2, quant.books, frames), generator=generator(5))
+    timbre_BD = noise(2, config.channels, seed=6, peak=1.0)
+
+    def ours() -> Tensors:
+        codec, tensors = _codec(config), {}
+        for detail in (True, False):
+            z_BDF = codec.embed(codes_BKF, detail=detail)
+            tensors[f"z, detail {detail}"] = z_BDF
+            tensors[f"wave, detail {detail}"] = codec.generate(z_BDF, timbre_BD)
+        return tensors
+
+    def public(m: ModuleType) -> Tensors:
+        _, decoder = reference.codec(m, _codec(config))
+        flag, tensors = _tags(config, "use_residual_code", "use_residual"), {}
+        for detail in (True, False):
+            z = decoder.vq2emb(codes_BKF.transpose(0, 1), **{flag: detail})
+            tensors[f"z, detail {detail}"] = z
+            tensors[f"wave, detail {detail}"] = decoder.inference(z, timbre_BD)[:, 0]
+        return tensors
+
+    name = _tags(config, "P12 embeddings and waves of codes", "P16 waves of codes, V2")
+    return Case(name=name, ours=ours, public=public)
+
+
+def _training(config: PaperCodecConfig) -> Case:
+    """All read-outs of a training step, and the gradients of all parameters."""
+
+    def ours() -> Tensors:
+        codec = _codec(config)
+        for part in (codec.prosody_books, codec.content_books, codec.detail_books):
+            part.train()
+        out = codec(_wave(config), detail_keep_B=torch.tensor(KEEP))
+        reads = _flat(out.readings) | {"wave": out.wave_BT}
+        zs = _parts(out.parts)
+        for z in zs.values():
+            z.retain_grad()
+        torch.autograd.backward(_loss(reads, out.quantizer_loss))
+        layout = codec_layout(config)
+        named = dict(codec.named_parameters())
+        grads = {place.name: named[name].grad for name, place in layout.places.items()}
+        return reads | _gradients(zs, grads, len(grads) if config.channels >= 256 else 0)
+
+    def public(m: ModuleType) -> Tensors:
+        encoder, decoder = reference.codec(m, _codec(config))
+        decoder.quantizer.train()
+        with torch.random.fork_rng(devices=[]):
+            _, _, losses, parts, timbre = _public_analysis(
+                encoder, decoder, _wave(config), eval_vq=False
+            )
+        for z in parts:
+            z.retain_grad()
+        unused = () if config.version == "v1" else (None,)
+        with patch.object(np.random, "choice", lambda *_, **__: np.array(KEEP, dtype=np.int64)):
+            reads = decoder(parts[0], *unused, vq=False, speaker_embedding=timbre, quantized=parts)
+        reads = {("wave" if k == "audio" else k): v for k, v in reads.items()}
+        reads["wave"] = reads["wave"][:, 0]
+        torch.autograd.backward(_loss(reads, losses.sum()))
+        named = dict(encoder.named_parameters()) | dict(decoder.named_parameters())
+        grads = {name: parameter.grad for name, parameter in named.items()}
+        zs = dict(zip(("z prosody", "z content", "z detail"), parts, strict=True))
+        return reads | _gradients(zs, grads, len(grads) if config.channels >= 256 else 0)
+
+    name = _tags(config, "P13 P14 all heads, all gradients", "P16 all heads, all gradients, V2")
+    return Case(name=name, ours=ours, public=public)
+
+
+def _flat(readings: Readings) -> Tensors:
+    """All read-outs under the public code's names."""
+    named: dict[str, Tensor | None] = {
+        "phone": readings.phone_BFP,
+        "prosody_phone": readings.prosody_phone_BFP,
+        "res_phone": readings.detail_phone_BFP,
+        "x_timbre": readings.speaker_BS,
+    }
+    pitches: dict[str, Pitch | None] = {
+        "": readings.pitch,
+        "content_": readings.content_pitch,
+        "res_": readings.detail_pitch,
+    }
+    for prefix, pitch in pitches.items():
+        named[f"{prefix}f0"] = None if pitch is None else pitch.f0_BF
+        named[f"{prefix}uv"] = None if pitch is None else pitch.voiced_logit_BF
+    return {name: tensor for name, tensor in named.items() if tensor is not None}
+
+
+def _loss(reads: Tensors, quantizer_loss: Tensor) -> Tensor:
+    """Something that every read-out has a part in, of about its own size."""
+    terms = [reads[name].square().mean() for name in sorted(reads)]
+    return torch.stack(terms).sum() + quantizer_loss
+
+
+def _gradients(zs: Tensors, grads: dict[str, Tensor | None], whole: int) -> Tensors:
+    """Gradients of the parts, and of all parameters: whole, or two numbers of each."""
+    tensors = {}
+    for name, z in zs.items():
+        assert z.grad is not None
+        tensors[f"grad {name}"] = z.grad
+    marks = []
+    for name in sorted(grads):
+        grad = grads[name]
+        assert grad is not None, f"{name} has no gradient"
+        if whole:
+            tensors[f"grad {name}"] = grad
+        else:
+            weights = noise(grad.numel(), seed=7, peak=1.0)
+            marks += [grad.norm(), grad.flatten() @ weights]
+    return tensors if whole else tensors | {"grad of parameters": torch.stack(marks)}
+
+
+def _end_to_end(config: PaperCodecConfig) -> Case:
+    """Noise and a sweep to codes and back to a wave."""
+    samples = 1200 if config.channels < 256 else 16_000
+    times_T = torch.arange(samples) / config.sample_rate_hz
+    sweep_T = 0.5 * torch.sin(2 * torch.pi * (200 + 2000 * times_T) * times_T)
+    waves_NT = torch.stack([noise(samples), sweep_T])
+
+    def ours() -> Tensors:
+        codec, tensors = _codec(config), {}
+        for n, wave_T in enumerate(waves_NT):
+            codes, timbre_D = codec.encode(wave_T)
+            tensors[f"codes {n}"] = codes.stacked()
+            tensors[f"wave {n}"] = codec.decode(codes, timbre_D, generator(0))
+        return tensors
+
+    def public(m: ModuleType) -> Tensors:
+        encoder, decoder = reference.codec(m, _codec(config))
+        tensors = {}
+        for n, wave_T in enumerate(waves_NT):
+            z, codes, _, _, timbre = _public_analysis(encoder, decoder, wave_T[None], eval_vq=False)
+            tensors[f"codes {n}"] = codes[:, 0]
+            tensors[f"wave {n}"] = decoder.inference(z, timbre)[0, 0]
+        return tensors
+
+    name = _tags(config, "P19 wave to codes to wave", "P19 wave to codes to wave, V2")
+    return Case(name=name, ours=ours, public=public, tolerance=WAVE_TOLERANCE)
+
+
+def _mel(config: PaperCodecConfig) -> Case:
+    wave_BT = noise(2, 3200)
+
+    def ours() -> Tensors:
+        mel = _codec(config).prosody_mel
+        assert mel is not None
+        return {"mel": mel(wave_BT)}
+
+    def public(m: ModuleType) -> Tensors:
+        encoder, _ = reference.codec(m, _codec(config))
+        return {"mel": encoder.get_prosody_feature(wave_BT[:, None])}
+
+    return Case(name="P15 prosody features, V2", ours=ours, public=public, tolerance=1e-4)
+
+
+def _redecoder(config: PaperCodecConfig, *, detail: bool) -> Case:
+    own = RedecoderConfig(
+        channels=config.channels,
+        generator_channels=48 if config.channels < 256 else 1280,
+        quantizer=config.quantizer,
+        transformer=config.transformer,
+        batch_index_position=True,
+    )
+    frames = 4 if config.channels < 256 else 30
+    codes_BKF = torch.randint(own.quantizer.entries, (2, 6, frames), generator=generator(8))
+    timbre_BD = noise(2, own.channels, seed=9, peak=1.0)
+
+    def made() -> Redecoder:
+        redecoder = Redecoder(own).eval()
+        randomize(redecoder, 10)
+        return redecoder
+
+    def ours() -> Tensors:
+        redecoder = made()
+        return {
+            "z": redecoder.embed(codes_BKF, timbre_BD, detail=detail),
+            "wave": redecoder(codes_BKF, timbre_BD, detail=detail),
+        }
+
+    def public(m: ModuleType) -> Tensors:
+        theirs = reference.redecoder(m, made())
+        z = theirs.vq2emb(codes_BKF.transpose(0, 1), timbre_BD, use_residual=detail)
+        return {"z": z, "wave": theirs.inference(z, timbre_BD)[:, 0]}
+
+    kind = "with detail" if detail else "without detail"
+    return Case(name=f"P17 redecoder, {kind}", ours=ours, public=public)
