@@ -32,3 +32,7 @@ class ConfigError(SpeechkitError):
 
 class DataError(SpeechkitError):
     """A corpus or a file prepared from one is missing, damaged, or does not fit."""
+
+
+class CodecFileError(SpeechkitError):
+    """A codec file is damaged, is none, or was made with another codec."""

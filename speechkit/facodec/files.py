@@ -1,0 +1,337 @@
+"""Codec files (`.skc`): a recording as its codes and its timbre, in one small, checked file.
+
+Layout, little endian, nothing between the parts, nothing behind the last:
+
+| bytes | type | what |
+| --- | --- | --- |
+| 0 – 3 | 4 bytes | magic `SKC` and the byte 0x1A, at which a terminal stops printing |
+| 4 – 5 | u16 | version, 1 |
+| 6 – 7 | u16 | flags: 1 = a gain is stored, 2 = the timbre is float32 and not float16; rest 0 |
+| 8 – 11 | u32 | samples a second |
+| 12 – 15 | u32 | samples a frame (hop) |
+| 16 – 23 | u64 | samples of the recording; decoding returns that many |
+| 24 – 27 | u32 | frames F, which is samples / hop, rounded up |
+| 28 – 31 | 4 × u8 | books of prosody, content and detail; bits a code, ceil(log2(entries)) |
+| 32 – 35 | u32 | entries of each book |
+| 36 – 39 | u32 | numbers D of the timbre vector |
+| 40 – 43 | f32 | gain back to the recording's own level; 0 where none is stored |
+| 44 – 59 | 16 bytes | first half of the SHA-256 of the codec's weights file |
+| 60 – | D × f16 or f32 | timbre vector |
+| then | ceil(F · K · bits / 8) | codes, frame by frame, book by book, lowest bit first; rest 0 |
+| last 4 | u32 | CRC-32 (that of zlib) of all bytes before it |
+
+A reader learns the file's exact size from the first 60 bytes and refuses any other before it looks
+further. The CRC finds every change within 32 neighbouring bits, so every changed byte.
+
+Shapes: T samples, F frames, K code books, D channels, N codes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import stat
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from speechkit.core.checkpoint import MODEL_FILE
+from speechkit.core.errors import CheckpointError, CodecFileError
+from speechkit.core.files import write_atomically
+from speechkit.core.results import Codes
+from speechkit.facodec.codec import Codec
+
+SUFFIX = ".skc"
+MAGIC = b"SKC\x1a"
+VERSION = 1
+MAX_FILE_BYTES = 64 * 1024**2
+"""Largest file that is read: two days of the shipped codec."""
+HASH_BYTES = 16
+
+_HEADER = struct.Struct("<4sHHIIQIBBBBIIf16s")
+_HAS_GAIN, _WIDE_TIMBRE = 1, 2
+_CRC_BYTES = 4
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CodecFile:
+    """What a codec file holds."""
+
+    codes: Codes
+    """Codes of every frame."""
+    timbre_D: Tensor
+    """Timbre vector, float16 or float32: stored as it is."""
+    samples: int
+    """Samples T of the recording."""
+    sample_rate_hz: int
+    """Samples a second."""
+    hop_samples: int
+    """Samples a frame."""
+    entries: int
+    """Entries of each book."""
+    model_hash: bytes
+    """First 16 bytes of the SHA-256 of the codec's weights."""
+    gain: float | None = None
+    """Factor from the codec's level to the recording's own; None for a codec that keeps levels."""
+
+    @property
+    def frames(self) -> int:
+        """Frames F."""
+        return self.codes.frames
+
+    @property
+    def seconds(self) -> float:
+        """Length of the recording."""
+        return self.samples / self.sample_rate_hz
+
+    @property
+    def payload_kbps(self) -> float:
+        """Thousand bits a second that the codes take, without header and timbre."""
+        books = len(self.codes.stacked())
+        return books * code_bits(self.entries) * self.sample_rate_hz / self.hop_samples / 1000
+
+
+def code_bits(entries: int) -> int:
+    """Bits that a code of a book of so many entries takes."""
+    return max(1, (entries - 1).bit_length())
+
+
+def model_hash(folder: str | Path) -> bytes:
+    """What a codec file remembers of the weights in a model folder.
+
+    Raises CheckpointError where they cannot be read.
+    """
+    try:
+        with (Path(folder) / MODEL_FILE).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()[:HASH_BYTES]
+    except OSError as error:
+        raise CheckpointError(f"{folder} has no {MODEL_FILE}: give a codec's folder.") from error
+
+
+def check_codec(file: CodecFile, codec: Codec, codec_hash: bytes, name: str) -> None:
+    """Raise CodecFileError, naming both hashes, unless the file was made with this codec."""
+    books, codes = codec.quantizer, file.codes
+    fits = (
+        file.model_hash == codec_hash
+        and (file.sample_rate_hz, file.hop_samples) == (codec.sample_rate_hz, codec.hop_samples)
+        and file.entries == books.entries
+        and file.timbre_D.shape == (codec.timbre_channels,)
+        and len(codes.prosody_KF) == books.prosody_books
+        and len(codes.content_KF) == books.content_books
+        and len(codes.detail_KF) == books.detail_books
+    )
+    if not fits:
+        raise CodecFileError(
+            f"{name} was made with codec {file.model_hash.hex()}, and this is {codec_hash.hex()}: "
+            "give the codec it was made with."
+        )
+
+
+def write_codec_file(path: str | Path, file: CodecFile) -> None:
+    """Write the file, whole or not at all.
+
+    Raises CodecFileError for contents that the format cannot hold, and when the disk refuses.
+    """
+    data = pack_codec_file(file)
+    try:
+        write_atomically(path, lambda temporary: _write_bytes(temporary, data))
+    except OSError as error:
+        raise CodecFileError(f"Cannot write {path}: {error.strerror}.") from error
+
+
+def read_codec_file(path: str | Path) -> CodecFile:
+    """The contents of a file; raises CodecFileError for one that is not whole and sound."""
+    try:
+        # Without waiting: opening a named pipe would hang until somebody writes to it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise CodecFileError(f"Cannot open {path}: {reason}.") from error
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise CodecFileError(f"{path} is not a regular file: give a {SUFFIX} file.")
+        if status.st_size > MAX_FILE_BYTES:
+            raise CodecFileError(
+                f"{path} is larger than {MAX_FILE_BYTES >> 20} MiB: no codec file is."
+            )
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise CodecFileError(f"Cannot read {path}: {error.strerror}.") from error
+    finally:
+        os.close(descriptor)
+    return parse_codec_file(data, str(path))
+
+
+def pack_codec_file(file: CodecFile) -> bytes:
+    """The bytes of a file; raises CodecFileError for contents that the format cannot hold."""
+    header = _header(file)
+    codes_N = file.codes.stacked().T.reshape(-1).cpu().numpy()
+    if len(codes_N) and not 0 <= int(codes_N.min()) <= int(codes_N.max()) < file.entries:
+        raise CodecFileError(f"A code lies outside its book of {file.entries} entries.")
+    timbre = file.timbre_D.detach().cpu().numpy()
+    body = header + timbre.astype(timbre.dtype.newbyteorder("<")).tobytes()
+    body += _packed(codes_N, code_bits(file.entries))
+    data = body + struct.pack("<I", zlib.crc32(body))
+    # What cannot be read again is not written.
+    parse_codec_file(data, "The file to write")
+    return data
+
+
+def _header(file: CodecFile) -> bytes:
+    """The first 60 bytes."""
+    flags = (_HAS_GAIN if file.gain is not None else 0) | (
+        _WIDE_TIMBRE if file.timbre_D.dtype == torch.float32 else 0
+    )
+    if file.timbre_D.dtype not in (torch.float16, torch.float32) or file.timbre_D.ndim != 1:
+        raise CodecFileError("The timbre must be one vector of float16 or float32.")
+    if len(file.model_hash) != HASH_BYTES:
+        raise CodecFileError(f"The hash of the codec must have {HASH_BYTES} bytes.")
+    codes = file.codes
+    books = (len(codes.prosody_KF), len(codes.content_KF), len(codes.detail_KF))
+    try:
+        return _HEADER.pack(
+            *(MAGIC, VERSION, flags, file.sample_rate_hz, file.hop_samples, file.samples),
+            *(codes.frames, *books, code_bits(file.entries), file.entries, len(file.timbre_D)),
+            *(0.0 if file.gain is None else file.gain, file.model_hash),
+        )
+    except (struct.error, OverflowError, ValueError) as error:
+        raise CodecFileError(f"A codec file cannot hold this: {error}.") from error
+
+
+class _Header(NamedTuple):
+    """The first 60 bytes, field by field."""
+
+    magic: bytes
+    version: int
+    flags: int
+    rate_hz: int
+    hop: int
+    samples: int
+    frames: int
+    prosody: int
+    content: int
+    detail: int
+    bits: int
+    entries: int
+    channels: int
+    gain: float
+    weights: bytes
+
+    @property
+    def books(self) -> int:
+        return self.prosody + self.content + self.detail
+
+    @property
+    def timbre_bytes(self) -> int:
+        return self.channels * (4 if self.flags & _WIDE_TIMBRE else 2)
+
+    @property
+    def code_bytes(self) -> int:
+        return -(-self.frames * self.books * self.bits // 8)
+
+    def possible(self) -> bool:
+        """Whether the fields can belong to a file."""
+        has_gain = bool(self.flags & _HAS_GAIN)
+        return (
+            self.version == VERSION
+            and self.flags <= _HAS_GAIN | _WIDE_TIMBRE
+            and 1000 <= self.rate_hz <= 384_000
+            and 1 <= self.hop <= 65_536
+            and self.frames >= 1
+            and self.frames == -(-self.samples // self.hop)
+            and all(1 <= books <= 16 for books in (self.prosody, self.content, self.detail))
+            and 2 <= self.entries <= 65_536
+            and self.bits == code_bits(self.entries)
+            and 1 <= self.channels <= 65_536
+            and (self.gain > 0 and math.isfinite(self.gain) if has_gain else self.gain == 0)
+        )
+
+
+def parse_codec_file(data: bytes, name: str) -> CodecFile:
+    """The contents of a file's bytes; raises CodecFileError, which calls the file `name`."""
+    head = _checked_header(data, name)
+    start = _HEADER.size + head.timbre_bytes
+    codes_N = _unpacked(data[start:-_CRC_BYTES], head.frames * head.books, head.bits, name)
+    if int(codes_N.max()) >= head.entries:
+        raise CodecFileError(f"{name} is damaged: a code lies outside its book.")
+    codes_KF = torch.from_numpy(codes_N.reshape(head.frames, head.books).T.copy())
+    content = head.prosody + head.content
+    return CodecFile(
+        codes=Codes(
+            prosody_KF=codes_KF[: head.prosody],
+            content_KF=codes_KF[head.prosody : content],
+            detail_KF=codes_KF[content:],
+        ),
+        timbre_D=_timbre(data, head, name),
+        samples=head.samples,
+        sample_rate_hz=head.rate_hz,
+        hop_samples=head.hop,
+        entries=head.entries,
+        model_hash=head.weights,
+        gain=head.gain if head.flags & _HAS_GAIN else None,
+    )
+
+
+def _checked_header(data: bytes, name: str) -> _Header:
+    """The header of a file whose size and checksum are right; nothing large is allocated."""
+    if len(data) < _HEADER.size or data[: len(MAGIC)] != MAGIC:
+        raise CodecFileError(f"{name} is not a codec file: make one with speechkit codec encode.")
+    head = _Header(*_HEADER.unpack_from(data))
+    if head.version > VERSION:
+        raise CodecFileError(
+            f"{name} has version {head.version} of the format, and this program knows {VERSION}: "
+            "use a newer one."
+        )
+    if not head.possible():
+        raise CodecFileError(f"{name} is damaged: its header makes no sense. Make it again.")
+    size = _HEADER.size + head.timbre_bytes + head.code_bytes + _CRC_BYTES
+    if len(data) != size:
+        raise CodecFileError(
+            f"{name} has {len(data)} bytes and should have {size}: it was cut short or changed."
+        )
+    stored = int.from_bytes(data[-_CRC_BYTES:], "little")
+    if zlib.crc32(memoryview(data)[:-_CRC_BYTES]) != stored:
+        raise CodecFileError(f"{name} is damaged: its checksum is wrong. Copy or make it again.")
+    return head
+
+
+def _timbre(data: bytes, head: _Header, name: str) -> Tensor:
+    """The timbre vector, which must be finite."""
+    kind = "<f4" if head.flags & _WIDE_TIMBRE else "<f2"
+    stored = np.frombuffer(data, kind, head.channels, _HEADER.size)
+    if not np.isfinite(stored).all():
+        raise CodecFileError(f"{name} is damaged: its timbre is not finite. Make it again.")
+    return torch.from_numpy(stored.astype(stored.dtype.newbyteorder("=")))
+
+
+def _packed(codes_N: NDArray[np.int64], bits: int) -> bytes:
+    """Codes of `bits` bits one after the other, lowest bit first, padded with zeros to bytes."""
+    planes = [((codes_N >> bit) & 1).astype(np.uint8) for bit in range(bits)]
+    return np.packbits(np.stack(planes, axis=1), bitorder="little").tobytes()
+
+
+def _unpacked(data: bytes, count: int, bits: int, name: str) -> NDArray[np.int64]:
+    """The inverse of `_packed`; the padding must be zero."""
+    flat = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
+    if flat[count * bits :].any():
+        raise CodecFileError(f"{name} is damaged: something follows its last code.")
+    planes = flat[: count * bits].reshape(count, bits)
+    codes_N = np.zeros(count, np.int64)
+    for bit in range(bits):
+        codes_N |= planes[:, bit].astype(np.int64) << bit
+    return codes_N
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
+    """Write ``data``."""
+    path.write_bytes(data)
