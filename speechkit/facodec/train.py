@@ -1,8 +1,9 @@
 """Training program of the codecs: `python -m speechkit.facodec.train PHASE …`.
 
 Small codec, in order: `vocoder` trains the head on real log-mel, `acoustic` everything else,
-`finetune` the head on the codec's own log-mel, `adversarial` the head against discriminators; each
-starts from the export of the one before (`--init`). Paper's codec: `paper` trains all of it.
+`decoder` the decoder against a discriminator, `finetune` the head on the codec's own log-mel,
+`adversarial` the head against discriminators; each starts from the export of an earlier one
+(`--init`), and the last three leave the codes as they are. Paper's codec: `paper` trains all of it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from speechkit.facodec.small.codec import FACodec, build_codec, codec_config
 from speechkit.facodec.small.config import FACodecConfig
 from speechkit.facodec.training.acoustic_task import AcousticConfig, AcousticTask
 from speechkit.facodec.training.adversarial_task import AdversarialConfig, AdversarialTask
+from speechkit.facodec.training.decoder_task import DecoderConfig, DecoderTask
 from speechkit.facodec.training.paper_config import PaperConfig
 from speechkit.facodec.training.paper_task import PaperTask
 from speechkit.facodec.training.segments import Segments
@@ -69,8 +71,11 @@ class CodecTraining:
     head: HeadConfig = field(default_factory=HeadConfig)
     """The two phases that train the head without discriminators."""
 
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    """The phase that trains the decoder with a discriminator."""
+
     adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
-    """The phase that trains the head with them."""
+    """The phase that trains the head with discriminators."""
 
     paper_codec: PaperCodecConfig = field(default_factory=PaperCodecConfig)
     """The paper's network; its `phone_classes` and `speakers` follow from the corpus."""
@@ -213,16 +218,29 @@ def _head(start: Start, *, coded: bool) -> VocoderTask:
     )
 
 
+def _decoder(start: Start) -> DecoderTask:
+    _require_init(start, "acoustic")
+    config, codec = start.recipe.decoder, start.codec()
+    segments = start.small_segments(codec, config.crop_frames)
+    with _seeded(start.recipe.train.seed):
+        return DecoderTask(codec, *segments, config)
+
+
 def _adversarial(start: Start) -> AdversarialTask:
-    if start.init is None:
-        raise ConfigError(
-            "Discriminators polish a codec that speaks already: give --init, the export of the "
-            "phase finetune."
-        )
+    _require_init(start, "finetune")
     config, codec = start.recipe.adversarial, start.codec()
     segments = start.small_segments(codec, config.crop_frames)
     with _seeded(start.recipe.train.seed):
         return AdversarialTask(codec, *segments, config)
+
+
+def _require_init(start: Start, phase: str) -> None:
+    """Raise ConfigError where there is no codec yet that a discriminator could polish."""
+    if start.init is None:
+        raise ConfigError(
+            "Discriminators polish a codec that speaks already: give --init, the export of the "
+            f"phase {phase}."
+        )
 
 
 def _paper(start: Start) -> PaperTask:
@@ -238,6 +256,7 @@ def _paper(start: Start) -> PaperTask:
 PHASES: Mapping[str, Callable[[Start], Task]] = {
     "vocoder": lambda start: _head(start, coded=False),
     "acoustic": _acoustic,
+    "decoder": _decoder,
     "finetune": lambda start: _head(start, coded=True),
     "adversarial": _adversarial,
     "paper": _paper,

@@ -1,7 +1,7 @@
-"""Adversarial training of the small codec's head, and of its decoder on request.
+"""Adversarial training of the small codec's head.
 
-Starts from a codec that speaks already. Encoders, code books and timbre stay as they are, so codes
-and voices made before keep their meaning.
+Starts from a codec that speaks already. Everything but the head stays as it is, so codes and
+voices made before keep their meaning.
 
 Shapes: B batch, T samples, G mel frames, M mel bands, F code frames.
 """
@@ -20,13 +20,10 @@ from speechkit.core.config import require_range, to_dict
 from speechkit.core.rng import generator
 from speechkit.facodec.small.codec import FACodec
 from speechkit.facodec.small.features import pitch_hz
-from speechkit.facodec.training.acoustic_task import mel_losses
 from speechkit.facodec.training.adversarial import AdversarialSchedule, adversarial_losses
 from speechkit.facodec.training.analysis import analysis_of
 from speechkit.facodec.training.discriminators import (
     DiscriminatorConfig,
-    PatchConfig,
-    build_patch_discriminator,
     build_wave_discriminator,
 )
 from speechkit.facodec.training.losses import MultiResolutionSTFTLoss, log_mel_loss
@@ -57,14 +54,8 @@ class AdversarialConfig:
     window_frames: int = 34
     """Code frames of a crop that are spoken."""
 
-    decoder: bool = False
-    """Train the decoder (codes to log-mel) too, against a discriminator of its own."""
-
     discriminator: DiscriminatorConfig = field(default_factory=_small_discriminator)
     """Judge of the waves."""
-
-    patch: PatchConfig = field(default_factory=PatchConfig)
-    """Judge of the decoder's log-mel."""
 
     schedule: AdversarialSchedule = field(
         default_factory=lambda: AdversarialSchedule(ramp_steps=200)
@@ -79,15 +70,6 @@ class AdversarialConfig:
 
     wave_features: float = 2.0
     """Weight of matching the wave discriminator's features."""
-
-    decoder_mel: float = 1.0
-    """Weight of the decoder's log-mel distances."""
-
-    patch_generator: float = 0.1
-    """Weight of the decoder's log-mel passing as real."""
-
-    patch_features: float = 0.5
-    """Weight of matching the patch discriminator's features."""
 
     def __post_init__(self) -> None:
         require_range(
@@ -105,16 +87,12 @@ class AdversarialModel(nn.Module):
         super().__init__()
         self.codec = codec.requires_grad_(False).eval()
         codec.vocoder.requires_grad_(True)
-        if config.decoder:
-            codec.decoder.requires_grad_(True)
-            codec.to_mel.requires_grad_(True)
         self.stft = MultiResolutionSTFTLoss()
         self.wave_judge = build_wave_discriminator(config.discriminator)
-        self.mel_judge = build_patch_discriminator(config.patch) if config.decoder else None
 
 
 class AdversarialTask:
-    """Trains `codec.vocoder`, and `codec.decoder` if so configured, on the codec's own codes.
+    """Trains `codec.vocoder` on the log-mel that the codec makes of its own codes.
 
     It gives no score: spectral distances, which could rank the exports, are what adversarial
     training gives away for a more natural sound. The export to use is the last one.
@@ -134,14 +112,6 @@ class AdversarialTask:
             "wave/generator": config.wave_generator,
             "wave/features": config.wave_features,
         }
-        if config.decoder:
-            self.weights |= {
-                "decoder/l1": config.decoder_mel,
-                "decoder/change": 0.5 * config.decoder_mel,
-                "patch/discriminator": 1.0,
-                "patch/generator": config.patch_generator,
-                "patch/features": config.patch_features,
-            }
 
     def batch(self, rng: torch.Generator) -> SegmentBatch:
         """Crops to re-speak."""
@@ -150,29 +120,22 @@ class AdversarialTask:
     def losses(self, batch: SegmentBatch, rng: torch.Generator, step: int) -> dict[str, Tensor]:
         """Spectral distances of the wave, and what the judges make of it."""
         model, schedule = self.model, self.config.schedule
-        mel_BMG, made_BMG = self._decoded(batch)
-        wave_BT, target_BT = self._spoken(batch, made_BMG, rng)
+        wave_BT, target_BT = self._spoken(batch, self._decoded(batch), rng)
         losses = self._distances(wave_BT, target_BT)
         judged = adversarial_losses(model.wave_judge, target_BT, wave_BT, schedule, step)
-        losses |= judged.named("wave")
-        if model.mel_judge is not None:
-            distances = mel_losses(made_BMG, mel_BMG)
-            losses |= {key.replace("mel", "decoder"): loss for key, loss in distances.items()}
-            judged = adversarial_losses(model.mel_judge, mel_BMG, made_BMG, schedule, step)
-            losses |= judged.named("patch")
-        return losses
+        return losses | judged.named("wave")
 
-    def _decoded(self, batch: SegmentBatch) -> tuple[Tensor, Tensor]:
-        """Log-mel of the recordings, and what the codec makes of it."""
+    @torch.no_grad()
+    def _decoded(self, batch: SegmentBatch) -> Tensor:
+        """Log-mel that the codec makes of the recordings."""
         codec = self.model.codec
-        with torch.no_grad():
-            with torch.autocast(batch.wave_BT.device.type, enabled=False):
-                analysis = analysis_of(codec, batch)
-                reference_BMG = codec.mel(batch.reference_BT)
-            timbre_BD = codec.timbre(analysis_of(codec, batch, reference_BMG))
-            parts = codec.quantize(analysis)
-            z_BFD = parts.prosody.z_BFD + parts.content.z_BFD + parts.detail.z_BFD
-        return analysis.mel_BMG, codec.decode_mel(z_BFD, timbre_BD)
+        with torch.autocast(batch.wave_BT.device.type, enabled=False):
+            analysis = analysis_of(codec, batch)
+            reference_BMG = codec.mel(batch.reference_BT)
+        timbre_BD = codec.timbre(analysis_of(codec, batch, reference_BMG))
+        parts = codec.quantize(analysis)
+        z_BFD = parts.prosody.z_BFD + parts.content.z_BFD + parts.detail.z_BFD
+        return codec.decode_mel(z_BFD, timbre_BD)
 
     def _spoken(
         self, batch: SegmentBatch, mel_BMG: Tensor, rng: torch.Generator

@@ -52,8 +52,11 @@ window_frames = 16
 batch_size = 2
 crop_frames = 20
 window_frames = 14
-decoder = true
 discriminator = {periods = [3], period_channels = [4], windows = [128], band_channels = 2}
+
+[decoder]
+batch_size = 2
+crop_frames = 20
 patch = {scales = 1, channels = [4]}
 
 [paper_codec]
@@ -97,7 +100,7 @@ def test_the_small_codecs_phases_follow_each_other(
     data: TinyData, recipe: Path, tmp_path: Path
 ) -> None:
     last = None
-    for phase in ("vocoder", "acoustic", "finetune", "adversarial"):
+    for phase in ("vocoder", "acoustic", "decoder", "finetune", "adversarial"):
         last = run(data, recipe, phase, tmp_path / phase, last)
         assert isinstance(open_codec(last), FACodec)
 

@@ -1,0 +1,103 @@
+"""The decoder's training moves the decoder alone, and towards the timbre that was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from speechkit.core.rng import generator
+from speechkit.facodec.small.codec import load_codec
+from speechkit.facodec.training.decoder_task import DecoderConfig, DecoderTask
+from speechkit.facodec.training.discriminators import PatchConfig
+from tests.facodec.builders import TinyData
+from tests.facodec.training.test_tasks import codec_for, learn, segments
+
+CONFIG = DecoderConfig(
+    batch_size=4, crop_frames=30, patch=PatchConfig(scales=1, channels=(4, 8)), detail_dropout=0.5
+)
+
+
+def task_of(data: TinyData, config: DecoderConfig = CONFIG) -> DecoderTask:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        codec = codec_for(data)
+        # Fresh blocks ignore their condition; open them, or no timbre could be heard.
+        for parameter in codec.decoder.parameters():
+            parameter.data.add_(0.1 * torch.randn_like(parameter))
+        return DecoderTask(codec, segments(data, False), segments(data, True), config)
+
+
+def test_only_the_decoder_learns(data: TinyData, tmp_path: Path) -> None:
+    task = task_of(data)
+    before = {name: value.clone() for name, value in task.model.codec.state_dict().items()}
+    learn(task, 4, lr=1e-3)
+    task.export(tmp_path, task.model)
+    moved = {
+        name.split(".")[0]
+        for name, value in load_codec(tmp_path).state_dict().items()
+        if not torch.equal(value, before[name])
+    }
+    assert moved == {"decoder", "to_mel"}
+
+
+def test_losses_keep_to_their_side(data: TinyData) -> None:
+    task = task_of(data)
+    losses = task.losses(task.batch(generator(0)), generator(0), 3)
+    sides = {"decoder": task.model.codec.decoder, "judge": task.model.judge}
+    for key, loss in losses.items():
+        reached = {
+            side
+            for side, module in sides.items()
+            for found in torch.autograd.grad(
+                loss, list(module.parameters()), retain_graph=True, allow_unused=True
+            )
+            if found is not None and bool(found.any())
+        }
+        assert reached == {"judge" if key.endswith("/discriminator") else "decoder"}, key
+
+
+def test_every_loss_has_a_weight_and_follows_the_generator(data: TinyData) -> None:
+    task = task_of(data)
+    batch = task.batch(generator(0))
+    one, same = (task.losses(batch, generator(5), 3) for _ in range(2))
+    unused = {"conversion/features"}  # converted speech has no recording to match
+    assert set(one) == set(task.weights) | unused
+    assert all(torch.equal(one[name], same[name]) for name in one)
+
+
+@pytest.mark.parametrize("what", ["timbre", "content"])
+def test_converted_speech_comes_to_be_heard_as_asked(data: TinyData, what: str) -> None:
+    alone = replace(CONFIG, mel=0.0, patch_generator=0.0, patch_features=0.0)
+    task = task_of(
+        data, replace(alone, timbre=float(what == "timbre"), content=float(what == "content"))
+    )
+    batch = task.batch(generator(0))
+    before = float(task.losses(batch, generator(0), 0)[f"conversion/{what}"].detach())
+    learn(task, 12, lr=3e-3)
+    after = float(task.losses(batch, generator(0), 0)[f"conversion/{what}"].detach())
+    assert after < 0.97 * before
+
+
+def test_the_judge_comes_to_tell_real_from_made(data: TinyData) -> None:
+    task = task_of(data)
+    batch = task.batch(generator(0))
+    for parameter in task.model.codec.parameters():
+        parameter.requires_grad_(False)
+    before = float(task.losses(batch, generator(0), 0)["patch/discriminator"].detach())
+    learn(task, 12, lr=3e-3)
+    after = float(task.losses(batch, generator(0), 0)["patch/discriminator"].detach())
+    assert after < before
+
+
+def test_validation_repeats_itself(data: TinyData) -> None:
+    task = task_of(data)
+    task.model.eval()
+    assert task.validate() == task.validate()
+
+
+def test_a_batch_of_one_is_refused() -> None:
+    with pytest.raises(ValueError, match="batch_size"):
+        replace(CONFIG, batch_size=1)
