@@ -13,9 +13,12 @@ trap 'jobs -p | xargs -r kill 2>/dev/null || true' EXIT   # a program that is as
 
 say() { echo "$(date +%H:%M:%S)  == $*"; }
 
-# models/NAME: the best export of runs/NAME in half precision, for the next stage and for the way home.
+# models/NAME: the best export of runs/NAME (where no score ranks them, the last) in half precision, for the next stage
+# and for the way home.
 release() {
-  "$PYTHON" recipes/release.py "$WORK/runs/$1/best" "$WORK/models/$1" --training "$(cat "$WORK/runs/$1/best/figures.json")"
+  local export=$WORK/runs/$1/best
+  [ -d "$export" ] || export=$WORK/runs/$1/last
+  "$PYTHON" recipes/release.py "$export" "$WORK/models/$1" --training "$(cat "$export/figures.json")"
 }
 
 # Everything that another machine needs to go on, in numbered pieces that a small limit lets through.

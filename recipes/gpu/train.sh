@@ -32,6 +32,13 @@ codec_phase() {   # phase, run, minutes, more arguments
   release "$2"
 }
 
+polish() {
+  local judged=(--set train.lr=4e-4 --set train.betas=[0.8,0.98])
+  codec_phase decoder decoder "${DECODER_MINUTES:-2}" --init "$WORK/models/acoustic" "${judged[@]}"
+  codec_phase finetune finetune "${FINETUNE_MINUTES:-1.5}" --init "$WORK/models/decoder"
+  codec_phase adversarial codec "${ADVERSARIAL_MINUTES:-2.5}" --init "$WORK/models/finetune" "${judged[@]}"
+}
+
 train_aligner() {
   "$PYTHON" -m speechkit.data.align.train --data "$CORPUS" --out "$WORK/runs/aligner" \
     --minutes "${ALIGNER_MINUTES:-3.5}" $ALIGNER_ARGS
@@ -60,12 +67,12 @@ case "${1:-}" in
     corpus
     alignment
     codes
-    say "generator, and the head on the codec's own log-mel beside it"
-    codec_phase finetune codec "${FINETUNE_MINUTES:-2.5}" --init "$WORK/models/acoustic" & finetune=$!
+    say "generator, and beside it what leaves the codes alone: decoder, head, head against discriminators"
+    polish & polish=$!
     "$PYTHON" -m speechkit.diffusion.train --data "$CORPUS" --codec "$WORK/models/acoustic" \
       --config recipes/diffusion/gpu.toml --out "$WORK/runs/generator" --minutes "${GENERATOR_MINUTES:-7}" $GENERATOR_ARGS
     release generator
-    wait "$finetune"
+    wait "$polish"
     bring_home codec generator
     ;;
   *)
