@@ -6,19 +6,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from speechkit.conversion import VoiceConverter
     from speechkit.core.results import Codes, Speech, Voice
     from speechkit.facodec.small.codec import FACodec
     from speechkit.tts import ZeroShotTTS
 
 __version__ = "0.1.0"
 
-__all__ = ["Codes", "FACodec", "Speech", "Voice", "ZeroShotTTS", "__version__"]
+__all__ = [
+    "Codes",
+    "FACodec",
+    "Speech",
+    "Voice",
+    "VoiceConverter",
+    "ZeroShotTTS",
+    "__version__",
+]
 
 _HOME = {
     "Codes": "speechkit.core.results",
     "FACodec": "speechkit.facodec.small.codec",
     "Speech": "speechkit.core.results",
     "Voice": "speechkit.core.results",
+    "VoiceConverter": "speechkit.conversion",
     "ZeroShotTTS": "speechkit.tts",
 }
 

@@ -19,6 +19,9 @@ class Outcome:
     data: Mapping[str, Any]
     """The same as plain JSON values."""
 
+    exit_code: int = 0
+    """What the program returns: not 0 where some of many inputs were bad."""
+
 
 def emit(outcome: Outcome, *, as_json: bool) -> None:
     """Print the outcome: its lines, or exactly one JSON object on one line."""

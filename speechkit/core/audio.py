@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,26 +102,8 @@ def encode_audio(wave_T: Tensor, sample_rate_hz: int, suffix: str = ".wav") -> b
     Samples beyond ±1 are clipped. Raises AudioError for another suffix, for no samples, and for
     samples that are not finite.
     """
-    import soundfile
-
-    if suffix.lower() not in _FORMATS:
-        raise AudioError(f'Cannot write "{suffix}" files: use one of {", ".join(_FORMATS)}.')
-    if wave_T.ndim != 1 or not len(wave_T):
-        raise AudioError(f"There is no mono sound to write: its shape is {tuple(wave_T.shape)}.")
-    wave_T = wave_T.detach().to("cpu", torch.float32)
-    if not bool(torch.isfinite(wave_T).all()):
-        raise AudioError("The sound to write holds values that are not finite (NaN or infinity).")
-    # By 32768, the inverse of reading: what was read from 16 bits is written back bit for bit.
-    pcm_T = (wave_T * 32768).round().clamp(-32768, 32767).to(torch.int16).numpy()
-    kind, subtype = _FORMATS[suffix.lower()]
     buffer = io.BytesIO()
-    try:
-        with soundfile.SoundFile(buffer, "w", sample_rate_hz, 1, subtype, format=kind) as sound:
-            # In blocks, because libsndfile overflows its stack on one long Vorbis write.
-            for start in range(0, len(pcm_T), _BLOCK_SAMPLES // 16):
-                sound.write(pcm_T[start : start + _BLOCK_SAMPLES // 16])
-    except (soundfile.SoundFileError, ValueError) as error:
-        raise AudioError(f"Cannot write {suffix} at {sample_rate_hz} Hz: {error}") from error
+    _encode([wave_T], sample_rate_hz, suffix, buffer)
     return buffer.getvalue()
 
 
@@ -136,6 +118,62 @@ def write_audio(path: str | Path, wave_T: Tensor, sample_rate_hz: int) -> None:
         write_atomically(path, lambda temporary: _write_bytes(temporary, data))
     except OSError as error:
         raise AudioError(f"Cannot write {path}: {error.strerror}.") from error
+
+
+def write_audio_pieces(path: str | Path, waves: Iterable[Tensor], sample_rate_hz: int) -> int:
+    """Write waves one after the other as they come, and return how many samples that were.
+
+    The file appears under its name when the last wave is written, or not at all. Raises AudioError
+    as `write_audio` does, and whatever ``waves`` raises.
+    """
+    samples = 0
+
+    def write(temporary: Path) -> None:
+        nonlocal samples
+        with temporary.open("wb") as file:
+            samples = _encode(waves, sample_rate_hz, Path(path).suffix, file)
+
+    try:
+        write_atomically(path, write)
+    except OSError as error:
+        raise AudioError(f"Cannot write {path}: {error.strerror}.") from error
+    return samples
+
+
+def _encode(
+    waves: Iterable[Tensor], sample_rate_hz: int, suffix: str, file: BinaryIO | io.BytesIO
+) -> int:
+    """Encode waves into an open file, and return how many samples that were."""
+    import soundfile
+
+    if suffix.lower() not in _FORMATS:
+        raise AudioError(f'Cannot write "{suffix}" files: use one of {", ".join(_FORMATS)}.')
+    kind, subtype = _FORMATS[suffix.lower()]
+    samples = 0
+    try:
+        with soundfile.SoundFile(file, "w", sample_rate_hz, 1, subtype, format=kind) as sound:
+            for wave_T in waves:
+                pcm_T = _pcm(wave_T)
+                # In blocks, because libsndfile overflows its stack on one long Vorbis write.
+                for start in range(0, len(pcm_T), _BLOCK_SAMPLES // 16):
+                    sound.write(pcm_T[start : start + _BLOCK_SAMPLES // 16])
+                samples += len(pcm_T)
+    except (soundfile.SoundFileError, ValueError) as error:
+        raise AudioError(f"Cannot write {suffix} at {sample_rate_hz} Hz: {error}") from error
+    if not samples:
+        raise AudioError("There is no sound to write.")
+    return samples
+
+
+def _pcm(wave_T: Tensor) -> NDArray[np.int16]:
+    """A wave as 16-bit samples."""
+    if wave_T.ndim != 1 or not len(wave_T):
+        raise AudioError(f"There is no mono sound to write: its shape is {tuple(wave_T.shape)}.")
+    wave_T = wave_T.detach().to("cpu", torch.float32)
+    if not bool(torch.isfinite(wave_T).all()):
+        raise AudioError("The sound to write holds values that are not finite (NaN or infinity).")
+    # By 32768, the inverse of reading: what was read from 16 bits is written back bit for bit.
+    return (wave_T * 32768).round().clamp(-32768, 32767).to(torch.int16).numpy()
 
 
 def prepare_prompt(

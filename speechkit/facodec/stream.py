@@ -11,7 +11,7 @@ Shapes: T samples, F frames, K code books, D channels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -19,7 +19,9 @@ from torch import Tensor
 from speechkit.core.results import Codes, join
 from speechkit.core.spans import spans
 from speechkit.facodec.codec import Codec
+from speechkit.facodec.files import CodecFile
 from speechkit.facodec.small.codec import FACodec
+from speechkit.facodec.small.features import speech_gain
 from speechkit.facodec.small.stream import decode_spans, encode_spans
 
 WHOLE_SECONDS = 30.0
@@ -86,3 +88,43 @@ def encode_long(
         pieces.append(codes.between(span.own.start, span.own.stop))
         timbre_D = timbre_D + own_D.cpu() * ((span.end - span.start) / frames)
     return join(pieces), timbre_D
+
+
+def own_gain(codec: Codec, wave_T: Tensor) -> float | None:
+    """Factor from the level that the codec speaks at to the wave's own; None where both are one."""
+    if isinstance(codec, FACodec):
+        return 1.0 / speech_gain(wave_T, codec.config.level_rms)
+    return None
+
+
+def levelled(waves: Iterable[Tensor], gain: float | None, samples: int) -> Iterator[Tensor]:
+    """The first `samples` of waves that come one after the other, by `gain`, within ±1."""
+    for wave_T in waves:
+        wave_T = wave_T[:samples]
+        samples -= len(wave_T)
+        if len(wave_T):
+            yield wave_T if gain is None else (wave_T * gain).clamp(-1, 1)
+
+
+def record(codec: Codec, codec_hash: bytes, wave_T: Tensor, *, wide: bool = False) -> CodecFile:
+    """What a codec file of the wave holds; `wide` keeps the timbre in single precision."""
+    codes, timbre_D = encode_long(codec, wave_T)
+    return CodecFile(
+        codes=codes,
+        timbre_D=timbre_D.cpu().to(torch.float32 if wide else torch.float16),
+        samples=len(wave_T),
+        sample_rate_hz=codec.sample_rate_hz,
+        hop_samples=codec.hop_samples,
+        entries=codec.quantizer.entries,
+        model_hash=codec_hash,
+        gain=own_gain(codec, wave_T),
+    )
+
+
+def play(codec: Codec, file: CodecFile, rng: torch.Generator) -> Iterator[Tensor]:
+    """The recording of a codec file, at its own level and length, as one wave after the other.
+
+    The file must have been made with this codec: see `check_codec`.
+    """
+    waves = decode_stream(codec, file.codes, file.timbre_D.float(), rng)
+    return levelled(waves, file.gain, file.samples)

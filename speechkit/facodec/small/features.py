@@ -18,6 +18,9 @@ REFERENCE_HZ = 150.0
 PITCH_SCALE = 0.25
 """Natural-log units a unit of normalised pitch."""
 
+TIMBRE_PITCH_SCALE = 0.35
+"""Natural-log units a unit of the timbre vector's last element, the median pitch."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pitch:

@@ -1,0 +1,186 @@
+"""The verb `convert`, and the suite `eval convert` that measures it."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from speechkit.cli import arguments, inputs, output, suites
+from speechkit.cli.output import Outcome
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from speechkit.conversion import VoiceConverter
+    from speechkit.evaluate.conversion import Convert
+
+PROGRESS_SECONDS = 60.0
+"""How much converted speech gets a line of progress."""
+
+
+def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
+    """Add the verb."""
+    convert = verbs.add_parser("convert", help="say what a recording says in another voice")
+    convert.add_argument(
+        "--source", type=Path, required=True, metavar="FILE", help="what to say, up to an hour"
+    )
+    convert.add_argument(
+        "--target",
+        type=Path,
+        required=True,
+        action="append",
+        metavar="FILE",
+        help="1 to 30 s of the voice; give it again for more recordings of the same voice",
+    )
+    convert.add_argument(
+        "-o", "--out", type=Path, required=True, help="file ending in .wav, .flac or .ogg"
+    )
+    convert.add_argument(
+        "--pitch",
+        type=arguments.number(-24, 24),
+        default=0.0,
+        metavar="SEMITONES",
+        help="added to the pitch of the target (default 0)",
+    )
+    convert.add_argument(
+        "--detail",
+        action=argparse.BooleanOptionalAction,
+        help="keep the source's acoustic detail: clearer words, less of the target",
+    )
+    add_codec(convert)
+    arguments.add_seed(convert)
+    arguments.add_threads(convert)
+    arguments.add_json(convert)
+    convert.add_argument(
+        "--quiet", action="store_true", help="print errors, warnings and the JSON object alone"
+    )
+    convert.set_defaults(handler=_convert)
+
+
+def add_suite(kinds: arguments.Verbs[arguments.Parser]) -> None:
+    """Add `eval convert`."""
+    suite = kinds.add_parser("convert", help="voice conversion: words kept, voice changed")
+    add_codec(suite)
+    arguments.add_seed(suite)
+    suite.add_argument(
+        "--recordings",
+        type=arguments.whole_number(1, 100),
+        default=1,
+        help="of each target that are heard (default 1)",
+    )
+    suites.add_flags(suite, "eval-convert")
+    suite.set_defaults(handler=_eval_convert)
+
+
+def add_codec(parser: arguments.Parser) -> None:
+    """Add --codec."""
+    parser.add_argument(
+        "--codec",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of the codec (default: the bundled one)",
+    )
+
+
+def _convert(args: argparse.Namespace) -> Outcome:
+    """Check everything, load the codec, convert, write the file piece by piece."""
+    inputs.check_output(args.out, inputs.AUDIO_SUFFIXES, args.source, *args.target)
+    for path in args.target:
+        inputs.read_source(path)
+    arguments.use_threads(args.threads)
+
+    from speechkit.conversion import DETAIL
+    from speechkit.core.audio import write_audio_pieces
+
+    started = time.perf_counter()
+    converter = load_converter(args.codec)
+    detail = DETAIL if args.detail is None else args.detail
+    target = converter.target(args.target)
+    waves = converter.convert_stream(
+        args.source, target, seed=args.seed, pitch_shift_semitones=args.pitch, detail=detail
+    )
+    rate_hz = converter.sample_rate_hz
+    samples = write_audio_pieces(args.out, _told(waves, rate_hz, quiet=args.quiet), rate_hz)
+    took, seconds = time.perf_counter() - started, samples / rate_hz
+    if not args.json:
+        output.note_all(target.notes, quiet=args.quiet)
+    data = {
+        "out": str(args.out),
+        "seconds": seconds,
+        "real_time_factor": took / seconds,
+        "seed": args.seed,
+        "pitch_shift_semitones": args.pitch,
+        "detail": detail,
+        "sample_rate_hz": rate_hz,
+        "weights": converter.weights,
+        "trained": converter.trained,
+        "notes": list(target.notes),
+    }
+    text = (
+        f"seconds           {seconds:.2f}\n"
+        f"real-time factor  {took / seconds:.3f} (loading included)\n"
+        f"wrote             {args.out} ({converter.weights})"
+    )
+    return Outcome(text="" if args.quiet else text, data=data)
+
+
+def load_converter(codec: Path | None) -> VoiceConverter:
+    """The converter with a codec; says so where its weights are random."""
+    from speechkit.conversion import VoiceConverter
+
+    converter = VoiceConverter.from_pretrained(codec)
+    if not converter.trained:
+        output.warn_untrained(converter.weights)
+    return converter
+
+
+def _told(waves: Iterable[Tensor], rate_hz: int, *, quiet: bool) -> Iterator[Tensor]:
+    """The same waves, with a line of progress a minute of speech."""
+    seconds, told = 0.0, 0.0
+    for wave_T in waves:
+        yield wave_T
+        seconds += len(wave_T) / rate_hz
+        if not quiet and seconds >= told + PROGRESS_SECONDS:
+            told = seconds
+            output.say_aside("progress", f"{seconds:.0f} s written")
+
+
+def _eval_convert(args: argparse.Namespace) -> Outcome:
+    """Score sources, their resynthesis, and conversion with and without detail."""
+    from speechkit.cli.evaluate import resynthesise
+    from speechkit.evaluate import eval_clips
+    from speechkit.evaluate.codec import UNFINISHED
+    from speechkit.evaluate.conversion import conversion_pairs, run_conversion_suite
+
+    scorers = suites.build_scorers(args, reference=False)
+    pairs = conversion_pairs(eval_clips(args.data), args.recordings)[: args.limit]
+    arguments.use_threads(args.threads)
+    converter = load_converter(args.codec)
+
+    def system(detail: bool) -> Convert:
+        return lambda source_T, target, seed: (
+            converter.convert(source_T, target, seed=seed, detail=detail).wave_T
+        )
+
+    unfinished = args.out / UNFINISHED
+    report = run_conversion_suite(
+        {
+            "codec": lambda source_T, target, seed: resynthesise(converter.codec, source_T, seed),
+            "with detail": system(True),
+            "without detail": system(False),
+        },
+        pairs,
+        args.out,
+        scorers=scorers,
+        seed=args.seed,
+        earlier=args.out / suites.REPORT,
+        unfinished=unfinished,
+        progress=suites.progress,
+    )
+    facts = {"weights": converter.weights, "recordings": args.recordings}
+    outcome = suites.finish(args, report, facts)
+    unfinished.unlink(missing_ok=True)
+    return outcome
