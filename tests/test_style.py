@@ -169,7 +169,7 @@ FACODEC = DATA | {"data"}
 DIFFUSION = FACODEC | {"facodec"}
 MODELS = DIFFUSION | {"diffusion"}
 TTS = MODELS | {"watermark", "reading"}
-ENTRY = TTS | {"tts", "ssl", "evaluate", "export", "server"}
+ENTRY = TTS | {"tts", "ssl", "evaluate", "conversion", "export", "server"}
 MAY_IMPORT: dict[str, set[str]] = {
     "core": set(),
     "text": TEXT,
@@ -183,11 +183,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "reading": MODELS,
     "tts": TTS,
     "evaluate": TTS | {"ssl"},
+    "conversion": TTS | {"tts"},
     "export": TTS | {"tts"},
     "server": TTS | {"tts"},
     "cli": ENTRY,
     "__main__": {"cli"},
-    "": TTS | {"tts"},
+    "": TTS | {"tts", "conversion"},
 }
 
 
