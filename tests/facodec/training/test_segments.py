@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.facodec.small.test_codec import fresh
 
 from speechkit.core.errors import DataError
 from speechkit.core.rng import generator
@@ -18,6 +17,7 @@ from speechkit.facodec.training.segments import UNLABELLED, Segments, split_clip
 from speechkit.text import DEFAULT_VOCABULARY
 from speechkit.text.frames import FrameClasses
 from tests.facodec.builders import TinyData, tiny_data
+from tests.facodec.small.test_codec import fresh
 
 CLASSES = FrameClasses(DEFAULT_VOCABULARY)
 

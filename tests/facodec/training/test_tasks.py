@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.facodec.small.test_codec import fresh
 from torch import Tensor, nn
 
 from speechkit.core.checkpoint import load_checkpoint
@@ -29,6 +28,7 @@ from speechkit.text import DEFAULT_VOCABULARY
 from speechkit.text.frames import FrameClasses
 from speechkit.train import Task, TrainConfig, train
 from tests.facodec.builders import TinyData, tiny_data
+from tests.facodec.small.test_codec import fresh
 from tests.tiny import TINY_CODEC
 
 ACOUSTIC = AcousticConfig(
