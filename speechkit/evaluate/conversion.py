@@ -72,7 +72,7 @@ def conversion_pairs(clips: Sequence[EvalClip], recordings: int = 1) -> list[Con
     """
     speakers = _shuffled({clip.speaker for clip in clips})
     by_speaker = {
-        name: [c for _, c in sorted((_place(c.id), c) for c in clips if c.speaker == name)]
+        name: sorted((c for c in clips if c.speaker == name), key=lambda clip: _place(clip.id))
         for name in speakers
     }
     sources = speakers[: len(speakers) // 2]
