@@ -82,7 +82,6 @@ def test_long_sources_come_in_pieces(tiny: VoiceConverter) -> None:
     target = tiny.target(wave(1.5, 200.0))
     pieces = list(tiny.convert_stream(source_T, target))
     assert [len(piece) for piece in pieces] == [320_000, 176_007]
-    assert torch.equal(torch.cat(pieces), tiny.convert(source_T, target).wave_T)
 
 
 @pytest.mark.parametrize(

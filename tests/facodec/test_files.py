@@ -73,7 +73,7 @@ def codec_files(draw: st.DrawFn) -> CodecFile:
     )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(codec_files())
 def test_everything_comes_back(file: CodecFile) -> None:
     data = pack_codec_file(file)
@@ -137,7 +137,7 @@ def resealed(data: bytes) -> bytes:
     return data[:-4] + struct.pack("<I", zlib.crc32(data[:-4]))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=80)
 @given(st.data())
 def test_changes_with_a_right_checksum_do_no_harm(data: st.DataObject) -> None:
     changed = bytearray(pack_codec_file(made()))
@@ -147,7 +147,7 @@ def test_changes_with_a_right_checksum_do_no_harm(data: st.DataObject) -> None:
     harmless(resealed(bytes(changed)))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=80)
 @given(st.binary(max_size=300), st.booleans())
 def test_no_bytes_do_harm(data: bytes, with_magic: bool) -> None:
     harmless(b"SKC\x1a\x01\x00" + data if with_magic else data)

@@ -66,6 +66,7 @@ def timbre(seed: int = 1) -> Tensor:
     return torch.randn(TINY_CODEC.timbre_channels, generator=generator(seed))
 
 
+@settings(max_examples=50)
 @given(st.integers(1, 400), st.integers(1, 90), st.integers(0, 50))
 def test_spans_cover_everything_once(length: int, piece: int, context: int) -> None:
     found = list(spans(length, piece, context))
@@ -77,6 +78,7 @@ def test_spans_cover_everything_once(length: int, piece: int, context: int) -> N
         assert list(range(length))[span.seen][span.own] == list(range(span.start, span.end))
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.lists(st.floats(40, 700), min_size=1, max_size=30), st.sampled_from([8, 160]))
 def test_exact_lines_are_straight_lines(values: list[float], hop: int) -> None:
     x_BF = torch.tensor([values])
@@ -171,10 +173,10 @@ def speech(seconds: float) -> Tensor:
 
 
 def test_codes_and_timbre_of_a_long_wave_are_those_of_the_whole() -> None:
-    codec, wave_T = built(TINY_CODEC), speech(31.01)
+    codec, wave_T = built(TINY_CODEC), speech(9.01)
     whole, whole_D = codec.encode(wave_T)
-    codes, timbre_D = encode_long(codec, wave_T, block_seconds=12)
-    assert codes.frames == whole.frames == 1551
+    codes, timbre_D = encode_long(codec, wave_T, whole_seconds=4, block_seconds=4)
+    assert codes.frames == whole.frames == 451
     same_K = (codes.stacked() == whole.stacked()).float().mean(-1)
     assert float(same_K.min()) > 0.99
     torch.testing.assert_close(timbre_D, whole_D, atol=1e-3, rtol=0)
