@@ -142,6 +142,17 @@ FORBIDDEN_CALLS = {
 FORBIDDEN_TO_SHIP = FORBIDDEN_CALLS | {"torch.save", "pickle.dump", "pickle.dumps"}
 
 
+# The public checkpoints are pickles; one file reads them, and only in torch's restricted mode.
+PICKLE_READER = PACKAGE / "facodec" / "paper" / "public_files.py"
+
+
+def is_restricted_load(path: Path, call: ast.Call) -> bool:
+    """Return whether a call is that file's `torch.load(..., weights_only=True)`."""
+    literal = [k.value for k in call.keywords if k.arg == "weights_only"]
+    restricted = [isinstance(v, ast.Constant) and v.value is True for v in literal]
+    return path == PICKLE_READER and dotted(call.func) == "torch.load" and restricted == [True]
+
+
 def test_nothing_reads_pickle() -> None:
     found: list[str] = []
     for path in EVERYTHING:
@@ -149,6 +160,8 @@ def test_nothing_reads_pickle() -> None:
         calls = FORBIDDEN_TO_SHIP if path in SHIPPED else FORBIDDEN_CALLS
         for node in ast.walk(tree(path)):
             if isinstance(node, ast.Call) and dotted(node.func) in calls:
+                if is_restricted_load(path, node):
+                    continue
                 found.append(f"{place(path, node)} {dotted(node.func)}")
             elif isinstance(node, ast.keyword) and node.arg == "allow_pickle":
                 if not (isinstance(node.value, ast.Constant) and node.value.value is False):

@@ -6,6 +6,7 @@ Shapes: B batch, D channels, T samples or frames, N taps.
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -22,13 +23,19 @@ def low_pass_taps() -> Tensor:
     them by Kaiser's formula (Karras et al. 2021, "Alias-free GAN", App. C.1). In single precision
     throughout, so that public checkpoints get the very taps they were trained with.
     """
+    return torch.tensor(_low_pass_taps(), device="cpu")
+
+
+@cache
+def _low_pass_taps() -> list[float]:
     half = TAPS // 2
     attenuation_db = 2.285 * (half - 1) * math.pi * 4 * 0.3 + 7.95
     beta = 0.1102 * (attenuation_db - 8.7)
     window_N = torch.kaiser_window(TAPS, periodic=False, beta=beta, device="cpu")
     times_N = torch.arange(-half, half, device="cpu") + 0.5
     taps_N = 0.5 * window_N * torch.sinc(0.5 * times_N)
-    return taps_N / taps_N.sum()
+    taps: list[float] = (taps_N / taps_N.sum()).tolist()
+    return taps
 
 
 class AliasFreeSnake(nn.Module):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -106,6 +106,22 @@ class PaperCodec(nn.Module):
         self.prosody_mel = ProsodyMel(config.prosody_mel, config.prosody_bands) if v2 else None
         self.prosody_in = nn.Linear(config.prosody_bands, width) if v2 else None
         self.prosody_encoder = transformer() if v2 else None
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_folder: str | Path, *, version: Literal["v1", "v2"] | None = None
+    ) -> PaperCodec:
+        """A codec of this class, by folder or by its name on the model hub.
+
+        See `speechkit.facodec.pretrained`, which raises CheckpointError with what to do instead;
+        so does a folder that holds another codec.
+        """
+        from speechkit.facodec.pretrained import from_pretrained
+
+        found = from_pretrained(name_or_folder, version=version)
+        if not isinstance(found, cls):
+            raise CheckpointError(f"{name_or_folder} holds a codec of another kind.")
+        return found
 
     @property
     def sample_rate_hz(self) -> int:

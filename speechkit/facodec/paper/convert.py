@@ -38,6 +38,11 @@ class Converted:
     redecoder: RedecoderConfig | None
     """What the redecoder is, where one was given."""
 
+    @property
+    def redecoder_folder(self) -> Path:
+        """Where a redecoder is written."""
+        return self.folder / REDECODER_FOLDER
+
 
 def convert_checkpoint(
     encoder: str | Path,

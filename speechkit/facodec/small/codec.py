@@ -18,6 +18,7 @@ from speechkit.core.config import from_dict
 from speechkit.core.errors import CheckpointError
 from speechkit.core.mel import LogMel
 from speechkit.core.results import Codes
+from speechkit.facodec.codec import Codec
 from speechkit.facodec.convnext import ConvNeXtStack
 from speechkit.facodec.heads import FrameHead
 from speechkit.facodec.quantizer import Quantized, QuantizerConfig, ResidualVectorQuantizer
@@ -117,6 +118,16 @@ class FACodec(nn.Module):
         )
         self.to_mel = nn.Linear(width, 2 * mel.n_mels)
         self.vocoder = build_vocoder(config.vocoder, mel)
+
+    @classmethod
+    def from_pretrained(cls, name_or_folder: str | Path | None = None) -> Codec:
+        """The bundled codec, or any codec by folder or by its name on the model hub.
+
+        Which class it is of follows from what is found, see `speechkit.facodec.pretrained`.
+        """
+        from speechkit.facodec.pretrained import from_pretrained
+
+        return from_pretrained(name_or_folder)
 
     @property
     def sample_rate_hz(self) -> int:

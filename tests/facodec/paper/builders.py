@@ -5,17 +5,20 @@ Shapes: B batch, T samples.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
 from speechkit.core.mel import MelConfig
 from speechkit.core.rng import generator
 from speechkit.facodec.paper.codec import PaperCodec, build_paper_codec
-from speechkit.facodec.paper.config import PaperCodecConfig, TransformerConfig
+from speechkit.facodec.paper.config import PaperCodecConfig, RedecoderConfig, TransformerConfig
+from speechkit.facodec.paper.redecoder import Redecoder, build_redecoder
 from speechkit.facodec.quantizer import QuantizerConfig
 
 TINY = PaperCodecConfig(
-    strides=(2, 4, 5),
+    strides=(8, 5),
     encoder_channels=4,
     channels=16,
     generator_channels=16,
@@ -65,3 +68,20 @@ def codec(config: PaperCodecConfig = TINY, seed: int = 0) -> PaperCodec:
 def noise(*shape: int, seed: int = 1, peak: float = 0.5) -> Tensor:
     """Even noise from −peak to peak, the same bits everywhere."""
     return peak * (2 * torch.rand(shape, generator=generator(seed)) - 1)
+
+
+def redecoder(seed: int = 0) -> Redecoder:
+    """A redecoder for the codes of `TINY`, in evaluation mode with all parameters random."""
+    made = build_redecoder(
+        RedecoderConfig(
+            strides=TINY.strides,
+            channels=TINY.channels,
+            generator_channels=24,
+            # Not seen by a redecoder, so left as a reader of its weights would find it.
+            quantizer=replace(TINY.quantizer, code_channels=QuantizerConfig().code_channels),
+            transformer=TINY.transformer,
+            batch_index_position=True,
+        )
+    ).eval()
+    randomize(made, seed)
+    return made

@@ -1,0 +1,105 @@
+"""Codecs by name: a folder of ours, a folder with the public files, or a name on the model hub."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from speechkit.core.checkpoint import CONFIG_FILE, MODEL_FILE
+from speechkit.core.errors import CheckpointError
+from speechkit.facodec.codec import Codec, open_codec
+
+Version = Literal["v1", "v2"]
+
+PUBLIC_FILES: Mapping[Version, tuple[str, str]] = {
+    "v1": ("ns3_facodec_encoder.bin", "ns3_facodec_decoder.bin"),
+    "v2": ("ns3_facodec_encoder_v2.bin", "ns3_facodec_decoder_v2.bin"),
+}
+"""Names of the public encoder and decoder."""
+
+BUNDLED = Path(__file__).parents[1] / "weights" / "codec"
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def from_pretrained(
+    name_or_folder: str | Path | None = None,
+    *,
+    version: Version | None = None,
+    cache_folder: str | Path | None = None,
+) -> Codec:
+    """A codec ready for inference: the small one or the paper's, whichever is found.
+
+    `None` is the bundled one. A folder is one of ours or holds the public `.bin` files; a name
+    such as `amphion/naturalspeech3_facodec` is downloaded where `huggingface_hub` is installed and
+    the network lets it. `version` says which public files are wanted (V1 where both are there).
+    Public files are converted once, into `cache_folder` (~/.cache/speechkit).
+
+    Raises CheckpointError, with what to do instead, and ConfigError.
+    """
+    if name_or_folder is None:
+        return open_codec(BUNDLED)
+    folder = Path(name_or_folder)
+    if folder.is_dir():
+        if (folder / CONFIG_FILE).is_file():
+            return open_codec(folder)
+        encoder, decoder = _public_files(folder, version)
+    elif isinstance(name_or_folder, str) and _HUB_NAME.fullmatch(name_or_folder):
+        encoder, decoder = _download(name_or_folder, version or "v1")
+    else:
+        raise CheckpointError(
+            f"{name_or_folder} is neither a folder nor a name on the model hub such as "
+            "amphion/naturalspeech3_facodec."
+        )
+    cache = Path(cache_folder) if cache_folder else Path.home() / ".cache" / "speechkit"
+    return open_codec(_converted(encoder, decoder, cache))
+
+
+def _public_files(folder: Path, version: Version | None) -> tuple[Path, Path]:
+    """The public encoder and decoder in a folder."""
+    for each in PUBLIC_FILES if version is None else (version,):
+        encoder, decoder = (folder / name for name in PUBLIC_FILES[each])
+        if encoder.is_file() and decoder.is_file():
+            return encoder, decoder
+    wanted = " and ".join(PUBLIC_FILES[version or "v1"])
+    raise CheckpointError(f"{folder} holds neither {CONFIG_FILE} nor {wanted}: download them.")
+
+
+def _download(name: str, version: Version) -> tuple[Path, Path]:
+    """The public encoder and decoder from the model hub, through its own cache."""
+    files = PUBLIC_FILES[version]
+    by_hand = (
+        f"Download {files[0]} and {files[1]} from {name} by hand, run `speechkit "
+        f"convert-checkpoint {files[0]} {files[1]} -o FOLDER`, and give that FOLDER."
+    )
+    try:
+        from huggingface_hub import hf_hub_download
+    except ImportError as error:
+        raise CheckpointError(f"huggingface_hub is not installed. {by_hand}") from error
+    try:
+        encoder, decoder = (Path(hf_hub_download(name, file)) for file in files)
+    except Exception as error:
+        # The hub's client lets through whatever the network, the disk or the server raise.
+        raise CheckpointError(
+            f"{name} cannot be downloaded ({type(error).__name__}). {by_hand}"
+        ) from error
+    return encoder, decoder
+
+
+def _converted(encoder: Path, decoder: Path, cache: Path) -> Path:
+    """The folder that holds these files converted, made where it is not there yet."""
+    from speechkit.facodec.paper.convert import convert_checkpoint
+    from speechkit.facodec.paper.public_files import PICKLE_WARNING
+
+    key = hashlib.sha256()
+    for path in (encoder, decoder):
+        with path.open("rb") as file:
+            key.update(hashlib.file_digest(file, "sha256").digest())
+    folder = cache / f"facodec-{key.hexdigest()[:16]}"
+    if not all((folder / name).is_file() for name in (CONFIG_FILE, MODEL_FILE)):
+        warnings.warn(f"{encoder.name} and {decoder.name}: {PICKLE_WARNING}", stacklevel=3)
+        convert_checkpoint(encoder, decoder, folder)
+    return folder
