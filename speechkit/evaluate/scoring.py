@@ -29,6 +29,8 @@ Scored = tuple[dict[str, float], str]
 # Raised when a measure changes, so that no row of an earlier report is taken over.
 VERSION = 1
 
+_ROWS_A_SAVE = 5
+
 
 def silent(_: str) -> None:
     """Report nothing."""
@@ -97,13 +99,25 @@ def score_against(
 
 
 class RowBook:
-    """Rows so far, and rows of an earlier report that need no second scoring."""
+    """Rows so far, and rows of earlier reports that need no second scoring."""
 
-    def __init__(self, earlier: str | Path | None, progress: Callable[[str], None]) -> None:
-        """Read the earlier report, if there is one."""
-        known = load_rows(earlier) if earlier is not None and Path(earlier).is_file() else []
+    def __init__(
+        self,
+        earlier: str | Path | None,
+        progress: Callable[[str], None],
+        unfinished: Path | None = None,
+    ) -> None:
+        """Read the earlier report, if there is one.
+
+        New rows are also kept in the file `unfinished`, so that a run that was cut short goes on
+        where it stopped; whoever saves the report may remove it.
+        """
+        sources = [Path(path) for path in (earlier, unfinished) if path is not None]
+        known = [row for path in sources if path.is_file() for row in load_rows(path)]
         self._known = {(row.system, row.id, row.digest): row for row in known if row.digest}
         self._progress = progress
+        self._unfinished = unfinished
+        self._unsaved = 0
         self.rows: list[ClipRow] = []
 
     def add(
@@ -113,7 +127,7 @@ class RowBook:
         speaker: str,
         digest: str,
         score: Callable[[], Scored],
-    ) -> None:
+    ) -> ClipRow:
         """Score a clip, or take the row an earlier report has of exactly this one."""
         row = self._known.get((system, name, digest))
         if row is None:
@@ -126,15 +140,30 @@ class RowBook:
                 heard=heard,
                 digest=digest,
             )
+            self._known[(system, name, digest)] = row
+            self._unsaved += 1
+            if self._unsaved >= _ROWS_A_SAVE:
+                self._save()
         self.rows.append(row)
         self._progress(f"{system} {name}")
+        return row
+
+    def _save(self) -> None:
+        if self._unfinished is None:
+            return
+        self._unsaved = 0
+        rows = [asdict(row) for row in self._known.values()]
+        text = json.dumps({"clips": rows})
+        write_atomically(self._unfinished, lambda temporary: _write_text(temporary, text))
 
 
 def write_manifest(path: str | Path, entries: Sequence[Mapping[str, str]]) -> None:
     """Write JSON lines with ``system, id, hyp, text`` and ``prompt`` or ``ref``."""
     lines = "".join(json.dumps(dict(entry)) + "\n" for entry in entries)
 
-    def write(temporary: Path) -> None:
-        temporary.write_text(lines, encoding="utf-8")
+    write_atomically(path, lambda temporary: _write_text(temporary, lines))
 
-    write_atomically(path, write)
+
+def _write_text(path: Path, text: str) -> None:
+    """Write UTF-8."""
+    path.write_text(text, encoding="utf-8")

@@ -31,6 +31,7 @@ class Column:
 
 
 COLUMNS = (
+    Column(key="kbps", title="kb/s", digits=2),
     Column(key="wer", title="WER%", scale=100, digits=2),
     Column(key="cer", title="CER%", scale=100, digits=2),
     Column(key="sim", title="SIM"),
@@ -44,6 +45,7 @@ COLUMNS = (
     Column(key="pesq", title="PESQ"),
     Column(key="stoi", title="STOI"),
     Column(key="estoi", title="ESTOI"),
+    Column(key="mel", title="mel", digits=2),
     Column(key="mcd", title="MCD", digits=2),
     Column(key="f0_rmse", title="F0Hz", digits=2),
     Column(key="f0_cent", title="F0ct", digits=1),
@@ -52,8 +54,13 @@ COLUMNS = (
     Column(key="seconds", title="sec", digits=2),
 )
 
-# Rates over the whole set, as the field reports them, and not means of each clip's rate.
-_RATES = {"wer": ("word_edits", "words"), "cer": ("character_edits", "characters")}
+# Over the whole set, as the field reports them, and not means of each clip's rate.
+RATES = {
+    "wer": ("word_edits", "words"),
+    "cer": ("character_edits", "characters"),
+    "kbps": ("kilobits", "seconds"),
+}
+"""Columns that are one sum over another, by the values they are made of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,8 +145,8 @@ def _summary(rows: Sequence[ClipRow], seed: int) -> Summary:
         having = [row for row in rows if column.key in row.values]
         if not having:
             continue
-        if column.key in _RATES:
-            above, below = _RATES[column.key]
+        if column.key in RATES:
+            above, below = RATES[column.key]
             top = [row.values[above] for row in having]
             bottom = [row.values[below] for row in having]
         else:

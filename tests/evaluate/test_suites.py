@@ -15,7 +15,6 @@ from speechkit.evaluate import (
     Scorers,
     build_scorers,
     pairs_from_clips,
-    run_codec_suite,
     run_tts_suite,
 )
 from speechkit.evaluate.asr import WordErrors, word_errors
@@ -120,27 +119,6 @@ def test_no_scorer_still_gives_a_table(tmp_path: Path) -> None:
     assert list(report.summary["recordings"].values) == ["seconds"]
     with pytest.raises(DataError):
         run_tts_suite(None, None, [], tmp_path, scorers=Scorers())
-
-
-def test_codec_suite_compares_and_counts_codes(tmp_path: Path) -> None:
-    scorers = _Fake().bundle()
-    scorers.aligned = lambda wave_T, reference_T: {"stoi": float(len(wave_T) == len(reference_T))}
-    scorers.world = lambda wave_T, reference_T, aligned: {"mcd": 1.5}
-    report = run_codec_suite(
-        lambda w: 0.5 * w,
-        lambda w: torch.tensor([[0, 1, 1], [0, 0, 0]]),
-        _clips(),
-        tmp_path,
-        entries=(2, 4),
-        scorers=scorers,
-        limit=3,
-    )
-    codec = report.summary["codec"].values
-    assert (codec["stoi"], codec["mcd"], codec["sim"], codec["wer"]) == (1.0, 1.5, 1.0, 0.5)
-    assert "stoi" not in report.summary["recordings"].values
-    assert [book["used_share"] for book in report.extra["usage"]] == [1.0, 0.25]
-    with pytest.raises(DataError):
-        run_codec_suite(lambda w: w, lambda w: w, [], tmp_path, entries=(2,), scorers=scorers)
 
 
 def test_missing_package_switches_its_column_off(monkeypatch: pytest.MonkeyPatch) -> None:

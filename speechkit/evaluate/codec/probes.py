@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from speechkit.core.errors import DataError
 from speechkit.evaluate.codec.labels import SILENT_CLASS, FrameLabels, with_context
 from speechkit.evaluate.codec.linear import fit_logistic, fit_ridge
 
@@ -85,11 +86,13 @@ def reference_sources(labels: FrameLabels, classes: int) -> dict[str, Tensor]:
 def run_probes(
     clips: Sequence[ProbeClip], classes: int, progress: Callable[[str], None] = lambda _: None
 ) -> Probes:
-    """Train and test all probes on clips of at least two speakers with two clips each.
+    """Train and test all probes; `classes` is the number of phone classes.
 
-    `classes` is the number of phone classes.
+    Raises DataError unless there are two speakers, and a phone that was found in both.
     """
     speakers = sorted({clip.speaker for clip in clips})
+    if len(speakers) < 2:
+        raise DataError("probes want clips of two speakers, to be tested on another voice.")
     names = list(clips[0].sources)
     chance: dict[str, float] = {}
     figures: dict[str, dict[str, float]] = {name: {} for name in names}
