@@ -27,7 +27,9 @@ from speechkit.facodec.stream import decode_stream, encode_long, levelled, own_g
 from speechkit.tts import WEIGHTS
 
 DETAIL = True
-"""Whether the source's detail codes are used by default."""
+"""Whether the source's detail codes are used by default, as in the paper; its public code drops
+them. 25 held-out pairs on the first shipped weights: words wrong 24 % with detail and 30 % without,
+similarity to the target 0.42 either way, to the source's speaker 0.49 and 0.45."""
 
 MAX_SEMITONES = 24.0
 """Furthest that the pitch may be shifted, to either side."""

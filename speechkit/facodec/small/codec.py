@@ -24,6 +24,7 @@ from speechkit.facodec.heads import FrameHead
 from speechkit.facodec.quantizer import Quantized, QuantizerConfig, ResidualVectorQuantizer
 from speechkit.facodec.small.config import FACodecConfig
 from speechkit.facodec.small.features import (
+    TIMBRE_PITCH_SCALE,
     active_mean,
     pair_frames,
     pitch_hz,
@@ -155,7 +156,7 @@ class FACodec(nn.Module):
 
     def with_median(self, learnt_BD: Tensor, analysis: Analysis) -> Tensor:
         """`timbre_BD` of its learnt part and the measured median pitch."""
-        return torch.cat([learnt_BD, analysis.median_B[:, None] / 0.35], dim=-1)
+        return torch.cat([learnt_BD, analysis.median_B[:, None] / TIMBRE_PITCH_SCALE], dim=-1)
 
     def quantize(self, analysis: Analysis, colour_BM1: Tensor | None = None) -> Parts:
         """The three parts; `colour_BM1` is the mean spectrum taken out before content is read."""
@@ -243,7 +244,7 @@ class FACodec(nn.Module):
         timbre_BD = timbre_D[None]
         mel_BMG = self.decode_mel(z_BFD, timbre_BD)
         reading = self.read_prosody(z_prosody)
-        f0_BG = pitch_hz(reading.contour_BG, timbre_BD[:, -1] * 0.35)
+        f0_BG = pitch_hz(reading.contour_BG, timbre_BD[:, -1] * TIMBRE_PITCH_SCALE)
         voiced_BG = (reading.voiced_logit_BG > 0).to(f0_BG.dtype)
         return Acoustics(mel_BMG=mel_BMG, f0_BG=f0_BG, voiced_BG=voiced_BG)
 
