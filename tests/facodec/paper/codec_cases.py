@@ -1,4 +1,4 @@
-"""Parity cases of the quantiser, the whole codec, its gradients, V2 and the redecoder.
+"""Parity cases of the whole codec, its gradients, V2 and the redecoder.
 
 Shapes: B batch, D channels, T samples, F frames, K code books.
 """
@@ -14,18 +14,18 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from speechkit.core.rng import generator
 from speechkit.facodec.paper.amphion import codec_layout
 from speechkit.facodec.paper.codec import PaperCodec, PaperParts
 from speechkit.facodec.paper.config import PaperCodecConfig, RedecoderConfig
 from speechkit.facodec.paper.heads import Pitch, Readings
-from speechkit.facodec.paper.quantizer import PaperResidualQuantizer
 from speechkit.facodec.paper.redecoder import Redecoder
 from tests.facodec.paper import builders, reference
 from tests.facodec.paper.builders import noise, randomize
 from tests.facodec.paper.cases import WAVE_TOLERANCE, Case, Tensors, parts
+from tests.facodec.paper.quantizer_cases import quantizer_cases
 
 KEEP = (True, False)
 """Which of two items keep their detail part where gradients are compared."""
@@ -34,15 +34,13 @@ KEEP = (True, False)
 @cache
 def cases(config: PaperCodecConfig) -> dict[str, Case]:
     """All cases at one size, by name."""
-    return {case.name: case for case in (*parts(config), *codec_cases(config))}
+    return {
+        case.name: case for case in (*parts(config), *quantizer_cases(config), *codec_cases(config))
+    }
 
 
 def codec_cases(config: PaperCodecConfig) -> Iterator[Case]:
-    """P6 to P8 and P11 to P19."""
-    for books in (1, 3):
-        for training in (False, True):
-            yield _quantizer(config, books, training=training)
-    yield _first_levels(config)
+    """P11 to P19."""
     for version in ("v1", "v2"):
         versioned = replace(config, version=version)
         yield _analysis(versioned)
@@ -52,103 +50,6 @@ def codec_cases(config: PaperCodecConfig) -> Iterator[Case]:
     yield _mel(replace(config, version="v2"))
     for detail in (False, True):
         yield _redecoder(config, detail=detail)
-
-
-def _frames(config: PaperCodecConfig) -> int:
-    return 9 if config.channels < 256 else 37
-
-
-def _books(config: PaperCodecConfig, books: int) -> PaperResidualQuantizer:
-    quant = config.quantizer
-    made = PaperResidualQuantizer(config.channels, books, quant.entries, quant.code_channels)
-    randomize(made.eval(), 3)
-    return made
-
-
-def _public_books(m: ModuleType, config: PaperCodecConfig, ours: PaperResidualQuantizer) -> Any:
-    quant = config.quantizer
-    theirs = m.ResidualVQ(
-        num_quantizers=len(ours.levels),
-        codebook_size=quant.entries.bit_length() - 1,
-        dim=config.channels,
-        codebook_dim=quant.code_channels,
-        commitment=config.commitment,
-        quantizer_dropout=0.0,
-        dropout_type="linear",
-    )
-    for our, their in zip(ours.quantizers(), theirs.layers, strict=True):
-        reference.copy_in_order(our.down, their.in_proj)
-        reference.copy_in_order(our.up, their.out_proj)
-        their._codebook.weight.data.copy_(our.book_VC.data)
-    return theirs.eval()
-
-
-def _quantizer(config: PaperCodecConfig, books: int, *, training: bool) -> Case:
-    x_BDF = noise(2, config.channels, _frames(config), peak=1.0)
-
-    def ours() -> Tensors:
-        module, x = _books(config, books).train(training), x_BDF.clone().requires_grad_()
-        out = module(x)
-        losses_K = out.codebook_K + config.commitment * out.commitment_K
-        tensors = {"z": out.z_BDF, "codes": out.codes_BKF}
-        tensors["embedded"] = module.embed(out.codes_BKF)
-        if not training:
-            return tensors
-        (out.z_BDF.square().sum() + losses_K.sum()).backward()
-        grads = {
-            f"grad {k} {name}": tensor
-            for k, level in enumerate(module.quantizers())
-            for name, tensor in {
-                "down": _grad(level.down, "original1"),
-                "up": _grad(level.up, "original1"),
-                "book": level.book_VC.grad,
-            }.items()
-            if tensor is not None
-        }
-        assert x.grad is not None
-        return tensors | grads | {"losses": losses_K, "grad x": x.grad}
-
-    def public(m: ModuleType) -> Tensors:
-        theirs = _public_books(m, config, _books(config, books)).train(training)
-        x = x_BDF.clone().requires_grad_()
-        with torch.random.fork_rng(devices=[]):  # it draws numbers that it then ignores
-            z, codes, losses, _ = theirs(x)
-        tensors = {"z": z, "codes": codes.transpose(0, 1), "embedded": theirs.vq2emb(codes)}
-        if not training:
-            return tensors
-        (z.square().sum() + losses.sum()).backward()
-        grads = {}
-        for k, level in enumerate(theirs.layers):
-            grads[f"grad {k} down"] = level.in_proj.weight_v.grad
-            grads[f"grad {k} up"] = level.out_proj.weight_v.grad
-            grads[f"grad {k} book"] = level._codebook.weight.grad
-        return tensors | grads | {"losses": losses, "grad x": x.grad}
-
-    mode = "training, gradients" if training else "evaluation"
-    return Case(name=f"P6-P8 quantiser, {books} books, {mode}", ours=ours, public=public)
-
-
-def _grad(module: nn.Module, name: str) -> Tensor | None:
-    return next(p.grad for full, p in module.named_parameters() if full.endswith(name))
-
-
-def _first_levels(config: PaperCodecConfig) -> Case:
-    x_BDF = noise(2, config.channels, _frames(config), peak=1.0)
-
-    def ours() -> Tensors:
-        made = {n: _books(config, 3)(x_BDF, books=n) for n in (1, 2)}
-        return {f"z {n}": out.z_BDF for n, out in made.items()} | {
-            f"codes {n}": out.codes_BKF for n, out in made.items()
-        }
-
-    def public(m: ModuleType) -> Tensors:
-        theirs = _public_books(m, config, _books(config, 3))
-        made = {n: theirs(x_BDF, n_quantizers=n) for n in (1, 2)}
-        return {f"z {n}": out[0] for n, out in made.items()} | {
-            f"codes {n}": out[1].transpose(0, 1) for n, out in made.items()
-        }
-
-    return Case(name="P7 first 1 and 2 of 3 books", ours=ours, public=public)
 
 
 def _wave(config: PaperCodecConfig) -> Tensor:

@@ -23,13 +23,14 @@ from speechkit.core.rng import generator
 from speechkit.facodec.codec import open_codec
 from speechkit.facodec.paper.amphion import File, codec_layout, redecoder_layout, to_public
 from speechkit.facodec.paper.codec import PaperCodec
+from speechkit.facodec.paper.config import PaperCodecConfig
 from speechkit.facodec.paper.convert import convert_checkpoint
 from speechkit.facodec.paper.public_files import read_pickled_tensors
 from speechkit.facodec.paper.redecoder import load_redecoder
 from speechkit.facodec.pretrained import PUBLIC_FILES, Version, from_pretrained
 from speechkit.facodec.small.codec import FACodec
 from tests import test_style
-from tests.facodec.paper import builders
+from tests.facodec.paper import builders, reference
 from tests.facodec.paper.builders import TINY, noise
 
 PUBLIC = replace(
@@ -308,3 +309,29 @@ def test_without_network_the_error_says_what_to_do(
         from_pretrained(tmp_path / "nowhere")
     with pytest.raises(CheckpointError, match="download them"):
         from_pretrained(tmp_path)
+
+
+@pytest.mark.slow
+def test_files_that_the_public_code_saved(tmp_path: Path) -> None:
+    public = reference.amphion()
+    flags = ("use_gr_x_timbre", "use_gr_residual_f0", "use_gr_residual_phone")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        encoder = public.FACodecEncoder(32, (2, 4, 5, 5), 256).eval()
+        decoder = public.FACodecDecoder(
+            upsample_initial_channel=1024, vq_dim=256, **dict.fromkeys(flags, True)
+        ).eval()
+    paths = [tmp_path / name for name in PUBLIC_FILES["v1"]]
+    torch.save(encoder.state_dict(), paths[0])
+    torch.save(decoder.state_dict(), paths[1])
+    done = convert_checkpoint(paths[0], paths[1], tmp_path / "converted")
+    assert done.config == PaperCodecConfig(batch_index_position=True)
+    codec = PaperCodec.from_pretrained(done.folder)
+    wave_T = noise(8000)
+    with torch.no_grad():
+        z, codes_KBF, _, _, timbre_BD = decoder(encoder(wave_T[None, None]), eval_vq=False)
+        wave_11T = decoder.inference(z, timbre_BD)
+    codes, timbre_D = codec.encode(wave_T)
+    assert torch.equal(codes.stacked(), codes_KBF[:, 0])
+    found_T = codec.decode(codes, timbre_D, generator(0))
+    assert torch.allclose(found_T, wave_11T[0, 0], atol=1e-4 * float(wave_11T.abs().max()))
