@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from speechkit.core.errors import DataError
+from speechkit.facodec import quantizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,29 +39,29 @@ def code_usage(codes: Iterable[Tensor], entries: Sequence[int]) -> tuple[BookUsa
 
     Raises DataError where a clip has another number of books, or a code lies outside its book.
     """
-    counts = [np.zeros(size, np.int64) for size in entries]
-    for codes_KF in codes:
-        if codes_KF.ndim != 2 or codes_KF.shape[0] != len(counts):
+    clips = [codes_KF.cpu().long() for codes_KF in codes]
+    for codes_KF in clips:
+        if codes_KF.ndim != 2 or codes_KF.shape[0] != len(entries):
             raise DataError(
-                f"Codes of shape {tuple(codes_KF.shape)} do not fit {len(counts)} code books: "
+                f"Codes of shape {tuple(codes_KF.shape)} do not fit {len(entries)} code books: "
                 "give one row for each book."
             )
-        for k, count in enumerate(counts):
-            seen = torch.bincount(codes_KF[k].cpu().long(), minlength=len(count)).numpy()
-            if len(seen) > len(count):
+        for k, size in enumerate(entries):
+            if codes_KF.shape[1] and int(codes_KF[k].max()) >= size:
                 raise DataError(
-                    f"Book {k} holds a code of {len(seen) - 1} but has {len(count)} entries: "
+                    f"Book {k} holds a code of {int(codes_KF[k].max())} but has {size} entries: "
                     "give the sizes of this codec's books."
                 )
-            count += seen
-    return tuple(_usage(k, count) for k, count in enumerate(counts))
+    return tuple(_usage(k, size, clips) for k, size in enumerate(entries))
 
 
-def _usage(book: int, count_V: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> BookUsage:
-    """Statistics of one book from the count of each of its entries."""
-    seen = count_V[count_V > 0]
-    share = seen / max(1, seen.sum())
-    entropy = -float(np.sum(share * np.log(share)))
+def _usage(book: int, entries: int, clips: Sequence[Tensor]) -> BookUsage:
+    """Statistics of one book."""
+    codes_N = torch.cat([codes_KF[book] for codes_KF in clips])
+    (use,) = quantizer.code_usage(codes_N[None], entries)
     return BookUsage(
-        book=book, entries=len(count_V), used=len(seen), perplexity=float(np.exp(entropy))
+        book=book,
+        entries=entries,
+        used=round(use["used"] * entries),
+        perplexity=use["perplexity"],
     )
