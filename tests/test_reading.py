@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.facodec.small.test_codec import fresh
 from torch import Tensor
 
 from speechkit.core.errors import PromptError
@@ -20,6 +19,7 @@ from speechkit.reading import force, read_voice, recognise, smooth_path
 from speechkit.text import DEFAULT_VOCABULARY
 from speechkit.text.frames import FrameClasses
 from tests.facodec.builders import vowel
+from tests.facodec.small.test_codec import fresh
 
 SYMBOLS = FrameClasses(DEFAULT_VOCABULARY).symbols
 SPOKEN = ("^", "HH", "AH0", "L", "OW1", " ", "W", "ER1", ".", "$")

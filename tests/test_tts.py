@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import soundfile
 import torch
-from tests.facodec.small.test_codec import fresh
 
 from speechkit.core.checkpoint import save_checkpoint
 from speechkit.core.config import to_dict
@@ -29,6 +28,7 @@ from speechkit.diffusion.generator import build_generator
 from speechkit.tts import CHUNK_CHARACTERS, MAX_CHARACTERS, ZeroShotTTS
 from tests.diffusion.builders import live_generator, random_voice
 from tests.facodec.builders import vowel
+from tests.facodec.small.test_codec import fresh
 from tests.tiny import TINY_GENERATOR, tiny_model
 
 TEXT = "Hello there, world."
