@@ -246,6 +246,8 @@ def _require_init(start: Start, phase: str) -> None:
 def _paper(start: Start) -> PaperTask:
     recipe = start.recipe
     config, seed = recipe.paper, recipe.train.seed
+    if start.init is not None:
+        config = replace(config, start_from_batch=False)
     codec = start_paper_codec(recipe.paper_codec, start.corpus, start.init, seed)
     # This codec reads timbre off the crop itself, and waves at whatever level they come.
     segments = start.segments(config.crop_frames, 1, None)

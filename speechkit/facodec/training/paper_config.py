@@ -45,8 +45,9 @@ class PaperConfig:
     restart_until_step: int = 1_000_000
     """No restarts from this step on, so that the averaged weights settle."""
 
-    seed_books: bool = True
-    """Fill the books from the first batch; off where a trained codec is trained on."""
+    start_from_batch: bool = True
+    """Scale and fill what leads to the codes by the first batch, see `paper_start`; never done to
+    a codec that is trained on."""
 
     mel: float = 10.0
     """Weight of the multi-scale mel distance."""

@@ -33,6 +33,7 @@ from speechkit.facodec.training.paper_labels import (
     paper_labels,
     pitch_losses,
 )
+from speechkit.facodec.training.paper_start import start_from_batch
 from speechkit.facodec.training.segments import HOP, SegmentBatch, Segments
 from speechkit.train.prefetch import to_device
 
@@ -150,19 +151,19 @@ class PaperTask:
 
     @torch.no_grad()
     def _restart(self, batch: SegmentBatch, step: int) -> None:
-        """Re-seed entries that are hardly used from this batch."""
-        if step >= self.config.restart_until_step or (step == 0 and not self.config.seed_books):
-            return
-        codec, draws = self.model.codec, generator(derive(step, "restart"))
-        hidden_BDF = codec.encoder(codec.pad(batch.wave_BT))
-        mel_BMF = None if codec.prosody_mel is None else codec.prosody_mel(batch.wave_BT)
-        for number, book in enumerate(codec.books()):
-            # At first each book starts from what the ones before leave of this batch.
-            if step == 0 or number == 0:
-                codec.quantize(hidden_BDF, mel_BMF)
-            book.restart_unused(draws, share=1e9 if step == 0 else 0.1)
-            if dist.is_initialized():
-                dist.broadcast(book.book_VC.data, src=0)
+        """Re-seed entries that are hardly used from this batch; at first all of them."""
+        config, codec = self.config, self.model.codec
+        draws = generator(derive(step, "restart"))
+        if step == 0:
+            if config.start_from_batch:
+                start_from_batch(codec, batch.wave_BT, draws)
+        elif step < config.restart_until_step:
+            mel_BMF = None if codec.prosody_mel is None else codec.prosody_mel(batch.wave_BT)
+            codec.quantize(codec.encoder(batch.wave_BT), mel_BMF)
+            for book in codec.books():
+                book.restart_unused(draws)
+                if dist.is_initialized():
+                    dist.broadcast(book.book_VC.data, src=0)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:

@@ -295,18 +295,46 @@ def test_resampling_takes_the_frame_at_the_same_place(source: int, target: int) 
     assert (np.abs((taken + 0.5) / source - centres) <= 0.5 / source + 1e-6).all()
 
 
-def test_dead_codes_come_back(data: TinyData) -> None:
+def entries_used(codes_BKF: Tensor) -> list[int]:
+    """How many entries of each book occur."""
+    return [len(set(codes_BF.flatten().tolist())) for codes_BF in codes_BKF.unbind(1)]
+
+
+def test_the_first_batch_gives_the_start(data: TinyData) -> None:
     task = task_for(data, plain())
-    batch = task.batch(generator(0))
-    books = task.model.codec.books()
-    task.losses(batch, generator(0), 0)
+    codec, batch = task.model.codec, task.batch(generator(0))
+    before = {name: p.detach().clone() for name, p in codec.named_parameters()}
     with torch.no_grad():
+        hidden_BDF = codec.encoder(batch.wave_BT)
+        used = entries_used(codec.quantize(hidden_BDF).codes())
+        task.losses(batch, generator(0), 0)
+        hidden_BDF = codec.encoder(batch.wave_BT)
+        parts = codec.quantize(hidden_BDF)
+    torch.testing.assert_close(hidden_BDF.std((0, 2)), torch.ones(16), rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(hidden_BDF.mean((0, 2)), torch.zeros(16), rtol=0, atol=1e-2)
+    # 48 frames and 16 entries a book.
+    assert max(used) < min(entries_used(parts.codes()))
+    changed = {name for name, p in codec.named_parameters() if not torch.equal(p, before[name])}
+    assert all("original0" in n or "bias" in n or "book_VC" in n for n in changed), changed
+
+    trained = task_for(data, plain(), start_from_batch=False)
+    trained.losses(batch, generator(0), 0)
+    for name, parameter in trained.model.codec.named_parameters():
+        assert torch.equal(parameter, before[name]), name
+
+
+def test_dead_codes_come_back(data: TinyData) -> None:
+    task = task_for(data, plain(), start_from_batch=False)
+    batch, books = task.batch(generator(0)), task.model.codec.books()
+    before = [book.book_VC.detach().clone() for book in books]
+    for step, restarts in ((3, False), (4, True)):
         for book in books:
-            book.book_VC[3:] = -50 * torch.ones(4)
-            book.counts_V.zero_()
-    for step in range(1, 5):
+            book.counts_V.fill_(1e6)
+            book.counts_V[5] = 0
         task.losses(batch, generator(0), step)
-    assert all(float(book.book_VC.detach().min()) > -50 for book in books)
+        for book, before_VC in zip(books, before, strict=True):
+            changed_V = (book.book_VC != before_VC).any(dim=1)
+            assert changed_V.nonzero().flatten().tolist() == ([5] if restarts else [])
 
 
 def test_export_is_the_codec_alone(data: TinyData, tmp_path: Path) -> None:
