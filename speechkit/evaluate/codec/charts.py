@@ -14,7 +14,7 @@ from speechkit.evaluate.codec.leaks import HOME, find_leaks
 from speechkit.evaluate.codec.parts import PARTS
 from speechkit.evaluate.codec.probes import REFERENCES, TARGETS, Probes
 from speechkit.evaluate.codec.swaps import NOTHING, Swaps
-from speechkit.evaluate.codec.verdicts import ASPECTS, EXPECTED, moved
+from speechkit.evaluate.codec.verdicts import ASPECTS, EXPECTED, REGISTER, moved
 from speechkit.evaluate.table import RATES, ClipRow, bootstrap
 
 if TYPE_CHECKING:
@@ -147,8 +147,10 @@ def draw_swaps(path: Path, swaps: Swaps) -> Path:
             if aspect not in shares[part]:
                 continue
             row, (to_a, to_b) = swaps.figures[part], ASPECTS[aspect]
-            axes.text(j, i - 0.14, f"{100 * table[i, j]:.0f} %", ha="center", va="center")
-            detail = f"A {base[to_a]:.2f} → {row[to_a]:.2f}, B {base[to_b]:.2f} → {row[to_b]:.2f}"
+            axes.text(j, i - 0.14, f"{round(100 * table[i, j])} %", ha="center", va="center")
+            detail = f"{base[to_b]:.2f} → {row[to_b]:.2f}"
+            if aspect != REGISTER:
+                detail = f"A {base[to_a]:.2f} → {row[to_a]:.2f}, B {detail}"
             axes.text(j, i + 0.2, detail, ha="center", va="center", fontsize=8)
         for home in EXPECTED[part]:
             _frame(axes, i, aspects.index(home), "green")

@@ -116,7 +116,7 @@ def swap_verdicts(swaps: Swaps) -> list[SwapVerdict]:
         for aspect, share in shares.items():
             good &= share >= MOVES if aspect in EXPECTED[part] else share <= STAYS
             word = "goes over" if share >= MOVES else "stays" if share <= STAYS else "is torn"
-            told.append(f"{aspect} {word} ({100 * share:.0f} %)")
+            told.append(f"{aspect} {word} ({round(100 * share)} %)")
         verdicts.append(SwapVerdict(part=part, good=good, words=", ".join(told)))
     return verdicts
 
