@@ -60,7 +60,7 @@ def test_waves_are_padded_to_whole_frames(
 
 
 @settings(deadline=None, max_examples=25)
-@given(st.integers(40, 700), st.lists(st.integers(1, 5), min_size=1, max_size=3))
+@given(st.integers(125, 700), st.lists(st.integers(1, 5), min_size=1, max_size=3))
 def test_frames_of_the_encoder_follow_the_formula(samples: int, strides: list[int]) -> None:
     encoder = Encoder(1, strides, 2)
     with torch.no_grad():
