@@ -23,7 +23,9 @@ CLAIMS: Mapping[str, tuple[str, ...]] = {
 MOVES = 0.5
 """Share of the way from A to B from which something goes over."""
 STAYS = 0.2
-"""Share up to which it stays."""
+"""Share, either way, up to which it stays."""
+HARM = 0.1
+"""Rise in A's word errors above which a swap harms words that it does not replace."""
 REGISTER = "register"
 """The median pitch, which one figure tells: 0 where it is A's, 1 where it is B's."""
 ASPECTS: Mapping[str, tuple[str, str]] = {
@@ -110,15 +112,30 @@ class SwapVerdict:
 def swap_verdicts(swaps: Swaps) -> list[SwapVerdict]:
     """One for each part that was replaced."""
     verdicts = []
+    base = swaps.figures.get(NOTHING, {})
     for part, shares in moved(swaps).items():
         good = True
         told = []
         for aspect, share in shares.items():
-            good &= share >= MOVES if aspect in EXPECTED[part] else share <= STAYS
-            word = "goes over" if share >= MOVES else "stays" if share <= STAYS else "is torn"
-            told.append(f"{aspect} {word} ({round(100 * share)} %)")
+            good &= share >= MOVES if aspect in EXPECTED[part] else abs(share) <= STAYS
+            told.append(f"{aspect} {_movement(share)} ({round(100 * share)} %)")
+        row = swaps.figures[part]
+        if "words" not in EXPECTED[part] and {"wer"} <= row.keys() & base.keys():
+            before, after = base["wer"], row["wer"]
+            if after - before > HARM:
+                good = False
+                told.append(f"words suffer (WER {100 * before:.0f} to {100 * after:.0f} %)")
         verdicts.append(SwapVerdict(part=part, good=good, words=", ".join(told)))
     return verdicts
+
+
+def _movement(share: float) -> str:
+    """What an aspect did that went this share of the way."""
+    if share >= MOVES:
+        return "goes over"
+    if share > STAYS:
+        return "is torn"
+    return "stays" if share >= -STAYS else "goes astray"
 
 
 def swap_lines(swaps: Swaps) -> list[str]:

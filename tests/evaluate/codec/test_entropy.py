@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from speechkit.core.errors import DataError
+from speechkit.data.codes import codes_path, write_codes
+from speechkit.data.packed import ClipInfo, PackedClip, write_packed
 from speechkit.evaluate.codec.contexts import build_models, train_models
 from speechkit.evaluate.codec.entropy import code_bits, decode, encode, information, pack
 from speechkit.evaluate.codec.range_coder import TOTAL, RangeDecoder, RangeEncoder, frequencies
-from speechkit.evaluate.codec.rate import measure_rate, rate_lines
+from speechkit.evaluate.codec.rate import measure_rate, rate_lines, training_codes
 
 ENTRIES = (7, 4, 16)
 
@@ -136,3 +139,24 @@ def test_rate_report_counts_bits_from_bytes() -> None:
     assert rate_lines(report, ["a", "b"])[0].startswith("nominal: 0.400 kb/s (bits a code: a 4.00")
     with pytest.raises(DataError, match="no codes"):
         measure_rate([clips[0][:, :0]], (16, 16), frames_a_second=50, timbre_channels=1)
+
+
+def test_training_codes_are_those_of_this_codec(tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus.safetensors"
+    clips = [
+        PackedClip(
+            info=ClipInfo(
+                id=name, text=None, speaker="a", language="en", license="x", split="x", source="x"
+            ),
+            pcm_T=np.zeros(320, np.int16),
+            f0_F=np.zeros(2, np.float16),
+        )
+        for name in ("one", "two")
+    ]
+    write_packed(corpus, clips)
+    codes_KF = _random(16, 5)
+    write_codes(codes_path(corpus), [codes_KF, codes_KF[:, :0]], ["one", "two"], "mine")
+    (found,) = training_codes(corpus, "mine")
+    assert torch.equal(found, codes_KF)
+    with pytest.raises(DataError, match="another codec"):
+        training_codes(corpus, "yours")

@@ -109,6 +109,16 @@ def test_swaps_are_read_as_a_way_from_a_to_b() -> None:
     assert any(line.startswith("content: voice goes over (75 %)") for line in lines)
 
 
+def test_a_swap_that_moves_nothing_may_still_do_harm() -> None:
+    (verdict,) = swap_verdicts(_swaps(detail={"wer": 0.5, "register_b": -0.4}))
+    assert not verdict.good
+    assert "words stays (0 %)" in verdict.words
+    assert "register goes astray (-40 %)" in verdict.words
+    assert verdict.words.endswith("words suffer (WER 20 to 50 %)")
+    (verdict,) = swap_verdicts(_swaps(content={"phone_a": 0.1, "phone_b": 0.5, "wer": 1.0}))
+    assert verdict.good
+
+
 def test_summary_says_what_was_measured_and_nothing_else() -> None:
     assert Findings().summary() == []
     assert Findings().sections([]) == {}
