@@ -1,10 +1,13 @@
-"""Long recordings through any codec, piece by piece: memory does not grow with length.
+"""Long recordings through any codec, piece by piece.
 
 Up to `WHOLE_SECONDS` a recording goes through in one go, bit for bit what the codec itself says.
 Beyond, pieces see enough of their neighbours that, wherever the cuts are, the wave is the same as
 that of `Codec.decode` over the whole within 1e-4 (measured on the shipped codec: bit for bit, of
 300 s). Encoding has to know the whole wave, because timbre is one vector a recording; its codes
 are those of `Codec.encode`, but for a paper codec whose prosody part reads the whole at once.
+
+What decoding needs of memory does not grow with length. Encoding keeps the wave and its features:
+an hour takes 0.8 GB beside the wave, and 65 s of one CPU core (decoding: 78 s).
 
 Shapes: T samples, F frames, K code books, D channels.
 """

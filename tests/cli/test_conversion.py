@@ -178,3 +178,36 @@ def test_long_conversions_tell_how_far_they_are(
     monkeypatch.setattr(conversion, "PROGRESS_SECONDS", 1.5)
     assert "progress: 2 s written" in run(*pair).err
     assert "progress" not in run(*pair, "--quiet").err
+
+
+def test_the_suite_prints_what_conversion_costs_and_gains(
+    run: Run, codec: Path, tmp_path: Path
+) -> None:
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    rows = []
+    for speaker, pitch_hz in (("anna", 210.0), ("bob", 110.0)):
+        for number in range(3):
+            file = f"{speaker}{number}.wav"
+            soundfile.write(corpus / file, buzz(4.1, pitch_hz), RATE_HZ)
+            rows.append({"file": file, "text": "Hello.", "speaker": speaker, "split": "eval"})
+    (corpus / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    packed, folder = tmp_path / "corpus.safetensors", tmp_path / "report"
+    assert run("prepare", corpus, "-o", packed, "--splits", "all").code == 0
+    off = ("--asr", "none", "--no-speaker", "--no-dnsmos")
+    ran = run("eval", "convert", "--codec", codec, "--data", packed, "-o", folder, *off, "--json")
+    assert ran.code == 0, ran.err
+    report = json.loads(ran.out)
+    assert list(report["summary"]) == ["source", "codec", "with detail", "without detail"]
+    assert report["settings"]["pairs"] == 1
+    assert sorted(path.name for path in folder.iterdir() if path.is_file()) == [
+        "manifest.jsonl",
+        "report.json",
+    ]
+    assert (
+        "two more"
+        in run(
+            *("eval", "convert", "--codec", codec, "--data", packed, "-o", folder, *off),
+            *("--recordings", "2"),
+        ).error
+    )

@@ -18,7 +18,10 @@ from speechkit.text import DEFAULT_VOCABULARY
 
 from .conftest import RATE_HZ, Run, buzz
 
-VERBS = ("say", "swap", "voice", "prepare", "align", "encode", "train", "eval", "bench")
+VERBS = (
+    *("say", "swap", "voice", "convert", "codec", "prepare", "align", "encode"),
+    *("train", "eval", "bench", "convert-checkpoint"),
+)
 MEASURES_OFF = ("--asr", "none", "--no-speaker", "--no-dnsmos")
 
 
