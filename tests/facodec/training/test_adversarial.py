@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,6 @@ from torch import Tensor, nn
 
 from speechkit.core.rng import generator
 from speechkit.facodec.training.adversarial import (
-    AdversarialLosses,
     AdversarialSchedule,
     adversarial_losses,
     discriminator_loss,
@@ -180,22 +180,22 @@ def test_the_frozen_pass_has_the_slope_of_finite_differences(
 
 def toy(seed: int, hz: float) -> Tensor:
     """Sines of a pitch with random phases, with a little noise."""
-    phase = 6.28 * torch.rand(8, 1, generator=generator(seed))
-    return torch.sin(6.28 * hz * torch.arange(512) / 16_000 + phase) + 0.05 * noise((8, 512), seed)
+    phase = 6.28 * torch.rand(4, 1, generator=generator(seed))
+    return torch.sin(6.28 * hz * torch.arange(256) / 16_000 + phase) + 0.05 * noise((4, 256), seed)
 
 
 def test_the_discriminator_learns_and_the_generator_follows_its_slope() -> None:
-    model = wave_discriminator()
-    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
-    losses: list[AdversarialLosses] = []
-    for step in range(30):
-        losses.append(
-            adversarial_losses(model, toy(2 * step, 900), toy(2 * step + 1, 2100), NOW, 0)
-        )
+    model = wave_discriminator(replace(TINY, periods=(3,), windows=(64,)))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    values = []
+    for step in range(20):
+        real, fake = toy(2 * step, 900), toy(2 * step + 1, 2100)
+        loss = adversarial_losses(model, real, fake, NOW, 0).discriminator
         optimizer.zero_grad()
-        losses[-1].discriminator.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    assert float(losses[-1].discriminator.detach()) < 0.6 * float(losses[0].discriminator.detach())
+        values.append(float(loss.detach()))
+    assert values[-1] < 0.6 * values[0]
     scores = [
         [float(maps[-1].detach().mean()) for maps in model(toy(99, hz))] for hz in (900, 2100)
     ]
@@ -205,7 +205,7 @@ def test_the_discriminator_learns_and_the_generator_follows_its_slope() -> None:
     fake = toy(100, 2100).requires_grad_()
     before = float(generator_loss(frozen_maps(model, fake)).detach())
     walk = torch.optim.Adam([fake], lr=3e-2)
-    for _ in range(30):
+    for _ in range(20):
         walk.zero_grad()
         generator_loss(frozen_maps(model, fake)).backward()  # type: ignore[no-untyped-call]
         walk.step()
