@@ -1,0 +1,29 @@
+"""The one door to fairseq2, with the traps of its import closed."""
+
+from __future__ import annotations
+
+import importlib
+from functools import lru_cache
+
+from speechkit.core.errors import ConfigError
+
+
+@lru_cache(maxsize=1)
+def require_fairseq2() -> None:
+    """Make `import fairseq2` work, or raise ConfigError with what is missing.
+
+    Its native half looks for a libsndfile that fresh machines lack; soundfile carries one, and a
+    library that is already loaded is found. Where the native half cannot be installed at all
+    (another torch, Python 3.12), a stand-in on the path does: see `recipes/ssl/stub`.
+    """
+    try:
+        importlib.import_module("soundfile")
+    except (ImportError, OSError):
+        pass  # The stand-in needs none; the native half says so itself below.
+    try:
+        importlib.import_module("fairseq2")
+    except (ImportError, OSError, RuntimeError) as error:
+        raise ConfigError(
+            f"fairseq2 cannot be imported ({error}). Install fairseq2==0.8.1 with torch==2.9.1 and "
+            "soundfile, or put recipes/ssl/stub on PYTHONPATH where its native half does not fit."
+        ) from error

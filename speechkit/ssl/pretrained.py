@@ -1,0 +1,76 @@
+"""Model folders of this part: `model.safetensors` and `config.json`, as everywhere in the package.
+
+config.json says `kind` (speechkit-ssl-wav2vec2, -hubert, -encoder, -ctc) and `model`, the config.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from speechkit.core.checkpoint import load_checkpoint, load_state, save_checkpoint
+from speechkit.core.config import from_dict
+from speechkit.core.errors import CheckpointError
+from speechkit.ssl.config import EncoderConfig, HubertConfig, Wav2Vec2Config
+from speechkit.ssl.encoder import SslEncoder, build_encoder
+from speechkit.ssl.hubert import HubertPretrainer, build_hubert
+from speechkit.ssl.pretraining import export_config
+from speechkit.ssl.wav2vec2 import Wav2Vec2Pretrainer, build_wav2vec2
+
+KIND = "speechkit-ssl-"
+"""How `kind` begins in every config.json of this part."""
+
+AnyModel = Wav2Vec2Pretrainer | HubertPretrainer | SslEncoder
+
+
+def build_pretrainer(
+    config: Wav2Vec2Config | HubertConfig, seed: int = 0
+) -> Wav2Vec2Pretrainer | HubertPretrainer:
+    """Return the model that a config asks for, with random weights."""
+    if isinstance(config, Wav2Vec2Config):
+        return build_wav2vec2(config, seed)
+    return build_hubert(config, seed)
+
+
+def save_model(folder: str | Path, model: AnyModel, **more: object) -> None:
+    """Write a model folder; ``more`` goes into config.json as it is."""
+    save_checkpoint(folder, model.state_dict(), export_config(kind_of(model), model.config, **more))
+
+
+def kind_of(model: nn.Module) -> str:
+    """Return the short name of a model's kind."""
+    if isinstance(model, Wav2Vec2Pretrainer):
+        return "wav2vec2"
+    return "hubert" if isinstance(model, HubertPretrainer) else "encoder"
+
+
+def load_model(folder: str | Path) -> AnyModel:
+    """Read a model folder; in evaluation mode, on the CPU.
+
+    Raises CheckpointError for a folder of another kind, a damaged or unsafe one, or tensors that do
+    not fit the config.
+    """
+    checkpoint = load_checkpoint(folder)
+    kind = str(checkpoint.config.get("kind", ""))
+    config = checkpoint.config.get("model", {})
+    model: AnyModel
+    if kind == f"{KIND}wav2vec2":
+        model = build_wav2vec2(from_dict(Wav2Vec2Config, config))
+    elif kind == f"{KIND}hubert":
+        model = build_hubert(from_dict(HubertConfig, config))
+    elif kind == f"{KIND}encoder":
+        model = build_encoder(from_dict(EncoderConfig, config))
+    else:
+        raise CheckpointError(
+            f"{folder} holds {kind or 'a model of unknown kind'}, not a wav2vec 2.0, HuBERT or "
+            "encoder folder as `speechkit ssl pretrain` writes it."
+        )
+    load_state(model, checkpoint.state)
+    return model.eval()
+
+
+def load_encoder(folder: str | Path) -> SslEncoder:
+    """Return the encoder of a model folder, in evaluation mode; raises as `load_model` does."""
+    model = load_model(folder)
+    return model if isinstance(model, SslEncoder) else model.encoder

@@ -1,0 +1,72 @@
+"""What a pre-training model is given and what it returns, whichever model it is.
+
+Shapes: B batch, T samples, F frames, M masked frames of a row, K distractors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from speechkit.ssl.config import ModelConfig
+from speechkit.ssl.encoder import SslEncoder
+
+
+@dataclass(kw_only=True, eq=False)
+class PretrainBatch:
+    """Crops of equal length with every draw that their losses need, so that resuming is exact."""
+
+    wave_BT: Tensor
+    """Crops at 16 kHz."""
+    masked_BF: Tensor
+    """True on hidden frames, equally many in each row."""
+    others_BMK: Tensor | None = None
+    """Ranks of distractors among the masked frames of the row, for wav2vec 2.0."""
+    labels_BF: Tensor | None = None
+    """Unit of each frame, int64, for HuBERT; -100 where there is none."""
+    clean_BT: Tensor | None = None
+    """The crops before they were mixed or distorted, where targets come from the clean signal."""
+    update: int = 0
+    """Updates of the optimiser so far: wav2vec 2.0's temperature depends on it."""
+
+    def to(self, device: torch.device, *, non_blocking: bool = False) -> None:
+        """Move all tensors, in place, as fairseq2's trainer asks."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor):
+                setattr(self, field.name, value.to(device, non_blocking=non_blocking))
+
+
+class Pretrainer(Protocol):
+    """A model in pre-training: an `nn.Module` whose call returns `losses`."""
+
+    config: ModelConfig
+    encoder: SslEncoder
+
+    def __call__(self, batch: PretrainBatch) -> dict[str, Tensor]:
+        """Return scalars: "total" and its parts "loss/…", summed over "targets" masked frames;
+        figures "figure/…" are means over the batch."""
+
+
+def counted(
+    losses: Mapping[str, Tensor], weights: Mapping[str, float], targets: int, **figures: Tensor
+) -> dict[str, Tensor]:
+    """Return the flat mapping that a pre-trainer's call gives."""
+    total = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
+    return {
+        "total": total,
+        "targets": torch.tensor(float(targets), device=total.device),
+        **{f"loss/{name}": value for name, value in losses.items()},
+        **{f"figure/{name}": value.detach().float() for name, value in figures.items()},
+    }
+
+
+def export_config(model: str, config: Any, **more: Any) -> dict[str, Any]:
+    """Return what config.json of a model folder says."""
+    from speechkit.core.config import to_dict
+
+    return {"kind": f"speechkit-ssl-{model}", "model": to_dict(config), **more}

@@ -1,0 +1,69 @@
+"""wav2vec 2.0's product quantiser with Gumbel-softmax draws (section 2 and appendix B).
+
+Written anew instead of fairseq2's: that one lowers its temperature at every forward pass, where the
+paper does at every update, and compiles a function inside each forward. Names of parameters agree.
+
+Shapes: N vectors, C input width, G groups, V entries of a group, D width of one group's part.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from speechkit.ssl.config import Wav2Vec2Config
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Quantized:
+    """Vectors after the quantiser."""
+
+    vectors_NC: Tensor
+    """The chosen entries of all groups, side by side."""
+    codes_NG: Tensor
+    """Which entries were chosen, int64."""
+    soft_perplexity: Tensor
+    """Sum over groups of the perplexity of the mean softmax: what the diversity loss raises."""
+    hard_perplexity: Tensor
+    """The same of the most likely entries: how many are in use."""
+
+
+class GumbelQuantizer(nn.Module):
+    """Draws one entry a group in training, takes the likeliest in evaluation."""
+
+    def __init__(self, input_dim: int, config: Wav2Vec2Config) -> None:
+        super().__init__()
+        self.groups, self.entry_count = config.codebooks, config.entries
+        total = self.groups * self.entry_count
+        self.entry_proj = nn.Linear(input_dim, total)
+        nn.init.normal_(self.entry_proj.weight)
+        nn.init.zeros_(self.entry_proj.bias)
+        self.entries = nn.Parameter(torch.rand(1, total, config.code_dim // self.groups))
+
+    def forward(self, x_NC: Tensor, temperature: float) -> Quantized:
+        """Quantise; in training the draw uses torch's default generator, as dropout does."""
+        logits_NGV = self.entry_proj(x_NC).unflatten(-1, (self.groups, self.entry_count)).float()
+        likeliest_NG = logits_NGV.argmax(dim=-1)
+        if self.training:
+            choice_NGV = functional.gumbel_softmax(logits_NGV, tau=temperature, hard=True)
+            codes_NG = choice_NGV.detach().argmax(dim=-1)
+        else:
+            codes_NG = likeliest_NG
+            choice_NGV = functional.one_hot(codes_NG, self.entry_count).to(logits_NGV.dtype)
+        entries_GVD = self.entries[0].unflatten(0, (self.groups, self.entry_count))
+        parts_NGD = torch.einsum("ngv,gvd->ngd", choice_NGV.to(entries_GVD.dtype), entries_GVD)
+        used_GV = functional.one_hot(likeliest_NG, self.entry_count).float().mean(dim=0)
+        return Quantized(
+            vectors_NC=parts_NGD.flatten(1),
+            codes_NG=codes_NG,
+            soft_perplexity=perplexity(logits_NGV.softmax(dim=-1).mean(dim=0)).sum(),
+            hard_perplexity=perplexity(used_GV).sum(),
+        )
+
+
+def perplexity(shares_GV: Tensor) -> Tensor:
+    """Return exp of the entropy of each row of shares: the number of entries that count."""
+    return torch.exp(-(shares_GV * torch.log(shares_GV + 1e-7)).sum(dim=-1))
