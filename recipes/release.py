@@ -1,7 +1,7 @@
 """Put trained models where the package looks for them: `python recipes/release.py …`.
 
-Stores half precision (half the size, no audible difference) and records how the weights came
-about; the model cards are written by hand.
+Stores half precision (half the size, no audible difference), records how the weights came about,
+and writes their checksums beside the folder; the model cards are written by hand.
 """
 
 from __future__ import annotations
@@ -13,16 +13,18 @@ from pathlib import Path
 import torch
 
 from speechkit.core.checkpoint import load_checkpoint, save_checkpoint
+from speechkit.core.checksums import record_sums
 
 
 def release(source: Path, target: Path, training: dict[str, object]) -> None:
-    """Write the checkpoint of `source` to `target` in half precision."""
+    """Write the checkpoint of `source` to `target` in half precision, and its checksums."""
     found = load_checkpoint(source)
     state = {
         name: tensor.half() if tensor.dtype == torch.float32 else tensor
         for name, tensor in found.state.items()
     }
     save_checkpoint(target, state, {**found.config, "training": training})
+    record_sums(target)
 
 
 def main() -> None:

@@ -182,7 +182,7 @@ FACODEC = DATA | {"data"}
 DIFFUSION = FACODEC | {"facodec"}
 MODELS = DIFFUSION | {"diffusion"}
 TTS = MODELS | {"watermark", "reading"}
-ENTRY = TTS | {"tts", "ssl", "evaluate", "conversion", "export", "server"}
+ENTRY = TTS | {"tts", "ssl", "evaluate", "conversion", "export", "server", "doctor"}
 MAY_IMPORT: dict[str, set[str]] = {
     "core": set(),
     "text": TEXT,
@@ -199,6 +199,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "conversion": TTS | {"tts"},
     "export": TTS | {"tts"},
     "server": TTS | {"tts"},
+    "doctor": {"core"},
     "cli": ENTRY,
     "__main__": {"cli"},
     "": TTS | {"tts", "conversion"},
