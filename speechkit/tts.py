@@ -139,7 +139,7 @@ class ZeroShotTTS:
         usually clearer. Raises TextError for text that cannot be spoken, ConfigError for a
         setting out of range.
         """
-        sampler = self._sampler(steps)
+        sampler = self.sampling(steps)
         self._check_voice(voice)
         pieces, notes = self._pieces(text)
         waves: list[Tensor] = []
@@ -237,7 +237,8 @@ class ZeroShotTTS:
         notes = [f"Not spoken: {' '.join(skipped[:20])}"] if skipped else []
         return pieces, notes
 
-    def _sampler(self, steps: int | None) -> SamplerConfig:
+    def sampling(self, steps: int | None) -> SamplerConfig:
+        """Settings of all stages for a step count; raises ConfigError for one out of range."""
         if steps is None:
             return self.sampler
         if not 1 <= steps <= 64:

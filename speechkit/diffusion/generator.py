@@ -5,7 +5,7 @@ Shapes: P phones, F frames, K code books, N positions.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,16 +83,45 @@ class Generator(nn.Module):
         """
         progress("duration")
         frames_P = stretch(self.durations(phones_P, voice.duration, sampler, seed), speed)
-        codes_KF = self._absent(int(frames_P.sum()))
+        codes = self.fill(
+            phones_P,
+            frames_P,
+            self._absent(int(frames_P.sum())),
+            {name: getattr(voice, name) for name in STAGES[1:]},
+            sampler=sampler,
+            seed=seed,
+            progress=progress,
+        )
+        return Generated(codes=codes, frames_P=frames_P)
+
+    @torch.no_grad()
+    def fill(
+        self,
+        phones_P: Tensor,
+        frames_P: Tensor,
+        codes_KF: Tensor,
+        prompts: Mapping[str, Attribute],
+        *,
+        sampler: SamplerConfig,
+        seed: int,
+        progress: Progress = lambda stage: None,
+    ) -> Codes:
+        """Codes in which the stages that have a prompt are drawn anew; the others stay."""
+        codes_KF = codes_KF.clone()
         phones_F, place_F2 = expand(phones_P, frames_P), places(frames_P)
         for name in STAGES[1:]:
+            if name not in prompts:
+                continue
             progress(name)
-            target = Stretch(phones_N=phones_F, place_N2=place_F2, codes_KN=codes_KF)
             books = self.config.books_of(name)
+            known_KF = codes_KF.clone()
+            # The network never saw the books of later stages while it learnt this one.
+            known_KF[books.start :] = ABSENT
+            target = Stretch(phones_N=phones_F, place_N2=place_F2, codes_KN=known_KF)
             codes_KF[books.start : books.stop] = self.stages[name].sample(
-                target, self._prompt(getattr(voice, name)), sampler.of(name), _draws(seed, name)
+                target, self._prompt(prompts[name]), sampler.of(name), _draws(seed, name)
             )
-        return Generated(codes=self._codes(codes_KF), frames_P=frames_P)
+        return self._codes(codes_KF)
 
     def durations(
         self, phones_P: Tensor, rhythm: Rhythm, sampler: SamplerConfig, seed: int
