@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from functools import lru_cache
 
@@ -16,10 +17,9 @@ def require_fairseq2() -> None:
     library that is already loaded is found. Where the native half cannot be installed at all
     (another torch, Python 3.12), a stand-in on the path does: see `recipes/ssl/stub`.
     """
-    try:
+    # Without one the native half says so itself below; the stand-in needs none.
+    with contextlib.suppress(ImportError, OSError):
         importlib.import_module("soundfile")
-    except (ImportError, OSError):
-        pass  # The stand-in needs none; the native half says so itself below.
     try:
         importlib.import_module("fairseq2")
     except (ImportError, OSError, RuntimeError) as error:

@@ -1,0 +1,41 @@
+"""The verb `ssl pretrain`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from speechkit.cli import arguments
+from speechkit.cli.output import Outcome
+from speechkit.train.arguments import add_training_arguments, config_from_args, show_progress
+
+
+def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
+    """Add `pretrain`."""
+    pretrain = verbs.add_parser("pretrain", help="train wav2vec 2.0 or HuBERT on audio alone")
+    pretrain.add_argument("corpus", type=Path, help="packed corpus, from prepare")
+    pretrain.add_argument("--units", type=Path, help="file of units for HuBERT, from `ssl units`")
+    pretrain.add_argument(
+        "--initial", type=Path, metavar="FOLDER", help="model folder to start from"
+    )
+    add_training_arguments(pretrain)
+    arguments.add_json(pretrain)
+    pretrain.set_defaults(handler=_pretrain)
+
+
+def _pretrain(args: argparse.Namespace) -> Outcome:
+    """Train."""
+    from speechkit.ssl.pretrain import PretrainConfig, pretrain
+
+    config = config_from_args(args, PretrainConfig, "run")
+    show_progress()
+    report = pretrain(args.corpus, config, args.out, units=args.units, initial=args.initial)
+    return Outcome(
+        text=report.message,
+        data={
+            "updates": report.updates,
+            "minutes": round(report.minutes, 2),
+            "finished": report.finished,
+            "model": str(report.model),
+        },
+    )

@@ -1,0 +1,229 @@
+"""Batches for pre-training: crops of equal length, numbered, each drawn from its number alone.
+
+wav2vec 2.0, section 4.2: utterances are cropped, a batch to its shortest crop, nothing is padded.
+Clips longer than the limit give a random crop; none is dropped in silence.
+
+Shapes: B batch, T samples, F frames, N clips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from speechkit.core.config import require_range
+from speechkit.core.errors import ConfigError, DataError
+from speechkit.core.rng import derive, generator
+from speechkit.data.packed import PackedCorpus
+from speechkit.ssl.baselines import AugmentConfig, augment
+from speechkit.ssl.config import SAMPLE_RATE_HZ, HubertConfig, ModelConfig, Wav2Vec2Config
+from speechkit.ssl.hubert import align_labels
+from speechkit.ssl.masking import fewest_frames, sample_distractors, span_mask
+from speechkit.ssl.pretraining import PretrainBatch
+from speechkit.ssl.units.file import Units
+from speechkit.ssl.units.options import Selection
+
+POOL_BATCHES = 32
+"""Clips are sorted by length within pools of about so many batches, so that crops waste little."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropConfig:
+    """Which clips, and how they make batches."""
+
+    selection: Selection = field(default_factory=Selection)
+    """Clips to train on."""
+    min_seconds: float = 2.0
+    """Shorter clips are left out, counted and reported."""
+    max_seconds: float = 15.6
+    """Longer clips give a random crop of this length."""
+    batch_seconds: float = 87.5
+    """Sound in a batch of one process (fairseq: 1.4 million samples)."""
+    held_out_clips: int = 32
+    """Clips kept for validation, drawn by the seed of the run."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """Distortion of the input, a baseline to compare synthesised data with."""
+
+    def __post_init__(self) -> None:
+        require_range(
+            self,
+            min_seconds=(0.02, 3600),
+            max_seconds=(0.02, 3600),
+            batch_seconds=(0.02, 1e6),
+            held_out_clips=(0, 10**6),
+        )
+        if not self.min_seconds <= self.max_seconds <= self.batch_seconds:
+            raise ConfigError(
+                "data.min_seconds must not exceed data.max_seconds, nor that data.batch_seconds."
+            )
+
+
+class Crops:
+    """The clips of a corpus as numbered batches."""
+
+    def __init__(
+        self,
+        corpus: PackedCorpus,
+        config: CropConfig,
+        model: ModelConfig,
+        seed: int,
+        units: Units | None = None,
+    ) -> None:
+        """Choose and check the clips.
+
+        Raises DataError when none is left, or fewer than a batch needs, and ConfigError when units
+        do not fit the model.
+        """
+        self._corpus, self.config, self._model, self._seed = corpus, config, model, seed
+        self._units = check_units(model, units)
+        self._min = round(config.min_seconds * SAMPLE_RATE_HZ)
+        self._max = round(config.max_seconds * SAMPLE_RATE_HZ)
+        self._budget = round(config.batch_seconds * SAMPLE_RATE_HZ)
+        needed = fewest_frames(model.mask)
+        if model.encoder.frames(self._min) < needed:
+            raise ConfigError(
+                f"data.min_seconds {config.min_seconds} gives fewer than the {needed} frames that "
+                "masking needs: raise it."
+            )
+        clips = config.selection.of(corpus)
+        long = [clip for clip in clips if corpus.samples(clip) >= self._min]
+        self.too_short = len(clips) - len(long)
+        """Clips below the limit."""
+        usable = [clip for clip in long if units is None or units.has(corpus.clips[clip]["id"])]
+        self.without_units = len(long) - len(usable)
+        """Clips that the units file does not know."""
+        self.cropped = sum(corpus.samples(clip) > self._max for clip in usable)
+        """Clips above the limit, which give crops."""
+        order = torch.randperm(len(usable), generator=generator(derive(seed, "split"))).tolist()
+        kept = min(config.held_out_clips, len(usable) // 10)
+        self.held_out = sorted(usable[i] for i in order[:kept])
+        """Clips of validation."""
+        self.clips = sorted(usable[i] for i in order[kept:])
+        """Clips of training."""
+        self.hours = sum(corpus.samples(clip) for clip in self.clips) / SAMPLE_RATE_HZ / 3600
+        """Length of the training clips."""
+        if not self.clips:
+            raise DataError(f"No clip is left to train on: {self.describe()}.")
+        if isinstance(model, Wav2Vec2Config) and len(self.clips) < 2:
+            raise DataError("wav2vec 2.0 needs at least two clips.")
+        self._plans: list[list[list[int]]] = []
+
+    def describe(self) -> str:
+        """Return in words what is trained on and what is not."""
+        return (
+            f"{len(self.clips)} clips, {self.hours:.2f} h; {len(self.held_out)} held out; "
+            f"{self.too_short} shorter than {self.config.min_seconds:g} s left out; "
+            f"{self.cropped} longer than {self.config.max_seconds:g} s cropped; "
+            f"{self.without_units} without units left out"
+        )
+
+    def draw(self, number: int) -> PretrainBatch:
+        """Return the training batch of that number, from 0."""
+        epoch = 0
+        while number >= len(self._plan(epoch)):
+            number -= len(self._plan(epoch))
+            epoch += 1
+        rng = generator(derive(self._seed, "batch", epoch, number))
+        return augment(self._batch(self._plan(epoch)[number], rng), self.config.augment, rng)
+
+    def validation(self) -> list[PretrainBatch]:
+        """Return the batches of the held-out clips, without distortion; the same on every call."""
+        return [
+            self._batch(clips, generator(derive(self._seed, "held out", index)))
+            for index, clips in enumerate(self._group(self.held_out))
+        ]
+
+    def _plan(self, epoch: int) -> list[list[int]]:
+        """Return the clips of each batch of an epoch."""
+        while len(self._plans) <= epoch:
+            rng = generator(derive(self._seed, "epoch", len(self._plans)))
+            shuffled = [
+                self.clips[i] for i in torch.randperm(len(self.clips), generator=rng).tolist()
+            ]
+            mean = sum(self._length(clip) for clip in self.clips) / len(self.clips)
+            pool = max(round(POOL_BATCHES * self._budget / mean), 1)
+            batches = []
+            for start in range(0, len(shuffled), pool):
+                batches += self._group(shuffled[start : start + pool])
+            order = torch.randperm(len(batches), generator=rng).tolist()
+            self._plans.append([batches[i] for i in order])
+        return self._plans[epoch]
+
+    def _length(self, clip: int) -> int:
+        """Return the samples of a clip that a batch can take."""
+        return min(self._corpus.samples(clip), self._max)
+
+    def _group(self, clips: Sequence[int]) -> list[list[int]]:
+        """Return clips of like length together, as many as a batch holds."""
+        groups: list[list[int]] = []
+        shortest = 0
+        for clip in sorted(clips, key=self._length, reverse=True):
+            shortest = self._length(clip)
+            if groups and (len(groups[-1]) + 1) * shortest <= self._budget:
+                groups[-1].append(clip)
+            else:
+                groups.append([clip])
+        return groups
+
+    def _batch(self, clips: Sequence[int], rng: torch.Generator) -> PretrainBatch:
+        """Crop the clips to the shortest and draw masks and distractors."""
+        encoder, mask = self._model.encoder, self._model.mask
+        samples = min(self._length(clip) for clip in clips)
+        frames = encoder.frames(samples)
+        starts = [self._start(clip, samples, rng) for clip in clips]
+        wave_BT = torch.stack(
+            [
+                self._corpus.wave(clip, start, start + samples)
+                for clip, start in zip(clips, starts, strict=True)
+            ]
+        )
+        masked_BF = span_mask(len(clips), frames, mask, rng)
+        others_BMK = None
+        if isinstance(self._model, Wav2Vec2Config):
+            masked = int(masked_BF[0].sum())
+            others_BMK = sample_distractors(len(clips), masked, self._model.distractors, rng)
+        labels_BF = self._labels(clips, starts, frames)
+        return PretrainBatch(
+            wave_BT=wave_BT, masked_BF=masked_BF, others_BMK=others_BMK, labels_BF=labels_BF
+        )
+
+    def _start(self, clip: int, samples: int, rng: torch.Generator) -> int:
+        """Draw where a crop starts: on a frame, so that units keep their place."""
+        hop = self._model.encoder.hop_samples
+        room = (self._corpus.samples(clip) - samples) // hop
+        return hop * int(torch.randint(0, room + 1, (), generator=rng))
+
+    def _labels(self, clips: Sequence[int], starts: Sequence[int], frames: int) -> Tensor | None:
+        """Return the units of each frame, for HuBERT."""
+        if self._units is None:
+            return None
+        hop = self._model.encoder.hop_samples
+        per_frame = self._units.rate_hz * hop / SAMPLE_RATE_HZ
+        return torch.stack(
+            [
+                align_labels(
+                    self._units.of(self._corpus.clips[clip]["id"]), start // hop, frames, per_frame
+                )
+                for clip, start in zip(clips, starts, strict=True)
+            ]
+        )
+
+
+def check_units(model: ModelConfig, units: Units | None) -> Units | None:
+    """Return the units a model needs, or raise ConfigError where they do not fit."""
+    if not isinstance(model, HubertConfig):
+        if units is not None:
+            raise ConfigError("wav2vec 2.0 learns without units: leave --units out.")
+        return None
+    if units is None:
+        raise ConfigError("HuBERT needs --units: make them with `speechkit ssl units`.")
+    if (units.clusters, units.rate_hz) != (model.clusters, model.label_rate_hz):
+        raise ConfigError(
+            f"The units have {units.clusters} clusters at {units.rate_hz} Hz, the config says "
+            f"{model.clusters} at {model.label_rate_hz} Hz: set hubert.clusters and "
+            "hubert.label_rate_hz."
+        )
+    return units
