@@ -89,16 +89,28 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
     """
     folder = Path(folder)
     config = read_config(folder)
-    data = _read_file(folder, MODEL_FILE, MAX_MODEL_BYTES)
-    _check_header(data, folder / MODEL_FILE)
+    state, sha256 = load_tensors(folder / MODEL_FILE)
+    return Checkpoint(config=config, state=state, sha256=sha256)
+
+
+def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], str]:
+    """Return the tensors of a safetensors file by name, and the hash of the file.
+
+    Raises CheckpointError as `load_checkpoint` does.
+    """
+    path = Path(path)
+    if path.suffix.lower() in PICKLE_SUFFIXES:
+        raise CheckpointError(f"{path} {_PICKLE_ADVICE}")
+    if not path.parent.is_dir():
+        raise CheckpointError(f"There is no file {path}: check the path.")
+    data = _read_file(path.parent, path.name, MAX_MODEL_BYTES)
+    _check_header(data, path)
     try:
         state = safetensors.torch.load(data)
     except Exception as error:
         # The library lets more than SafetensorError through for hostile headers.
-        raise CheckpointError(
-            f"{folder / MODEL_FILE} is damaged ({error}): download or copy it again."
-        ) from error
-    return Checkpoint(config=config, state=state, sha256=hashlib.sha256(data).hexdigest())
+        raise CheckpointError(f"{path} is damaged ({error}): download or copy it again.") from error
+    return state, hashlib.sha256(data).hexdigest()
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
