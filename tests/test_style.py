@@ -200,7 +200,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "export": TTS | {"tts"},
     "server": TTS | {"tts"},
     "doctor": {"core"},
-    "cli": ENTRY,
+    "demo": TTS | {"tts", "conversion"},
+    "cli": ENTRY | {"demo"},
     "__main__": {"cli"},
     "": TTS | {"tts", "conversion"},
 }

@@ -11,7 +11,19 @@ import os
 import sys
 
 from speechkit import __version__
-from speechkit.cli import bench, codec, conversion, convert, data, doctor, evaluate, say, ssl, train
+from speechkit.cli import (
+    bench,
+    codec,
+    conversion,
+    convert,
+    data,
+    demo,
+    doctor,
+    evaluate,
+    say,
+    ssl,
+    train,
+)
 from speechkit.cli.arguments import Parser
 from speechkit.cli.output import Outcome, emit, fail
 from speechkit.core.errors import SpeechkitError
@@ -29,7 +41,8 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"speechkit {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for module in (say, data, train, evaluate, bench, convert, conversion, codec, doctor, ssl):
+    modules = (say, data, train, evaluate, bench, convert, conversion, codec, demo, doctor, ssl)
+    for module in modules:
         module.add_verbs(verbs)
     return parser
 

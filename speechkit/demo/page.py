@@ -1,0 +1,67 @@
+"""The whole page: consent, tabs, and what the speech carries."""
+
+import importlib.util
+from typing import TYPE_CHECKING
+
+from speechkit.demo.page_speak import add_speak
+from speechkit.demo.studio import Studio, session_of
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+TITLE = "speechkit"
+
+CONSENT = """
+# speechkit
+Text in the voice of a short recording; timbre, prosody, rhythm, pronunciation and detail each from
+where you want them.
+
+**Ask first.** Use a voice only with the consent of the person it belongs to, and say that the
+result is synthetic. Not for impersonation, deceit, or getting past a voice check. The example
+prompts are synthetic voices and belong to nobody.
+"""
+
+WATERMARKED = """
+**Watermark.** All speech made here carries an inaudible watermark that says it is synthetic; the
+tab Detect looks for it.
+"""
+
+DELETE_EVERY_SECONDS, DELETE_AFTER_SECONDS = 300, 1800
+
+
+def has_watermark() -> bool:
+    """Whether the package marks its speech."""
+    return importlib.util.find_spec("speechkit.watermark") is not None
+
+
+def build(studio: Studio) -> "gr.Blocks":
+    """The page, ready to be launched; touches no network."""
+    import gradio as gr
+
+    with gr.Blocks(
+        title=TITLE,
+        analytics_enabled=False,
+        delete_cache=(DELETE_EVERY_SECONDS, DELETE_AFTER_SECONDS),
+    ) as demo:
+        gr.Markdown(CONSENT + (WATERMARKED if has_watermark() else ""), elem_id="consent")
+        with gr.Tabs(elem_id="tabs"):
+            add_speak(studio)
+        gr.Markdown(_about(studio), elem_id="about")
+
+        def leave(request: gr.Request) -> None:
+            """Clean up behind a closed tab."""
+            studio.leave(session_of(request))
+
+        demo.unload(leave)
+    page: gr.Blocks = demo
+    return page
+
+
+def _about(studio: Studio) -> str:
+    limits = studio.limits
+    return (
+        f"Uploads: WAV, FLAC, Ogg or MP3 of at most {limits.max_file_mb:g} MiB and "
+        f"{limits.max_prompt_seconds:g} s; texts: at most {limits.max_text_characters} characters. "
+        "One job at a time for everybody, one in the queue for each tab. Files are deleted when "
+        "the tab is closed or after half an hour, and when the demo ends."
+    )

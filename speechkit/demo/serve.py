@@ -1,0 +1,107 @@
+"""Starting the demo: a folder of its own for all files, the models, the server, and the end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from speechkit.core.errors import ConfigError
+from speechkit.demo.limits import Limits
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+    from speechkit.demo.jobs import Models
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+"""The bundled clips of a checkout; a wheel has none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeOptions:
+    """Where and how the demo is served."""
+
+    host: str = "127.0.0.1"
+    """Address to bind; the default is reached from this machine alone."""
+
+    port: int | None = None
+    """Port; None takes the first free one from 7860."""
+
+    share: bool = False
+    """Whether Gradio opens a public tunnel."""
+
+    model: Path | None = None
+    """Folder with codec/ and generator/; None takes the bundled weights."""
+
+    limits: Limits = field(default_factory=Limits)
+    """What is accepted."""
+
+
+def prepare(folder: Path) -> None:
+    """Make Gradio keep its files in `folder` and stay offline; before it is first imported."""
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def make_page(models: Models, limits: Limits, folder: Path) -> gr.Blocks:
+    """The page over loaded models, with its files in `folder`."""
+    from speechkit.demo.page import build
+    from speechkit.demo.studio import Studio
+
+    prepare(folder)
+    studio = Studio(
+        models=models,
+        limits=limits,
+        uploads=folder,
+        examples=tuple(sorted(EXAMPLES.glob("*.flac"))),
+    )
+    # Without api_open the REST routes cannot pass by the queue.
+    page: gr.Blocks = build(studio).queue(max_size=4 * limits.max_waiting, api_open=False)
+    return page
+
+
+def launch(page: gr.Blocks, options: ServeOptions) -> str:
+    """Serve the page and return its address at once; raises ConfigError for a port in use."""
+    try:
+        _, address, shared = page.launch(
+            server_name=options.host,
+            server_port=options.port,
+            share=options.share,
+            max_file_size=int(options.limits.max_file_mb * 1024**2),
+            prevent_thread_lock=True,
+            # What is shown is gr.Error, always; other messages may name paths.
+            show_error=False,
+            ssr_mode=False,
+            quiet=True,
+        )
+    except OSError as error:
+        where = f"{options.host}:{options.port or '7860 to 7959'}"
+        raise ConfigError(
+            f"The demo cannot listen on {where}: give another --port or --host."
+        ) from error
+    return shared or address
+
+
+def serve(options: ServeOptions) -> None:
+    """Run the demo until Ctrl-C or SIGTERM; leaves no file behind.
+
+    Raises CheckpointError for a folder without models, ConfigError for an address in use.
+    """
+    from speechkit.demo.jobs import load_models
+
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    with tempfile.TemporaryDirectory(prefix="speechkit-demo-", ignore_cleanup_errors=True) as name:
+        page = make_page(load_models(options.model), options.limits, Path(name).resolve())
+        address = launch(page, options)
+        print(f"speechkit demo: {address} (Ctrl-C ends it)", file=sys.stderr, flush=True)
+        ended.wait()
+        page.close()
