@@ -1,0 +1,285 @@
+"""From tensors under another library's names to a model of ours, and back.
+
+torchaudio and fairseq keep no config beside the weights: sizes are read off the shapes, and the
+rest (strides, heads) is that of the published models unless it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from speechkit.core.checkpoint import build_and_load, build_without_memory
+from speechkit.core.errors import CheckpointError
+from speechkit.core.rng import derive, generator
+from speechkit.ssl.config import EncoderConfig, HubertConfig, Wav2Vec2Config
+from speechkit.ssl.ctc.model import CtcModel
+from speechkit.ssl.encoder import SslEncoder, build_encoder
+from speechkit.ssl.hubert import HubertPretrainer, build_hubert
+from speechkit.ssl.interop.names import (
+    Kind,
+    Layout,
+    bare,
+    detect_layout,
+    head_stems,
+    kind_of_names,
+    translate,
+)
+from speechkit.ssl.wav2vec2 import Wav2Vec2Pretrainer, build_wav2vec2
+
+_SHOWN = 5
+_HEADS = {768: 12, 1024: 16, 1280: 16, 1920: 16}
+"""Attention heads of the published models, by width."""
+_STANDARD = EncoderConfig()
+_PROJECTION = "encoder_frontend.model_dim_proj"
+
+Exchanged = SslEncoder | Wav2Vec2Pretrainer | HubertPretrainer | CtcModel
+"""Models that other libraries know."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Imported:
+    """A model that came from another library."""
+
+    model: Exchanged
+    """Ours, in evaluation mode."""
+    layout: Layout
+    """Whose names its tensors had."""
+    notes: tuple[str, ...] = ()
+    """What the source did not say, and what was left out."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Source:
+    """Tensors of another library under their bare names."""
+
+    tensors: Mapping[str, Tensor]
+    layout: Layout
+    kind: Kind
+
+    def find(self, ours: str) -> Tensor | None:
+        """Return the tensor that our encoder or head calls so."""
+        return self.tensors.get(self._name(ours))
+
+    def size(self, ours: str, axis: int) -> int:
+        """Return one size of a tensor; raises CheckpointError where there is none."""
+        tensor = self.find(ours)
+        if tensor is None or tensor.ndim <= axis:
+            raise CheckpointError(
+                f"The weights lack {self._name(ours)}, or it has another shape than it should."
+            )
+        return int(tensor.shape[axis])
+
+    def _name(self, ours: str) -> str:
+        in_encoder = ours.startswith(("encoder", "mask"))
+        return translate(ours, "encoder" if in_encoder else self.kind, self.layout)
+
+
+def read_source(state: Mapping[str, Tensor], layout: Layout | None = None) -> Source:
+    """Return the tensors with what they are; raises CheckpointError for names of no library."""
+    layout = layout or detect_layout(state)
+    tensors = bare(state, layout)
+    return Source(tensors=tensors, layout=layout, kind=kind_of_names(tensors, layout))
+
+
+def from_state(
+    state: Mapping[str, Tensor],
+    *,
+    layout: Layout | None = None,
+    encoder: EncoderConfig | None = None,
+    heads: int | None = None,
+    encoder_only: bool = False,
+) -> Imported:
+    """Return the model that tensors without a config describe.
+
+    ``encoder`` overrides what the shapes say, ``heads`` only the attention heads. Raises
+    CheckpointError for tensors that are missing, unknown or of a wrong shape, with their names, and
+    ConfigError for impossible sizes.
+    """
+    source = read_source(state, layout)
+    if encoder is None:
+        encoder = encoder_from_shapes(source, heads=heads)
+    if encoder_only or source.kind == "encoder":
+        return assemble(partial(build_encoder, encoder), source)
+    if source.kind == "ctc":
+        raise CheckpointError(
+            "These are the weights of a recogniser, which do not tell the letters of its classes: "
+            "take the encoder alone (--encoder-only), or transformers' folder of the model."
+        )
+    if source.kind == "wav2vec2":
+        return assemble(partial(build_wav2vec2, wav2vec2_from_shapes(source, encoder)), source)
+    config = hubert_from_shapes(source, encoder)
+    imported = assemble(partial(build_hubert, config), source)
+    note = f"the weights do not say how many units a second they name: {config.label_rate_hz}?"
+    return replace(imported, notes=(note, *imported.notes))
+
+
+def encoder_from_shapes(
+    source: Source, *, heads: int | None = None, strides: Sequence[int] | None = None
+) -> EncoderConfig:
+    """Return the encoder's config from the shapes of its tensors."""
+    conv = "encoder_frontend.feature_extractor.layers.{}.conv.weight"
+    count = 0
+    while source.find(conv.format(count)) is not None:
+        count += 1
+    channels = tuple(source.size(conv.format(i), 0) for i in range(count))
+    kernels = tuple(source.size(conv.format(i), 2) for i in range(count))
+    if strides is None:
+        if kernels != _STANDARD.conv_kernels:
+            raise CheckpointError(
+                f"The weights do not tell the strides of convolutions with kernels {kernels}: give "
+                "the whole config of the encoder."
+            )
+        strides = _STANDARD.conv_strides
+    second = source.find("encoder_frontend.feature_extractor.layers.1.layer_norm.weight")
+    norm_every = second is not None
+    dim = source.size("encoder_frontend.pos_encoder.conv.bias", 0)
+    if heads is None and dim not in _HEADS:
+        raise CheckpointError(
+            f"The weights do not tell how many attention heads a model of width {dim} has: give "
+            "--heads."
+        )
+    blocks = 0
+    while source.find(f"encoder.layers.{blocks}.self_attn.q_proj.weight") is not None:
+        blocks += 1
+    return EncoderConfig(
+        conv_channels=channels,
+        conv_kernels=kernels,
+        conv_strides=tuple(strides),
+        conv_bias=source.find(conv.format(0).replace("weight", "bias")) is not None,
+        conv_norm="layer" if norm_every else "group",
+        model_dim=dim,
+        layers=blocks,
+        heads=_HEADS[dim] if heads is None else heads,
+        ffn_dim=source.size("encoder.layers.0.ffn.inner_proj.weight", 0),
+        # All published models pair them so; the tensors' names are the same either way.
+        norm_order="pre" if norm_every else "post",
+        position_kernel=source.size("encoder_frontend.pos_encoder.conv.weight_v", 2),
+        position_groups=dim // max(source.size("encoder_frontend.pos_encoder.conv.weight_v", 1), 1),
+    )
+
+
+def wav2vec2_from_shapes(source: Source, encoder: EncoderConfig) -> Wav2Vec2Config:
+    """Return the config of a pre-training model from the shapes of its heads."""
+    code_dim = source.size("final_target_proj.weight", 1)
+    books = code_dim // max(source.size("quantizer.entries", 2), 1)
+    return Wav2Vec2Config(
+        encoder=encoder,
+        final_dim=source.size("final_proj.weight", 0),
+        codebooks=books,
+        entries=source.size("quantizer.entries", 1) // max(books, 1),
+        code_dim=code_dim,
+    )
+
+
+def hubert_from_shapes(source: Source, encoder: EncoderConfig) -> HubertConfig:
+    """Return the config of a pre-training model from the shapes of its heads."""
+    clusters = source.size("clusters_VD", 0)
+    return HubertConfig(
+        encoder=encoder,
+        clusters=clusters,
+        # The paper's first iteration has 100 clusters of MFCC, its second 500 of an encoder.
+        label_rate_hz=100 if clusters == 100 else 50,
+        final_dim=source.size("clusters_VD", 1),
+    )
+
+
+def assemble(build: Callable[[], Exchanged], source: Source) -> Imported:
+    """Return the model that ``build`` makes with the tensors of a source.
+
+    Names and shapes are checked before anything is allocated. Raises CheckpointError that names, as
+    the source calls them, what is missing, not understood or of a wrong shape.
+    """
+    blank = build_without_memory(build)
+    kind = kind_of(blank)
+    left = dict(source.tensors)
+    state: dict[str, Tensor] = {}
+    missing, wrong, notes = [], [], []
+    for name, wanted in blank.state_dict().items():
+        foreign = translate(name, kind, source.layout)
+        tensor = left.pop(foreign, None)
+        if tensor is None and name.endswith("mask_D"):
+            # Recognisers and torchaudio's encoders have none; drawn as a new model's.
+            state[name] = torch.rand(wanted.shape, generator=generator(derive(0, "mask")))
+            notes.append("the source has no mask vector: one was drawn")
+        elif tensor is None:
+            missing.append(foreign or name)
+        elif tensor.shape != wanted.shape:
+            wrong.append(f"{foreign} is {tuple(tensor.shape)} instead of {tuple(wanted.shape)}")
+        else:
+            state[name] = tensor
+    _drop_identity(left, source.layout)
+    heads = _drop_heads(left, source.layout) if kind == "encoder" else []
+    if heads:
+        notes.append(f"left out, beyond the encoder: {', '.join(heads)}")
+    _refuse({"missing": missing, "not understood": sorted(left), "wrong shape": wrong})
+    model = build_and_load(build, state).eval()
+    return Imported(model=model, layout=source.layout, notes=tuple(notes))
+
+
+def to_state(model: Exchanged, layout: Layout) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Return the tensors under a library's bare names, and ours that have no place there."""
+    kind = kind_of(model)
+    state: dict[str, Tensor] = {}
+    homeless = []
+    for name, tensor in model.state_dict().items():
+        foreign = translate(name, kind, layout)
+        if foreign:
+            state[foreign] = tensor
+        else:
+            homeless.append(name)
+    encoder = model if isinstance(model, SslEncoder) else model.encoder
+    config = encoder.config
+    if config.conv_channels[-1] == config.model_dim and layout in ("transformers", "torchaudio"):
+        # These two always project; where widths agree fairseq does not.
+        weight = translate(f"{_PROJECTION}.weight", "encoder", layout)
+        bias = translate(f"{_PROJECTION}.bias", "encoder", layout)
+        state |= {weight: torch.eye(config.model_dim), bias: torch.zeros(config.model_dim)}
+    return state, tuple(homeless)
+
+
+def kind_of(model: Exchanged) -> Kind:
+    """Return what stands on a model's encoder."""
+    if isinstance(model, CtcModel):
+        return "ctc"
+    if isinstance(model, Wav2Vec2Pretrainer):
+        return "wav2vec2"
+    return "hubert" if isinstance(model, HubertPretrainer) else "encoder"
+
+
+def _drop_identity(left: dict[str, Tensor], layout: Layout) -> None:
+    """Remove a projection that changes nothing, which our encoder leaves out; see `to_state`."""
+    weight = translate(f"{_PROJECTION}.weight", "encoder", layout)
+    bias = translate(f"{_PROJECTION}.bias", "encoder", layout)
+    tensor = left.get(weight)
+    if tensor is None or tensor.ndim != 2 or tensor.shape[0] != tensor.shape[1]:
+        return
+    if torch.equal(tensor.float(), torch.eye(len(tensor))) and not left[bias].any():
+        del left[weight], left[bias]
+
+
+def _drop_heads(left: dict[str, Tensor], layout: Layout) -> list[str]:
+    """Remove what stands on an encoder; returns its names."""
+    stems = head_stems(layout)
+    heads = [name for name in left if name.startswith(stems)]
+    for name in heads:
+        del left[name]
+    return heads
+
+
+def _refuse(problems: Mapping[str, Sequence[str]]) -> None:
+    """Raise CheckpointError if there are any."""
+    parts = []
+    for label, names in problems.items():
+        if names:
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            parts.append(f"{label}: {', '.join(names[:_SHOWN])}{more}")
+    if parts:
+        raise CheckpointError(
+            f"The weights cannot be imported; {'; '.join(parts)}. They belong to another "
+            "architecture or to another config.json."
+        )
