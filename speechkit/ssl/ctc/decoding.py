@@ -5,7 +5,7 @@ alignments of a prefix is kept in two parts, those that end in a blank and those
 last letter. Scores are natural logarithms: log p(letters | sound) + lm_weight * log p(text) +
 word_score * words.
 
-Shapes: B batch, F frames, V classes (0 is blank), N prefixes in the beam.
+Shapes: F frames, V classes (0 is blank), N prefixes in the beam.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
 from speechkit.core.config import require_range
 from speechkit.core.errors import DataError
@@ -126,7 +125,10 @@ class BeamSearch:
         """Return the best text found, never one that scores below the greedy one.
 
         Narrow beams can lose the greedy text: its letters compete with each of the ways to go on.
+        Raises DataError for posteriors that are not numbers.
         """
+        if np.isnan(log_probability_FV).any():
+            raise DataError("The model's output is not a number: its training has failed.")
         best = greedy_labels(log_probability_FV)
         found = self._hypothesis(log_probability_FV, best)
         if self.config.beam == 1 and not self._fusion.active:
@@ -234,19 +236,3 @@ def _best(scores: FloatArray, beam: int, threshold: float) -> npt.NDArray[np.int
     if len(places) > beam:
         places = places[np.argsort(-scores[places], kind="stable")[:beam]]
     return places
-
-
-def decode_batch(
-    search: BeamSearch, log_probability_BFV: Tensor, frames_B: Sequence[int]
-) -> list[Hypothesis]:
-    """Return the best text of each row of a padded batch.
-
-    Raises DataError where the model gave values that are not numbers.
-    """
-    array_BFV = log_probability_BFV.detach().cpu().double().numpy()
-    if np.isnan(array_BFV).any():
-        raise DataError("The model's output holds values that are no numbers; train it again.")
-    return [
-        search.decode(array_FV[:frames])
-        for array_FV, frames in zip(array_BFV, frames_B, strict=True)
-    ]

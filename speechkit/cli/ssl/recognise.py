@@ -1,0 +1,193 @@
+"""The verbs `ssl transcribe`, `ssl evaluate` and `ssl ngram`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from speechkit.cli import arguments, inputs
+from speechkit.cli.output import Outcome
+from speechkit.core.errors import AudioError, ConfigError, DataError
+
+if TYPE_CHECKING:
+    from speechkit.ssl.ctc.recogniser import Recogniser
+
+REPORT_SUFFIX = ".json"
+
+
+def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
+    """Add the three verbs."""
+    transcribe = verbs.add_parser("transcribe", help="write down what recordings say")
+    _add_model(transcribe)
+    transcribe.add_argument("files", nargs="+", type=Path, metavar="FILE", help="recordings")
+    arguments.add_threads(transcribe)
+    arguments.add_json(transcribe)
+    transcribe.set_defaults(handler=_transcribe)
+
+    evaluate = verbs.add_parser("evaluate", help="word and letter error rates of a recogniser")
+    _add_model(evaluate)
+    source = evaluate.add_mutually_exclusive_group(required=True)
+    source.add_argument("--corpus", type=Path, help="packed corpus with text, from prepare")
+    source.add_argument(
+        "--eval-manifest",
+        type=Path,
+        metavar="TABLE",
+        help="manifest.jsonl, metadata.csv or corpus folder with text",
+    )
+    evaluate.add_argument("--splits", nargs="+", metavar="NAME", help="of the corpus, to take")
+    evaluate.add_argument("--languages", nargs="+", metavar="CODE", help="of the corpus, to take")
+    evaluate.add_argument("-o", "--out", type=Path, help="report with all texts, ending in .json")
+    arguments.add_seed(evaluate)
+    arguments.add_threads(evaluate)
+    arguments.add_json(evaluate)
+    evaluate.set_defaults(handler=_evaluate)
+
+    ngram = verbs.add_parser("ngram", help="make a language model for the recogniser from text")
+    ngram.add_argument(
+        "texts", nargs="+", type=Path, metavar="TEXT", help="text files, a sentence a line"
+    )
+    ngram.add_argument("-o", "--out", type=Path, required=True, metavar="FOLDER", help="new model")
+    ngram.add_argument("--unit", choices=("word", "letter"), default="word", help="tokens (word)")
+    ngram.add_argument(
+        "--order", type=arguments.whole_number(1, 12), help="longest n-gram (word 3, letter 6)"
+    )
+    ngram.add_argument(
+        "--min-count",
+        type=arguments.whole_number(1, 10**6),
+        default=1,
+        help="rarer tokens count as unknown (1)",
+    )
+    arguments.add_json(ngram)
+    ngram.set_defaults(handler=_ngram)
+
+
+def _add_model(parser: arguments.Parser) -> None:
+    """Add the recogniser and how it searches."""
+    parser.add_argument("model", type=Path, metavar="MODEL", help="folder from ssl finetune")
+    parser.add_argument(
+        "--lm", type=Path, metavar="MODEL", help="folder from ssl ngram, ARPA file or KenLM binary"
+    )
+    parser.add_argument(
+        "--lm-unit", choices=("word", "letter"), default="word", help="tokens of such a file (word)"
+    )
+    parser.add_argument(
+        "--beam",
+        type=arguments.whole_number(1, 10_000),
+        help="prefixes kept (1: greedy; 50 with a language model)",
+    )
+    weight = arguments.number(0.0, 100.0)
+    parser.add_argument("--lm-weight", type=weight, help="factor on the language model (1)")
+    parser.add_argument(
+        "--word-score", type=arguments.number(-100.0, 100.0), help="added for each word (0)"
+    )
+
+
+def _recogniser(args: argparse.Namespace) -> Recogniser:
+    """Load the model and the language model."""
+    from speechkit.ssl.ctc.arpa import load_language_model
+    from speechkit.ssl.ctc.decoding import DecodingConfig
+    from speechkit.ssl.ctc.model import load_ctc
+    from speechkit.ssl.ctc.recogniser import Recogniser
+
+    if args.lm is None and args.lm_weight is not None:
+        raise ConfigError("--lm-weight weighs a language model: give one with --lm.")
+    language_model = None if args.lm is None else load_language_model(args.lm, args.lm_unit)
+    given = {
+        "beam": args.beam or (None if language_model is None else 50),
+        "lm_weight": args.lm_weight,
+        "word_score": args.word_score,
+    }
+    decoding = DecodingConfig(**{k: v for k, v in given.items() if v is not None})
+    arguments.use_threads(args.threads)
+    return Recogniser(load_ctc(args.model), decoding, language_model)
+
+
+def _transcribe(args: argparse.Namespace) -> Outcome:
+    """Transcribe recordings."""
+    from speechkit.core.audio import read_audio
+
+    for path in args.files:
+        if not path.is_file():
+            raise AudioError(f"There is no recording {path}: check the path.")
+    recogniser = _recogniser(args)
+    texts = [(str(path), recogniser.transcribe(read_audio(path))) for path in args.files]
+    lines = [text if len(texts) == 1 else f"{path}: {text}" for path, text in texts]
+    data = {"model": str(args.model), "texts": [{"file": p, "text": t} for p, t in texts]}
+    return Outcome(text="\n".join(lines), data=data)
+
+
+def _evaluate(args: argparse.Namespace) -> Outcome:
+    """Score a recogniser."""
+    if args.out is not None:
+        inputs.check_output(args.out, (REPORT_SUFFIX,))
+    if args.eval_manifest is not None and (args.splits or args.languages):
+        raise ConfigError("--splits and --languages choose clips of a packed --corpus.")
+
+    from speechkit.core.files import write_atomically
+    from speechkit.data.packed import PackedCorpus
+    from speechkit.ssl.ctc.utterances import listed_utterances, packed_utterances
+    from speechkit.ssl.units.options import Selection
+
+    if args.corpus is not None:
+        selection = Selection(
+            splits=tuple(args.splits) if args.splits else None,
+            languages=tuple(args.languages) if args.languages else None,
+        )
+        utterances = packed_utterances(PackedCorpus(args.corpus), selection)
+    else:
+        utterances = listed_utterances(args.eval_manifest)
+    evaluation = _recogniser(args).evaluate(utterances, seed=args.seed, progress=_progress)
+    report = {
+        "model": str(args.model),
+        "corpus": str(args.corpus or args.eval_manifest),
+        "lm": None if args.lm is None else str(args.lm),
+        **evaluation.to_dict(),
+    }
+    if args.out is not None:
+        text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+        write_atomically(args.out, lambda path: _write_text(path, text))
+    return Outcome(text=evaluation.score.table(), data=report)
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _progress(done: int, count: int) -> None:
+    """Rewrite one line on a terminal; say nothing elsewhere."""
+    if sys.stderr.isatty():
+        end = "\n" if done == count else ""
+        print(f"\r\033[K{done} of {count} clips", end=end, file=sys.stderr, flush=True)
+
+
+def _ngram(args: argparse.Namespace) -> Outcome:
+    """Train a language model."""
+    from speechkit.ssl.ctc.letters import WORD_END, normalise
+    from speechkit.ssl.ctc.ngram import letter_tokens, train_ngram
+
+    lines: list[str] = []
+    for path in args.texts:
+        try:
+            lines += path.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"Cannot read the text {path} as UTF-8: {error}.") from error
+    texts = [text for line in lines if (text := normalise(line))]
+    letters = args.unit == "letter"
+    order = args.order or (6 if letters else 3)
+    sentences = [letter_tokens(text, WORD_END) if letters else text.split() for text in texts]
+    model = train_ngram(sentences, order, args.unit, args.min_count)
+    model.save(args.out)
+    tokens = len(model.vocabulary) - 3
+    return Outcome(
+        text=f"{args.unit} {order}-gram of {len(texts)} sentences, {tokens} tokens: {args.out}",
+        data={
+            "out": str(args.out),
+            "unit": args.unit,
+            "order": order,
+            "sentences": len(texts),
+            "vocabulary": tokens,
+        },
+    )
