@@ -3,7 +3,10 @@
 import importlib.util
 from typing import TYPE_CHECKING
 
+from speechkit.demo.page_codec import add_codec
+from speechkit.demo.page_convert import add_convert
 from speechkit.demo.page_speak import add_speak
+from speechkit.demo.page_swap import add_swap
 from speechkit.demo.studio import Studio, session_of
 
 if TYPE_CHECKING:
@@ -46,6 +49,9 @@ def build(studio: Studio) -> "gr.Blocks":
         gr.Markdown(CONSENT + (WATERMARKED if has_watermark() else ""), elem_id="consent")
         with gr.Tabs(elem_id="tabs"):
             add_speak(studio)
+            add_swap(studio)
+            add_convert(studio)
+            add_codec(studio)
         gr.Markdown(_about(studio), elem_id="about")
 
         def leave(request: gr.Request) -> None:
