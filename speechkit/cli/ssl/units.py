@@ -70,9 +70,13 @@ def _units(args: argparse.Namespace) -> Outcome:
     """Make the units."""
     inputs.check_output(args.out, (".safetensors",), args.corpus)
     if args.kmeans is not None and (args.clusters is not None or args.kmeans_out is not None):
-        raise ConfigError("--kmeans brings its own clusters: leave out --clusters and --kmeans-out.")
+        raise ConfigError(
+            "--kmeans brings its own clusters: leave out --clusters and --kmeans-out."
+        )
     if not args.corpus.is_file():
-        raise DataError(f"There is no packed corpus {args.corpus}: make one with speechkit prepare.")
+        raise DataError(
+            f"There is no packed corpus {args.corpus}: make one with speechkit prepare."
+        )
 
     from speechkit.ssl.units import KMeansConfig, Selection, UnitsConfig, make_units
 

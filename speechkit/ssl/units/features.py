@@ -55,8 +55,9 @@ class Features:
         """
         if self._encoder is None:
             return mfcc(wave_T)
+        layer: int = self.source["layer"]
         with torch.inference_mode():
-            features_FD = self._encoder.hidden_states(wave_T[None]).layers[self.source["layer"]][0]
+            features_FD = self._encoder.hidden_states(wave_T[None]).layers[layer][0]
         if features_FD.shape[0] != self.frames(wave_T.shape[0]):
             raise DataError(
                 f"The encoder gives {features_FD.shape[0]} frames for {wave_T.shape[0]} samples "

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from speechkit.core.errors import DataError
@@ -67,7 +67,20 @@ def write_units(
         "kmeans": kmeans_sha256,
         "features": json.dumps(dict(features)),
     }
-    write_atomically(path, lambda place: save_file(tensors, str(place), metadata))
+    data = _with_sorted_header(save(tensors, metadata))
+
+    def write(place: Path) -> None:
+        place.write_bytes(data)
+
+    write_atomically(path, write)
+
+
+def _with_sorted_header(data: bytes) -> bytes:
+    """The same safetensors file with its metadata in order of names, so same units, same bytes."""
+    length = int.from_bytes(data[:8], "little")
+    text = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[8 + length :]
 
 
 class Units:
@@ -108,6 +121,8 @@ class Units:
             raise self._broken(f"{self.rate_hz} Hz, {self.clusters} clusters")
         if not isinstance(self.features, dict) or units_U.dtype != torch.int16:
             raise self._broken("its units are not int16 or it does not say what was clustered")
+        if not all(isinstance(name, str) for name in self.clip_ids):
+            raise self._broken("its clip ids are not text")
         if offsets_N1.dtype != torch.int64 or offsets_N1.shape != (len(self.clip_ids) + 1,):
             raise self._broken("its tables do not list the same number of clips")
         fits = (

@@ -82,7 +82,7 @@ class KMeans:
             )
         units = [torch.zeros(0, dtype=torch.int64)]
         distances = [torch.zeros(0)]
-        for chunk_FD in features_FD.float().split(_CHUNK_FRAMES):
+        for chunk_FD in torch.split(features_FD.float(), _CHUNK_FRAMES):
             # |x|² does not change which is nearest, and leaving it out of the sum saves digits.
             rest_FK = torch.addmm(self._squares_K, chunk_FD, self.centroids_KD.T, alpha=-2.0)
             least_F, units_F = rest_FK.min(dim=1)
@@ -238,11 +238,11 @@ def _batches(frames: int, batch_frames: int, rng: torch.Generator) -> list[Tenso
     """Indices of one epoch in random order, cut into batches; a short last one is left out."""
     order_N = torch.randperm(frames, generator=rng)
     whole = max(1, frames // batch_frames) * batch_frames
-    return list(order_N[:whole].split(batch_frames))
+    return list(torch.split(order_N[:whole], batch_frames))
 
 
 def _seed(frames_ND: Tensor, clusters: int, rng: torch.Generator) -> Tensor:
-    """Greedy k-means++ (Arthur and Vassilvitskii 2007): of some drawn frames keep the best each time.
+    """Greedy k-means++ (Arthur and Vassilvitskii 2007): of some drawn frames keep the best.
 
     A frame is drawn with a chance that grows with its squared distance to the nearest seed.
     """

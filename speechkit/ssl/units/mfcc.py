@@ -1,4 +1,4 @@
-"""39 MFCC features at 100 Hz: what HuBERT clusters before there is any model (Hsu et al. 2021, IV-B).
+"""39 MFCC features at 100 Hz: what HuBERT clusters first (Hsu et al. 2021, section IV-B).
 
 Shapes: T samples, F frames, D channels.
 """
@@ -24,7 +24,7 @@ def whole_frames(samples: int, hop_samples: int) -> int:
 
 
 def mfcc(wave_T: Tensor) -> Tensor:
-    """`mfcc_FD` float32, D = 39: 13 Kaldi MFCCs (C0, not energy), their slopes, and slopes of these.
+    """`mfcc_FD` float32, D = 39: 13 Kaldi MFCCs (C0, not energy), slopes, and slopes of slopes.
 
     `wave_T` is 16 kHz in [-1, 1), not scaled to 16 bits, and no mean is taken out, as in fairseq's
     k-means recipe. Dither is 0: Kaldi adds noise so that digital silence has a logarithm, but the

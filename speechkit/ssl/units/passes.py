@@ -114,8 +114,10 @@ class Passes:
     def assign(
         self, clips: Sequence[int], frames: Sequence[int], kmeans: KMeans
     ) -> tuple[dict[str, Tensor], float]:
-        """Units `[F]` of the clips by id, empty for too short ones, and the mean squared distance."""
-        units = {self._corpus.clips[clip]["id"]: torch.zeros(0, dtype=torch.int16) for clip in clips}
+        """Units `[F]` of the clips by id (none for too short ones), and mean squared distance."""
+        units = {
+            self._corpus.clips[clip]["id"]: torch.zeros(0, dtype=torch.int16) for clip in clips
+        }
         long = [clip for clip, length in zip(clips, frames, strict=True) if length]
         here = _Loaded(self._corpus, self._features, kmeans).assign
         total = 0.0

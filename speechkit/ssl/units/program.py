@@ -112,6 +112,7 @@ def make_units(
     sidecar = _alignment(corpus, alignment)
     given = None if kmeans is None else KMeans.load(kmeans)
     folder = Path(kmeans or kmeans_out or Path(out).with_suffix(".kmeans"))
+    _check_places(Path(out), folder)
     job = _Job(corpus, chosen, config, features)
     job.check(None if given is None else given[0], folder)
 
@@ -194,9 +195,7 @@ class _Job:
         """Fit the centroids and save them; returns them and the hash of their weights."""
         config = self._config
         rng = generator(derive(config.seed, "frames"))
-        sample_ND = self.passes.sample(
-            self._sampled, self._sampled_frames, config.max_frames, rng
-        )
+        sample_ND = self.passes.sample(self._sampled, self._sampled_frames, config.max_frames, rng)
         self.fitted_frames = len(sample_ND)
         fit = fit_kmeans(sample_ND, config.kmeans, generator(derive(config.seed, "k-means")))
         notes = {
@@ -210,6 +209,14 @@ class _Job:
         }
         model = KMeans(fit.kmeans.centroids_KD, notes)
         return model, model.save(folder)
+
+
+def _check_places(out: Path, folder: Path) -> None:
+    """Raise ConfigError where the results could not be written."""
+    if out.is_dir() or not out.parent.is_dir():
+        raise ConfigError(f"{out} cannot be written: give a file in a folder that exists.")
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file: give another folder for the centroids.")
 
 
 def _alignment(corpus: PackedCorpus, path: str | Path | None) -> Alignment | None:

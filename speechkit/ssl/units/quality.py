@@ -103,7 +103,7 @@ def phone_classes(symbols: Sequence[str]) -> tuple[tuple[str, ...], Tensor]:
 
 
 def phones_at(ids_P: Tensor, frames_P: Tensor, count: int, rate_hz: int) -> Tensor:
-    """The phone id `[F]` at the centre of each of `count` 25 ms windows, `rate_hz` of them a second.
+    """The phone id `[F]` at the centre of each of `count` 25 ms windows, `rate_hz` a second.
 
     Shorter where the alignment ends before.
     """
