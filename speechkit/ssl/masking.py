@@ -34,10 +34,11 @@ def span_mask(rows: int, frames: int, config: MaskConfig, rng: torch.Generator) 
     masked_BF = torch.zeros(rows, frames, dtype=torch.bool)
     starts = frames - config.span_frames
     offsets = torch.arange(config.span_frames)
+    # One count for all rows, as fairseq draws it where nothing is padded.
+    chance = float(torch.rand((), generator=rng))
+    spans = int(config.share * frames / config.span_frames + chance)
+    spans = min(max(spans, config.min_spans), starts)
     for row in range(rows):
-        chance = float(torch.rand((), generator=rng))
-        spans = int(config.share * frames / config.span_frames + chance)
-        spans = min(max(spans, config.min_spans), starts)
         first = torch.randperm(starts, generator=rng)[:spans]
         masked_BF[row, (first[:, None] + offsets).flatten()] = True
     smallest = int(masked_BF.sum(dim=1).min())
