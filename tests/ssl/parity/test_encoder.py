@@ -106,7 +106,8 @@ def test_every_block_agrees(four: Quartet) -> None:
     wave_BT = noise()
     ours = four.ours.hidden_states(wave_BT).layers
     last_BFD, frames_B = four.ours(wave_BT)
-    assert len(ours) == LAYERS + 1 and frames_B == [99, 99]
+    assert len(ours) == LAYERS + 1
+    assert frames_B == [99, 99]
 
     theirs = four.transformers(wave_BT, output_hidden_states=True)
     for index in range(LAYERS):
@@ -173,6 +174,7 @@ def test_weight_norm_agrees(four: Quartet) -> None:
     theirs = four.torchaudio.encoder.transformer.pos_conv_embed.conv.weight
     assert difference(weight, theirs) <= 1e-6
     gain, direction = conv.weight_g, conv.weight_v
-    assert isinstance(gain, Tensor) and isinstance(direction, Tensor)
+    assert isinstance(gain, Tensor)
+    assert isinstance(direction, Tensor)
     norm = direction.square().sum(dim=(0, 1), keepdim=True).sqrt()
     assert difference(weight, gain * direction / norm) <= 1e-6
