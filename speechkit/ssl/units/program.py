@@ -131,7 +131,6 @@ def make_units(
     assigned = time.perf_counter()
     written = Units(out)
     with_units = [name for name in written.clip_ids if written.has(name)]
-    ids = [clip["id"] for clip in corpus.clips]
     return UnitsReport(
         out=str(out),
         kmeans=str(folder),
@@ -145,7 +144,7 @@ def make_units(
         fitted_frames=job.fitted_frames,
         inertia=inertia,
         usage=usage(map(written.of, with_units), written.clusters),
-        quality=None if sidecar is None else corpus_quality(written, sidecar, ids),
+        quality=None if sidecar is None else corpus_quality(written, sidecar, _ids(corpus)),
         seconds_fit=fitted - started,
         seconds_assign=assigned - fitted,
     )
@@ -225,4 +224,8 @@ def _alignment(corpus: PackedCorpus, path: str | Path | None) -> Alignment | Non
         path = sidecar_path(corpus.path)
         if not path.is_file():
             return None
-    return Alignment(path, [clip["id"] for clip in corpus.clips])
+    return Alignment(path, _ids(corpus))
+
+
+def _ids(corpus: PackedCorpus) -> list[str]:
+    return [clip["id"] for clip in corpus.clips]
