@@ -30,7 +30,8 @@ class HubertPretrainer(nn.Module):
         self.config = config
         self.encoder = encoder
         self.final_proj = nn.Linear(config.encoder.model_dim, config.final_dim)
-        self.clusters_VD = nn.Parameter(torch.rand(config.clusters, config.final_dim))
+        # fairseq draws from [0, 1), where all embeddings point the same way; these do not.
+        self.clusters_VD = nn.Parameter(torch.randn(config.clusters, config.final_dim))
 
     def forward(self, batch: PretrainBatch) -> dict[str, Tensor]:
         """Return the losses of a batch, see `Pretrainer`."""

@@ -166,10 +166,10 @@ def log_figures(
 
 def _largest(gang: Gang, device: torch.device, *values: float) -> list[float]:
     """Return each value's maximum over the processes."""
-    everybody = torch.zeros(gang.size, len(values), dtype=torch.float64, device=device)
     mine = torch.tensor(values, dtype=torch.float64, device=device)
-    gang.all_gather(everybody, mine)
-    return [float(value) for value in everybody.amax(dim=0)]
+    everybody = [torch.zeros_like(mine) for _ in range(gang.size)]
+    gang.all_gather_to_list(everybody, mine)
+    return [float(value) for value in torch.stack(everybody).amax(dim=0)]
 
 
 class JobRecipe(Recipe):

@@ -76,6 +76,7 @@ def run_training(job: Job, config: RunConfig, out: Path) -> RunReport:
 
 def _run(job: Job, config: RunConfig, out: Path, signals: list[str]) -> Any:
     """Start fairseq2 on the job; return the recipe, which knows what happened."""
+    from fairseq2.error import OperationalError
     from fairseq2.recipe.run import run
     from fairseq2.task import TaskStopException
 
@@ -83,11 +84,27 @@ def _run(job: Job, config: RunConfig, out: Path, signals: list[str]) -> Any:
     from speechkit.ssl.training.sections import recipe_config
 
     recipe = JobRecipe(job, config, out, signals)
-    # The exception is how every budget ends.
+    # The first exception is how every budget ends.
     ended = contextlib.suppress(TaskStopException)
-    with _environment(config), _signals(signals), _without_environment_log(), ended:
-        run(recipe, recipe_config(config), out, no_rich=True, no_progress=True)
+    try:
+        with _environment(config), _signals(signals), _without_environment_log(), ended:
+            run(recipe, recipe_config(config), out, no_rich=True, no_progress=True)
+    except (OperationalError, OSError) as error:
+        reasons = [reason for reason in _causes(error) if isinstance(reason, OSError)]
+        if not reasons:
+            raise
+        raise CheckpointError(
+            f"Training could not go on: {reasons[-1].strerror or reasons[-1]}. The last checkpoint "
+            f"in {out} is whole; mend this and give the same command to go on from there."
+        ) from error
     return recipe
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Give an error and what it came from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _previous(out: Path, job: Job) -> dict[str, Any] | None:
