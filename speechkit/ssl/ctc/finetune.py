@@ -56,8 +56,11 @@ class FinetuneConfig:
     batch_seconds: float = 200.0
     """Speech in a batch, padding included (fairseq: 3.2 million samples)."""
     freeze_encoder_updates: int = 10_000
-    """Updates in which only the classifier learns; 0 from 100 h of labels on. The convolutions
-    never learn."""
+    """Updates in which only the classifier learns; 0 from 100 h of labels on, and always without
+    pre-training."""
+    freeze_convolutions: bool = True
+    """Whether the convolutions stay as pre-training left them, as in the papers. Without
+    pre-training they learn in any case."""
     held_out_clips: int = 32
     """Clips that are not learned from, for the letter error shown in the log."""
     run: RunConfig = field(default_factory=_fine_tuning_run)
@@ -116,10 +119,15 @@ def finetune(
         encoder=config.noise.of(encoder_config), final_dropout=config.noise.final_dropout
     )
 
+    pretrained = isinstance(encoder, SslEncoder)
+    frozen = config.freeze_encoder_updates if pretrained else 0
+
     def build() -> nn.Module:
         model = build_ctc(ctc_config, letters, config.run.seed)
         if isinstance(encoder, SslEncoder):
             model.encoder.load_state_dict(encoder.state_dict())
+        if not (pretrained and config.freeze_convolutions):
+            model.free_convolutions()
         return model
 
     job = Job(
@@ -137,7 +145,7 @@ def finetune(
             "mask": to_dict(config.mask),
             "seed": config.run.seed,
         },
-        before_update=lambda model, update: _freeze(model, update, config.freeze_encoder_updates),
+        before_update=lambda model, update: _freeze(model, update, frozen),
     )
     return FinetuneReport(run=run_training(job, config.run, out), labels=_labels(split))
 

@@ -90,7 +90,7 @@ class CtcModel(nn.Module):
     """Waves to letter posteriors each 20 ms."""
 
     def __init__(self, config: CtcConfig, encoder: SslEncoder, letters: Letters) -> None:
-        """The convolutions are frozen for good, as in wav2vec 2.0's fine-tuning."""
+        """The convolutions are frozen, as in wav2vec 2.0's fine-tuning; see `free_convolutions`."""
         super().__init__()
         self.config = config
         self.letters = letters
@@ -101,7 +101,14 @@ class CtcModel(nn.Module):
         nn.init.zeros_(self.final_proj.bias)
         self.encoder_is_frozen = False
         """While True only the classifier learns."""
-        encoder.encoder_frontend.get_submodule("feature_extractor").requires_grad_(False)
+        self._convolutions().requires_grad_(False)
+
+    def free_convolutions(self) -> None:
+        """Let the convolutions learn too: those of an encoder without pre-training must."""
+        self._convolutions().requires_grad_(True)
+
+    def _convolutions(self) -> nn.Module:
+        return self.encoder.encoder_frontend.get_submodule("feature_extractor")
 
     def posteriors(
         self,
