@@ -7,7 +7,7 @@ import torch
 from speechkit.core.errors import ConfigError
 from speechkit.demo import jobs, plots
 from speechkit.demo.studio import Studio, escaped, playable, session_of, shown_errors
-from speechkit.demo.widgets import JOB, cancel_button, example_prompts, prompt_box
+from speechkit.demo.widgets import JOB, cancel_button, cancelling, example_prompts, prompt_box
 from speechkit.facodec.quantizer import code_usage
 
 CAPTION = """
@@ -63,7 +63,7 @@ def add_codec(studio: Studio) -> None:
             parts["drop"], [recording, stream], [dropped, drop_report], api_name="drop", **JOB
         ),
     ]
-    stop.click(parts["stop"], cancels=begun, queue=False, api_visibility="private")
+    cancelling(studio, stop, begun)
 
 
 def _handlers(studio: Studio) -> dict[str, Any]:
@@ -100,11 +100,7 @@ def _handlers(studio: Studio) -> dict[str, Any]:
                 out_T = jobs.drop(studio.models, wave_T, names.index(stream), report=report)
             return playable(out_T, studio.sample_rate_hz), f"Decoded without **{stream}**."
 
-    def stop(request: gr.Request) -> None:
-        """End the job of this tab."""
-        studio.desk.cancel(session_of(request))
-
-    return {"codec": codec, "drop": drop, "stop": stop}
+    return {"codec": codec, "drop": drop}
 
 
 def _view(studio: Studio, made: jobs.Coded) -> tuple[Any, str, Any]:

@@ -6,7 +6,14 @@ from speechkit.conversion import DETAIL, MAX_SEMITONES
 from speechkit.demo import jobs, plots
 from speechkit.demo.limits import checked_number, checked_seed
 from speechkit.demo.studio import Studio, escaped, note_lines, playable, session_of, shown_errors
-from speechkit.demo.widgets import JOB, cancel_button, example_prompts, prompt_box, seed_box
+from speechkit.demo.widgets import (
+    JOB,
+    cancel_button,
+    cancelling,
+    example_prompts,
+    prompt_box,
+    seed_box,
+)
 
 TARGET_SECONDS = 30.0
 """What is kept of the target: its timbre is a mean, which gets better with length."""
@@ -59,7 +66,7 @@ def add_convert(studio: Studio) -> None:
         api_name="convert",
         **JOB,
     )
-    stop.click(parts["stop"], cancels=[job], queue=False, api_visibility="private")
+    cancelling(studio, stop, [job])
 
 
 def _handlers(studio: Studio) -> dict[str, Any]:
@@ -92,11 +99,7 @@ def _handlers(studio: Studio) -> dict[str, Any]:
                 made = jobs.convert(studio.models, source_T, target_T, report=report, **settings)
             return _view(studio, made)
 
-    def stop(request: gr.Request) -> None:
-        """End the job of this tab."""
-        studio.desk.cancel(session_of(request))
-
-    return {"convert": convert, "stop": stop}
+    return {"convert": convert}
 
 
 def _view(studio: Studio, made: jobs.Converted) -> tuple[Any, str, Any]:

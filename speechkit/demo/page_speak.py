@@ -19,6 +19,7 @@ from speechkit.demo.trim import Kept, best_part
 from speechkit.demo.widgets import (
     JOB,
     cancel_button,
+    cancelling,
     example_prompts,
     keep_slider,
     prompt_box,
@@ -87,7 +88,7 @@ def add_speak(studio: Studio) -> None:
         api_name="speak",
         **JOB,
     )
-    stop.click(parts["stop"], cancels=[job], queue=False, api_visibility="private")
+    cancelling(studio, stop, [job], api_name="cancel")
 
 
 def _handlers(studio: Studio) -> dict[str, Any]:
@@ -142,11 +143,7 @@ def _handlers(studio: Studio) -> dict[str, Any]:
                 made = jobs.speak(studio.models, wave_T, text, report=report, **settings)
             return _view(studio, made)
 
-    def stop(request: gr.Request) -> None:
-        """End the job of this tab."""
-        studio.desk.cancel(session_of(request))
-
-    return {"trim": trim, "load_text": load_text, "speak": speak, "stop": stop}
+    return {"trim": trim, "load_text": load_text, "speak": speak}
 
 
 def _kept_line(part: Kept) -> str:

@@ -11,6 +11,7 @@ from speechkit.demo.widgets import (
     JOB,
     KEEP_SECONDS,
     cancel_button,
+    cancelling,
     example_prompts,
     prompt_box,
     seed_box,
@@ -72,7 +73,7 @@ def add_swap(studio: Studio) -> None:
         api_name="swap",
         **JOB,
     )
-    stop.click(parts["stop"], cancels=[job], queue=False, api_visibility="private")
+    cancelling(studio, stop, [job])
 
 
 def _outputs() -> list[Any]:
@@ -149,11 +150,7 @@ def _handlers(studio: Studio) -> dict[str, Any]:
                     )
             return _view(studio, made, tuple(prompts))
 
-    def stop(request: gr.Request) -> None:
-        """End the job of this tab."""
-        studio.desk.cancel(session_of(request))
-
-    return {"show": show, "swap": swap, "stop": stop}
+    return {"show": show, "swap": swap}
 
 
 def _view(studio: Studio, made: Swapped, swapped: tuple[str, ...]) -> tuple[Any, ...]:

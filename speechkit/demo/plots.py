@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from speechkit.data.f0 import F0_HOP_SAMPLES, F0_SAMPLE_RATE_HZ, extract_f0
+from speechkit.text.vocab import is_boundary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +25,9 @@ Array = npt.NDArray[Any]
 
 INK = "#808793"
 """Text and axes: contrast 3.6 with white and 5.5 with the dark page's background."""
-BEFORE, AFTER, SHADE = "#e07b28", "#3f83e6", "#3f83e6"
+BEFORE, AFTER = "#e07b28", "#3f83e6"
+PHONE_BOXES = ("#2f6fd0", "#b65a17")
+"""Dark enough for white letters."""
 
 ROW_SECONDS = 6.0
 """What one row of a spectrogram shows."""
@@ -49,7 +52,7 @@ def _style(axes: Axes, *, grid: bool = False) -> None:
     for spine in axes.spines.values():
         spine.set_color(INK)
         spine.set_linewidth(0.6)
-    for label in (axes.xaxis.label, axes.yaxis.label, axes.title):
+    for label in (axes.xaxis.label, axes.yaxis.label):
         label.set_color(INK)
         label.set_fontsize(9)
     if grid:
@@ -58,7 +61,21 @@ def _style(axes: Axes, *, grid: bool = False) -> None:
 
 
 def _legend(axes: Axes) -> None:
-    axes.legend(frameon=False, labelcolor=INK, fontsize=8, loc="upper right")
+    """Above the axes, where it hides nothing."""
+    axes.legend(
+        frameon=False,
+        labelcolor=INK,
+        fontsize=8,
+        ncols=2,
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+        borderaxespad=0.1,
+    )
+
+
+def phone_label(symbol: str) -> str:
+    """A phone without its stress; a dot for a pause."""
+    return "·" if is_boundary(symbol) else symbol.rstrip("012")
 
 
 def spectrogram_db(wave_T: Tensor) -> Array:
@@ -96,7 +113,7 @@ def kept_figure(wave_T: Tensor, rate_hz: int, start: int, end: int) -> Figure:
     inside = (times >= start / rate_hz) & (times <= end / rate_hz)
     axes.fill_between(times, -peak, peak, color=INK, alpha=0.55, linewidth=0)
     axes.fill_between(times, -peak, peak, where=inside.tolist(), color=AFTER, linewidth=0)
-    axes.axvspan(start / rate_hz, end / rate_hz, color=SHADE, alpha=0.15, linewidth=0)
+    axes.axvspan(start / rate_hz, end / rate_hz, color=AFTER, alpha=0.15, linewidth=0)
     axes.set_xlim(0, len(wave_T) / rate_hz)
     axes.set_ylim(-1.05, 1.05)
     axes.set_yticks([])
@@ -136,8 +153,8 @@ def _draw_phones(
     for number, (phone, start, end) in enumerate(zip(phones, starts, ends, strict=True)):
         if end <= start:
             continue
-        axes.axvspan(start, end, color=AFTER if number % 2 else BEFORE, alpha=0.22, linewidth=0)
-        label = phone.rstrip("012")
+        axes.axvspan(start, end, color=PHONE_BOXES[number % 2], linewidth=0)
+        label = phone_label(phone)
         if end - start >= 0.018 * len(label) + 0.012:
             axes.text(
                 (start + end) / 2,
@@ -146,7 +163,7 @@ def _draw_phones(
                 ha="center",
                 va="center",
                 fontsize=6.5,
-                color=INK,
+                color="white",
                 clip_on=True,
             )
     axes.set_ylim(0, 1)
@@ -180,7 +197,7 @@ def pair_figure(before_T: Tensor, after_T: Tensor, rate_hz: int, names: tuple[st
         axes = figure.add_subplot(grid[row], sharex=pitch)
         _draw_spectrogram(axes, spectrogram_db(wave_T), len(wave_T) / rate_hz, rate_hz)
         axes.set_xlim(0, longest)
-        axes.set_title(name, loc="left")
+        axes.set_title(name, loc="left", color=INK, fontsize=9)
         _style(axes)
     axes.set_xlabel("seconds")
     return figure
@@ -197,7 +214,7 @@ def durations_figure(
     place = np.arange(len(rows))
     axes.bar(place - 0.2, [row[1] for row in rows], 0.4, color=BEFORE, label="before")
     axes.bar(place + 0.2, [row[2] for row in rows], 0.4, color=AFTER, label="after")
-    axes.set_xticks(place, [row[0].rstrip("012").strip() or "·" for row in rows])
+    axes.set_xticks(place, [phone_label(row[0]) for row in rows])
     axes.set_xlim(-0.8, max(len(rows), 12) - 0.2)
     axes.set_ylabel("ms")
     _style(axes, grid=True)
@@ -221,7 +238,15 @@ def similarity_figure(
         axes.barh(place + offset, values, 0.38, color=colour, label=label)
         for spot, value in zip(place + offset, values, strict=True):
             side = "left" if value >= 0 else "right"
-            axes.text(value, spot, f" {value:.2f} ", va="center", ha=side, fontsize=8, color=INK)
+            axes.text(
+                value,
+                spot,
+                f" {round(value, 2) + 0.0:.2f} ",
+                va="center",
+                ha=side,
+                fontsize=8,
+                color=INK,
+            )
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_yticks(place, list(names))
     axes.set_ylim(len(names) - 0.5, -0.5)

@@ -74,6 +74,7 @@ def launch(page: gr.Blocks, options: ServeOptions) -> str:
             server_name=options.host,
             server_port=options.port,
             share=options.share,
+            allowed_paths=[str(EXAMPLES)] if EXAMPLES.is_dir() else None,
             max_file_size=int(options.limits.max_file_mb * 1024**2),
             prevent_thread_lock=True,
             # What is shown is gr.Error, always; other messages may name paths.

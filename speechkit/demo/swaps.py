@@ -5,25 +5,31 @@ Shapes: T samples, F frames, P phones, K code books.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from speechkit.core.errors import PromptError
-from speechkit.core.results import Codes, Speech, Voice
+from speechkit.core.results import Codes, Rhythm, Speech, Voice
 from speechkit.core.rng import derive, generator
 from speechkit.demo.jobs import Models, Report, stage_progress, step_count
 from speechkit.demo.trim import best_part
 from speechkit.diffusion.duration import expand, places, stretch
+from speechkit.text.vocab import STRESSES, is_boundary
 from speechkit.tts import mix_voices
 
 ATTRIBUTES = ("timbre", "prosody", "duration", "content", "detail")
 
 MAX_RECORDING_SECONDS = 30.0
 """Longest recording of the text-free mode: it goes through the stages in one piece."""
+
+
+MAX_STRETCH = 3.0
+"""Most that a rhythm makes phones longer or shorter."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -103,7 +109,8 @@ def swap_recording(
 
     Its phones are read off its content codes. An attribute without prompt keeps its codes, phone
     by phone stretched where the durations change; one with a prompt is drawn anew from that prompt
-    on the phones of the recording. Raises PromptError as `swap_text` does.
+    on the phones of the recording. Durations are not drawn, see `carry_rhythm`. Raises PromptError
+    as `swap_text` does.
     """
     started = time.perf_counter()
     voices = _voices(models, prompts, keep_seconds, report)
@@ -113,10 +120,8 @@ def swap_recording(
     frames_P = own.duration.frames_P
     sampler = models.tts.sampling(step_count(steps))
     if "duration" in voices:
-        report(0.3, "duration")
-        frames_P = models.tts.generator.durations(
-            own.duration.phones_P, voices["duration"].duration, sampler, seed
-        )
+        symbols = models.tts.vocabulary.symbols
+        frames_P = carry_rhythm(own.duration, voices["duration"].duration, symbols)
     frames_P = stretch(frames_P, speed)
     progress = stage_progress(report, 0.3, 0.6)
     drawn = {name: getattr(voices[name], name) for name in ATTRIBUTES[1:] if name in voices}
@@ -138,6 +143,39 @@ def swap_recording(
         likeness=_likeness(models, {"recording": own, **voices}, before, after),
         took_seconds=time.perf_counter() - started,
     )
+
+
+def carry_rhythm(own: Rhythm, other: Rhythm, symbols: Sequence[str]) -> Tensor:
+    """`frames_P` of one recording at the pace of another: of vowels, consonants and pauses apart.
+
+    The duration stage is of no use here: on phones that were read off a recording, without word
+    boundaries, it gave 2 s where the recording has 5 and hardly heeded the prompt.
+    """
+    kinds = [_kind(symbol) for symbol in symbols]
+    kind_P, other_P = (
+        torch.tensor([kinds[phone] for phone in rhythm.phones_P.tolist()])
+        for rhythm in (own, other)
+    )
+    frames_P = own.frames_P.double()
+    for kind in range(3):
+        mine = _mean_log(own.frames_P, kind_P == kind)
+        theirs = _mean_log(other.frames_P, other_P == kind)
+        if mine is not None and theirs is not None:
+            factor = min(max(math.exp(theirs - mine), 1 / MAX_STRETCH), MAX_STRETCH)
+            frames_P[kind_P == kind] *= factor
+    return torch.where(own.frames_P > 0, frames_P.round().long().clamp_min(1), 0)
+
+
+def _kind(symbol: str) -> int:
+    """0 for a pause, 1 for a vowel, 2 for a consonant."""
+    return 0 if is_boundary(symbol) else 1 if symbol[-1] in STRESSES else 2
+
+
+def _mean_log(frames_P: Tensor, chosen_P: Tensor) -> float | None:
+    """Mean log length of some phones; the silence at the ends of a clip is no pause."""
+    inner_P = chosen_P & (frames_P > 0)
+    inner_P[0] = inner_P[-1] = False
+    return float(frames_P[inner_P].double().log().mean()) if bool(inner_P.any()) else None
 
 
 def stretch_codes(codes_KF: Tensor, from_P: Tensor, to_P: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from speechkit.demo.limits import MAX_SEED
-from speechkit.demo.studio import Studio
+from speechkit.demo.studio import Studio, session_of
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -68,6 +68,25 @@ def cancel_button(elem_id: str) -> "gr.Button":
     import gradio as gr
 
     return gr.Button("Cancel", variant="stop", elem_id=elem_id)
+
+
+def cancelling(
+    studio: Studio, button: "gr.Button", begun: list[Any], api_name: str | None = None
+) -> None:
+    """Let a button end the jobs of its browser tab: in the page at once, here at the next stage."""
+    import gradio as gr
+
+    def cancel(request: gr.Request) -> None:
+        """End the job of this client."""
+        studio.desk.cancel(session_of(request))
+
+    button.click(
+        cancel,
+        cancels=begun,
+        queue=False,
+        api_name=api_name,
+        api_visibility="public" if api_name else "private",
+    )
 
 
 def example_prompts(studio: Studio, boxes: list[Any], elem_id: str) -> None:

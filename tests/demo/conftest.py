@@ -1,0 +1,42 @@
+"""A tiny model, a bundled clip, and a studio over a folder of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from torch import Tensor
+
+from speechkit.core.audio import read_audio
+from speechkit.demo.jobs import Models, load_models
+from speechkit.demo.limits import Limits
+from speechkit.demo.studio import Studio
+from tests.tiny import tiny_model
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    """Random weights."""
+    return load_models(tiny_model(tmp_path_factory.mktemp("model")))
+
+
+@pytest.fixture(scope="session")
+def clip() -> Tensor:
+    """A bundled prompt, at 16 kHz."""
+    return read_audio(EXAMPLES / "synthetic_af_heart.flac")
+
+
+@pytest.fixture(scope="session")
+def other() -> Tensor:
+    """Another one."""
+    return read_audio(EXAMPLES / "synthetic_bm_george.flac")
+
+
+@pytest.fixture
+def studio(models: Models, tmp_path: Path) -> Studio:
+    """A studio whose uploads lie in an empty folder."""
+    uploads = tmp_path / "uploads"
+    uploads.mkdir()
+    return Studio(models=models, limits=Limits(), uploads=uploads)

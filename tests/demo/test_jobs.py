@@ -1,0 +1,173 @@
+"""The jobs on bundled clips with tiny random weights: shapes, seeds, cancelling."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from speechkit.core.errors import PromptError
+from speechkit.core.results import Rhythm
+from speechkit.core.rng import generator
+from speechkit.demo import jobs, swaps
+from speechkit.demo.desk import CancelledError
+from speechkit.demo.jobs import Models
+from speechkit.demo.trim import best_part
+from speechkit.text import DEFAULT_VOCABULARY
+
+RATE_HZ = 16_000
+SPEAKING = {"keep_seconds": 3.0, "speed": 1.0, "steps": 1, "seed": 3}
+
+
+class Stages:
+    """A report that remembers, and cancels at a stage if it is told to."""
+
+    def __init__(self, stop_at: str = "never") -> None:
+        self.seen: list[tuple[float, str]] = []
+        self.stop_at = stop_at
+
+    def __call__(self, share: float, stage: str) -> None:
+        self.seen.append((share, stage))
+        if stage.startswith(self.stop_at):
+            raise CancelledError("Cancelled.")
+
+
+def test_speaking_says_what_was_kept_and_how_long_it_took(models: Models, clip: Tensor) -> None:
+    stages = Stages()
+    made = jobs.speak(models, clip, "Good morning.", report=stages, **SPEAKING)
+    assert made.kept.end - made.kept.start == 3 * RATE_HZ
+    assert made.speech.wave_T.isfinite().all()
+    assert made.real_time_factor > 0
+    shares = [share for share, _ in stages.seen]
+    assert shares == sorted(shares)
+    assert all(0 <= share <= 1 for share in shares)
+    assert [stage for _, stage in stages.seen][-2:] == ["detail", "decode"]
+    again = jobs.speak(models, clip, "Good morning.", report=Stages(), **SPEAKING)
+    assert torch.equal(again.speech.wave_T, made.speech.wave_T)
+
+
+@pytest.mark.parametrize("stage", ["listening", "prosody", "decode"])
+def test_speaking_stops_where_it_is_cancelled(models: Models, clip: Tensor, stage: str) -> None:
+    stages = Stages(stop_at=stage)
+    with pytest.raises(CancelledError):
+        jobs.speak(models, clip, "Good morning.", report=stages, **SPEAKING)
+    assert stages.seen[-1][1].startswith(stage)
+
+
+def test_conversion_is_as_long_as_its_source(models: Models, clip: Tensor, other: Tensor) -> None:
+    made = jobs.convert(
+        models,
+        clip,
+        other,
+        keep_seconds=30.0,
+        pitch_shift_semitones=2.0,
+        detail=True,
+        seed=0,
+        report=Stages(),
+    )
+    assert len(made.made.wave_T) == len(clip)
+    assert made.took_seconds > 0
+
+
+def test_coding_counts_bits(models: Models, clip: Tensor) -> None:
+    made = jobs.code(models, clip, report=Stages())
+    assert made.codes.stacked().shape[0] == 6
+    assert made.bits_per_second == 6 * 4 * 50
+    assert made.timbre_bits == 16 * 12
+    assert len(made.wave_T) == len(clip)
+
+
+def test_dropping_changes_the_sound_and_dropping_nothing_does_not(
+    models: Models, clip: Tensor
+) -> None:
+    codec = models.codec
+    codes, timbre_D = codec.encode(clip[:RATE_HZ])
+    whole_T = codec.decode(codes, timbre_D, generator(0))
+    same_T = jobs.decode_without(codec, codes, timbre_D, -1, generator(0))
+    torch.testing.assert_close(same_T, whole_T, atol=1e-5, rtol=0)
+    for stream, name in enumerate(jobs.stream_names(codec)):
+        dropped_T = jobs.decode_without(codec, codes, timbre_D, stream, generator(0))
+        assert not torch.allclose(dropped_T, whole_T, atol=1e-4), name
+    assert len(jobs.drop(models, clip, 0, report=Stages())) == len(clip)
+
+
+def test_a_text_swap_without_another_voice_changes_nothing(models: Models, clip: Tensor) -> None:
+    made = swaps.swap_text(
+        models, "Hello.", clip, {"prosody": clip.clone()}, report=Stages(), **SPEAKING
+    )
+    assert torch.equal(made.before.wave_T, made.after.wave_T)
+    assert made.likeness["base"] == made.likeness["prosody"]
+
+
+def test_a_text_swap_moves_what_is_swapped(models: Models, clip: Tensor, other: Tensor) -> None:
+    made = swaps.swap_text(models, "Hello.", clip, {"timbre": other}, report=Stages(), **SPEAKING)
+    assert made.before.frames == made.after.frames
+    assert not torch.equal(made.before.wave_T, made.after.wave_T)
+    assert set(made.likeness) == {"base", "timbre"}
+    assert all(-1.001 <= value <= 1.001 for pair in made.likeness.values() for value in pair)
+
+
+def test_a_recording_keeps_what_is_not_swapped(models: Models, clip: Tensor, other: Tensor) -> None:
+    made = swaps.swap_recording(models, clip, {"timbre": other}, report=Stages(), **SPEAKING)
+    assert made.before.frames == made.after.frames
+    assert not torch.equal(made.before.wave_T, made.after.wave_T)
+    rhythm = swaps.swap_recording(
+        models, clip, {"duration": other, "prosody": other}, report=Stages(), **SPEAKING
+    )
+    assert len(rhythm.after.wave_T) == 320 * sum(rhythm.after.frames)
+    assert torch.equal(rhythm.before.wave_T, made.before.wave_T)
+
+
+def test_swapping_nothing_is_told(models: Models, clip: Tensor) -> None:
+    with pytest.raises(PromptError, match="nothing to swap"):
+        swaps.swap_text(models, "Hello.", clip, {}, report=Stages(), **SPEAKING)
+    with pytest.raises(PromptError, match="The prompt for prosody: .*silent"):
+        swaps.swap_recording(
+            models, clip, {"prosody": torch.zeros(32_000)}, report=Stages(), **SPEAKING
+        )
+
+
+lengths = st.lists(st.tuples(st.integers(1, 9), st.integers(0, 9)), min_size=1, max_size=12)
+
+
+@given(lengths)
+def test_stretched_codes_keep_their_phones_in_order(pairs: list[tuple[int, int]]) -> None:
+    from_P, to_P = (torch.tensor([pair[side] for pair in pairs]) for side in (0, 1))
+    phone_F = torch.repeat_interleave(torch.arange(len(pairs)), from_P)
+    codes_KF = torch.stack([phone_F, torch.arange(len(phone_F))])
+    new_KF = swaps.stretch_codes(codes_KF, from_P, to_P)
+    assert torch.equal(new_KF[0], torch.repeat_interleave(torch.arange(len(pairs)), to_P))
+    assert (new_KF[1].diff() >= 0).all()
+    assert torch.equal(swaps.stretch_codes(codes_KF, from_P, from_P), codes_KF)
+
+
+@given(st.lists(st.tuples(st.integers(0, 76), st.integers(0, 40)), min_size=1, max_size=30))
+def test_a_rhythm_carried_to_itself_stays(phones: list[tuple[int, int]]) -> None:
+    rhythm = Rhythm(
+        phones_P=torch.tensor([phone for phone, _ in phones]),
+        frames_P=torch.tensor([frames for _, frames in phones]),
+    )
+    same_P = swaps.carry_rhythm(rhythm, rhythm, DEFAULT_VOCABULARY.symbols)
+    assert torch.equal(same_P, rhythm.frames_P)
+    twice = Rhythm(phones_P=rhythm.phones_P, frames_P=2 * rhythm.frames_P)
+    slower_P = swaps.carry_rhythm(rhythm, twice, DEFAULT_VOCABULARY.symbols)
+    assert ((slower_P == rhythm.frames_P) | (slower_P == 2 * rhythm.frames_P)).all()
+
+
+def test_the_best_part_has_the_speech(clip: Tensor) -> None:
+    hush_T = 1e-4 * torch.randn(4 * RATE_HZ, generator=generator(0))
+    part = best_part(torch.cat([hush_T, clip, hush_T]), RATE_HZ, 3.0)
+    assert 4.0 <= part.start_seconds <= part.end_seconds <= 9.2
+    assert torch.equal(part.prompt, part.wave_T[part.start : part.end])
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 60_000), st.floats(1.0, 3.0), st.integers(0, 3))
+def test_the_best_part_is_a_part(samples: int, seconds: float, seed: int) -> None:
+    wave = np.random.default_rng(seed).uniform(-1, 1, samples).astype(np.float32)
+    part = best_part(torch.from_numpy(wave), RATE_HZ, seconds)
+    assert 0 <= part.start < part.end <= samples
+    assert part.end - part.start == pytest.approx(min(samples, seconds * RATE_HZ), abs=160)
