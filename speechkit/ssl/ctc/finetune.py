@@ -1,7 +1,7 @@
 """Fine-tune an encoder into a recogniser with some labelled speech.
 
 `speechkit ssl finetune --corpus packed.safetensors --encoder run/model --minutes-of-labels 60
---config recipes/ssl/finetune.toml --out tuned`; the model is `tuned/model`.
+--config recipes/ssl/finetune-small.toml --out tuned`; the model is `tuned/model`.
 """
 
 from __future__ import annotations
