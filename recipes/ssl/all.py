@@ -111,12 +111,12 @@ def pretrain_all(plan: Plan, train: Path) -> dict[str, Path]:
     mfcc, units = out / "mfcc.safetensors", out / "units.safetensors"
     if not mfcc.is_file():
         speechkit("ssl", "units", train, "-o", mfcc, "--clusters", "100")
-    run = ["ssl", "pretrain", train, *plan.budget()]
+    run: list[str | Path] = ["ssl", "pretrain", train, *plan.budget()]
     speechkit(*run, "--config", wav2vec2, "--out", out / "wav2vec2")
     speechkit(*run, "--config", hubert, "--units", mfcc, "--out", out / "hubert1")
     if not units.is_file():
-        features = ["--features", out / "hubert1" / "model", "--layer", str(plan.layer)]
-        speechkit("ssl", "units", train, "-o", units, "--clusters", str(plan.clusters), *features)
+        clustered = ("--features", out / "hubert1" / "model", "--layer", str(plan.layer))
+        speechkit("ssl", "units", train, "-o", units, "--clusters", str(plan.clusters), *clustered)
     changes = [f"hubert.clusters={plan.clusters}", "hubert.label_rate_hz=50"]
     second = [word for change in changes for word in ("--set", change)]
     speechkit(*run, "--config", hubert, "--units", units, "--out", out / "hubert2", *second)
@@ -128,21 +128,19 @@ def finetune_all(plan: Plan, train: Path, test: Path, models: dict[str, Path]) -
     rows = []
     for name in MODELS:
         tuned, report = plan.out / f"ctc-{name}", plan.out / f"ctc-{name}.json"
-        start = ["--encoder", models[name]] if name in models else ["--random-init", first(plan)]
+        start: list[str | Path] = ["--random-init", RECIPES / f"hubert-{plan.size}.toml"]
+        if name in models:
+            start = ["--encoder", models[name]]
         if not report.is_file():
             speechkit(
-                *("ssl", "finetune", "--corpus", train, "--out", tuned, *start),
-                *("--config", RECIPES / f"finetune-{plan.size}.toml", *plan.budget()),
+                *("ssl", "finetune", "--corpus", train, "--out", tuned),
+                *("--config", RECIPES / f"finetune-{plan.size}.toml"),
                 *("--minutes-of-labels", str(plan.labels)),
+                *(*start, *plan.budget()),
             )
             speechkit("ssl", "evaluate", tuned / "model", "--corpus", test, "-o", report)
         rows.append(row(name, json.loads(report.read_text(encoding="utf-8"))))
     return rows
-
-
-def first(plan: Plan) -> Path:
-    """Return the config whose encoder the random baseline has."""
-    return RECIPES / f"hubert-{plan.size}.toml"
 
 
 def row(name: str, report: dict[str, Any]) -> str:

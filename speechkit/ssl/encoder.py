@@ -20,7 +20,9 @@ from speechkit.ssl.config import EncoderConfig
 from speechkit.ssl.fairseq import require_fairseq2
 
 if TYPE_CHECKING:
-    from fairseq2.models.wav2vec2 import Wav2Vec2EncoderConfig
+    from fairseq2.models.transformer import TransformerEncoder
+    from fairseq2.models.wav2vec2 import Wav2Vec2EncoderConfig, Wav2Vec2Frontend
+    from fairseq2.nn import BatchLayout
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,8 +50,11 @@ class Features:
 class SslEncoder(nn.Module):
     """Waves to frames of 20 ms."""
 
+    encoder_frontend: Wav2Vec2Frontend
+    encoder: TransformerEncoder
+
     def __init__(
-        self, config: EncoderConfig, encoder_frontend: nn.Module, encoder: nn.Module
+        self, config: EncoderConfig, encoder_frontend: Wav2Vec2Frontend, encoder: TransformerEncoder
     ) -> None:
         super().__init__()
         self.config = config
@@ -71,7 +76,8 @@ class SslEncoder(nn.Module):
                 f"A wave of {shortest} samples is too short: the encoder needs at least "
                 f"{self.config.field_samples} at 16 kHz."
             )
-        layout = BatchLayout.of(wave_BT, seq_lens=lengths_B)
+        lengths = None if lengths_B is None else list(lengths_B)
+        layout = BatchLayout.of(wave_BT, seq_lens=lengths)
         normed_BFC, layout, raw_BFC = self.encoder_frontend.extract_features(wave_BT, layout)
         return Features(normed_BFC=normed_BFC, raw_BFC=raw_BFC, frames_B=list(layout.seq_lens))
 
@@ -99,7 +105,8 @@ class SslEncoder(nn.Module):
         if channels_BD is not None:
             x_BFD = x_BFD.masked_fill(channels_BD[:, None, :], 0.0)
         layout = BatchLayout.of(x_BFD, seq_lens=features.frames_B)
-        x_BFD = front.pos_encoder(x_BFD, layout)
+        if front.pos_encoder is not None:
+            x_BFD = front.pos_encoder(x_BFD, layout)
         if front.layer_norm is not None:
             x_BFD = front.layer_norm(x_BFD)
         return x_BFD if front.dropout is None else front.dropout(x_BFD)
@@ -108,8 +115,7 @@ class SslEncoder(nn.Module):
         """Run the Transformer; returns BFD."""
         from fairseq2.nn import BatchLayout
 
-        output: Tensor = self.encoder(x_BFD, BatchLayout.of(x_BFD, seq_lens=list(frames_B)))
-        return output
+        return self.encoder(x_BFD, BatchLayout.of(x_BFD, seq_lens=list(frames_B)))
 
     def hidden_states(
         self, wave_BT: Tensor, lengths_B: Sequence[int] | None = None
@@ -118,8 +124,10 @@ class SslEncoder(nn.Module):
         features = self.features(wave_BT, lengths_B)
         states = [self.project(features)]
 
-        def keep(index: int, output: Tensor, layout: object, count: int) -> bool:
-            states.append(output)
+        def keep(
+            layer_idx: int, layer_output: Tensor, layer_output_layout: BatchLayout, num_layers: int
+        ) -> bool:
+            states.append(layer_output)
             return True
 
         hook = self.encoder.register_layer_hook(keep)

@@ -5,11 +5,12 @@ config.json says `kind` (speechkit-ssl-wav2vec2, -hubert, -encoder, -ctc) and `m
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from torch import nn
 
-from speechkit.core.checkpoint import load_checkpoint, load_state, save_checkpoint
+from speechkit.core.checkpoint import build_and_load, load_checkpoint, save_checkpoint
 from speechkit.core.config import from_dict
 from speechkit.core.errors import CheckpointError
 from speechkit.ssl.config import EncoderConfig, HubertConfig, Wav2Vec2Config
@@ -54,20 +55,21 @@ def load_model(folder: str | Path) -> AnyModel:
     checkpoint = load_checkpoint(folder)
     kind = str(checkpoint.config.get("kind", ""))
     config = checkpoint.config.get("model", {})
+    state = checkpoint.state
     model: AnyModel
     if kind == f"{KIND}wav2vec2":
-        model = build_wav2vec2(from_dict(Wav2Vec2Config, config))
+        model = build_and_load(partial(build_wav2vec2, from_dict(Wav2Vec2Config, config)), state)
     elif kind == f"{KIND}hubert":
-        model = build_hubert(from_dict(HubertConfig, config))
+        model = build_and_load(partial(build_hubert, from_dict(HubertConfig, config)), state)
     elif kind == f"{KIND}encoder":
-        model = build_encoder(from_dict(EncoderConfig, config))
+        model = build_and_load(partial(build_encoder, from_dict(EncoderConfig, config)), state)
     else:
         raise CheckpointError(
             f"{folder} holds {kind or 'a model of unknown kind'}, not a wav2vec 2.0, HuBERT or "
             "encoder folder as `speechkit ssl pretrain` writes it."
         )
-    load_state(model, checkpoint.state)
-    return model.eval()
+    model.eval()
+    return model
 
 
 def load_encoder(folder: str | Path) -> SslEncoder:

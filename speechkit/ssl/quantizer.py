@@ -45,7 +45,7 @@ class GumbelQuantizer(nn.Module):
 
     def forward(self, x_NC: Tensor, temperature: float) -> Quantized:
         """Quantise; in training the draw uses torch's default generator, as dropout does."""
-        logits_NGV = self.entry_proj(x_NC).unflatten(-1, (self.groups, self.entry_count)).float()
+        logits_NGV = self.entry_proj(x_NC).reshape(-1, self.groups, self.entry_count).float()
         likeliest_NG = logits_NGV.argmax(dim=-1)
         if self.training:
             choice_NGV = functional.gumbel_softmax(logits_NGV, tau=temperature, hard=True)
@@ -53,7 +53,7 @@ class GumbelQuantizer(nn.Module):
         else:
             codes_NG = likeliest_NG
             choice_NGV = functional.one_hot(codes_NG, self.entry_count).to(logits_NGV.dtype)
-        entries_GVD = self.entries[0].unflatten(0, (self.groups, self.entry_count))
+        entries_GVD = self.entries.reshape(self.groups, self.entry_count, -1)
         parts_NGD = torch.einsum("ngv,gvd->ngd", choice_NGV.to(entries_GVD.dtype), entries_GVD)
         used_GV = functional.one_hot(likeliest_NG, self.entry_count).float().mean(dim=0)
         return Quantized(
