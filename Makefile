@@ -12,11 +12,11 @@ DEMO_PROMPT ?= examples/synthetic_af_heart.flac
 DEMO_TEXT ?= The quick brown fox jumped over the lazy dog, and nobody on the pier had noticed.
 DEMO_OUT ?= demo.wav
 
-.PHONY: help demo test test-all lint format lock venv clean
+.PHONY: help demo test test-all test-browser lint format lock venv clean
 .DEFAULT_GOAL := help
 
 help: ## what there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(STAMP) ## set up, then speak a sentence in the voice of a bundled prompt: demo.wav
 	$(BIN)/speechkit say --prompt "$(DEMO_PROMPT)" --text "$(DEMO_TEXT)" -o "$(DEMO_OUT)"
@@ -26,6 +26,13 @@ test: lint ## set up, then lint, types and all tests but the slow ones
 
 test-all: lint ## the same with the slow tests
 	$(BIN)/python -m pytest -q
+
+test-browser: $(STAMP) ## set up, then the demo's tests in Chromium, installed if root, else skipped with a reason
+	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null \
+		|| { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
+	@$(BIN)/python -c 'import playwright' 2>/dev/null || $(BIN)/uv pip install --python $(BIN)/python 'playwright==1.*' \
+		|| $(BIN)/python -m pip install --quiet 'playwright==1.*'
+	$(BIN)/python -m pytest -q tests/e2e
 
 lint: $(STAMP) ## ruff and mypy --strict over package, recipes and tests
 	$(BIN)/ruff check $(CHECKED)

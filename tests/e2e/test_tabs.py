@@ -1,0 +1,104 @@
+"""Every tab with its results: what it offers to hear, and how it looks on screens of any kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from tests.e2e.pages import Demo
+
+if TYPE_CHECKING:
+    from speechkit.evaluate.asr import WhisperWords
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+TEXT = "The road over the mountain is usually empty."
+SAID = "If you leave before sunrise, the road over the mountain is usually empty."
+TABS = ("Speak", "Factor swap", "Convert", "Codec", "Detect")
+WIDE, NARROW = (1280, 900), (390, 844)
+
+
+def test_swap_with_three_prompts(demo: Demo, examples: Path, whisper: WhisperWords | None) -> None:
+    demo.open("Factor swap")
+    demo.write("swap-text", TEXT)
+    demo.upload("swap-base", examples / "synthetic_af_heart.flac")
+    demo.upload("swap-timbre", examples / "synthetic_am_michael.flac")
+    demo.upload("swap-duration", examples / "synthetic_bf_emma.flac")
+    demo.click("swap-go")
+    after = demo.heard("swap-after")
+    before = demo.heard("swap-before")
+    for heard in (before, after):
+        assert 1.5 < heard.seconds < 8
+        assert heard.level > 0.005
+    # Another rhythm lasts another time, another timbre is another sound.
+    assert len(before.wave_T) != len(after.wave_T)
+    assert not np.array_equal(before.wave_T[:8000], after.wave_T[:8000])
+    if whisper is not None:
+        assert before.wer(TEXT, whisper) <= 0.4
+        assert after.wer(TEXT, whisper) <= 0.6
+    for name in ("swap-picture", "swap-durations", "swap-similarity"):
+        demo.page.locator(f"#{name} img").wait_for()
+    demo.shoot("swap")
+
+
+def test_swap_of_a_recording(demo: Demo, examples: Path) -> None:
+    demo.open("Factor swap")
+    demo.page.locator("#swap-mode").get_by_label("Recording").check()
+    demo.upload("swap-recording", examples / "synthetic_af_bella.flac")
+    demo.upload("swap-timbre", examples / "synthetic_am_fenrir.flac")
+    demo.click("swap-go")
+    after = demo.heard("swap-after")
+    assert after.seconds == pytest.approx(demo.heard("swap-before").seconds, abs=0.03)
+    assert after.level > 0.005
+    demo.shoot("swap_recording")
+
+
+def test_convert(demo: Demo, examples: Path, whisper: WhisperWords | None) -> None:
+    demo.open("Convert")
+    demo.upload("convert-source", examples / "synthetic_af_bella.flac")
+    demo.upload("convert-target", examples / "synthetic_am_fenrir.flac")
+    demo.click("convert-go")
+    heard = demo.heard("convert-result")
+    assert heard.seconds == pytest.approx(5.4, abs=0.1)
+    if whisper is not None:
+        assert heard.wer(SAID, whisper) <= 0.5
+    demo.page.locator("#convert-picture img").wait_for()
+    demo.shoot("convert")
+
+
+def test_codec_and_a_dropped_stream(demo: Demo, examples: Path) -> None:
+    demo.open("Codec")
+    demo.upload("codec-recording", examples / "synthetic_bm_george.flac")
+    demo.click("codec-go")
+    whole = demo.heard("codec-result")
+    demo.page.locator("#codec-picture img").wait_for()
+    demo.page.locator("#codec-stream").get_by_label("content 1").check()
+    demo.click("codec-drop")
+    dropped = demo.heard("codec-dropped")
+    assert len(whole.wave_T) == len(dropped.wave_T)
+    assert not np.allclose(whole.wave_T, dropped.wave_T, atol=0.01)
+    demo.shoot("codec")
+
+
+def test_detect(demo: Demo, examples: Path) -> None:
+    demo.open("Detect")
+    demo.upload("detect-recording", examples / "synthetic_bf_emma.flac")
+    demo.click("detect-go")
+    demo.page.wait_for_function("document.querySelector('#detect-report').innerText.length > 20")
+    demo.shoot("detect")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_nothing_sticks_out(demo: Demo, theme: str, size: tuple[int, int]) -> None:
+    demo.page.set_viewport_size({"width": size[0], "height": size[1]})
+    demo.open(theme=theme)
+    for tab in TABS:
+        demo.open_tab(tab)
+        width = demo.page.evaluate("document.documentElement.scrollWidth")
+        demo.shoot(f"{tab.split()[-1].lower()}_{theme}_{size[0]}")
+        assert width <= size[0], f"{tab} has to be scrolled sideways"
+        assert "consent" in demo.text("consent")
