@@ -217,15 +217,15 @@ def _within(
             f"{minutes:g} minutes of labels are asked for, but the corpus has only "
             f"{_minutes(order):.1f} usable ones: ask for fewer, or for all by not giving a number."
         )
-    chosen: list[LabelledClip] = []
-    spare: list[LabelledClip] = []
-    for item in order:
-        fits = item.samples <= budget
-        (chosen if fits else spare).append(item)
-        budget -= item.samples if fits else 0
+    count = 0
+    # The first clip that is too long ends it: to look for shorter ones would favour some speakers.
+    while count < len(order) and order[count].samples <= budget:
+        budget -= order[count].samples
+        count += 1
+    chosen, spare = list(order[:count]), list(order[count:])
     if not chosen:
         raise DataError(
-            f"No clip is as short as {minutes:g} minutes: ask for more minutes of labels."
+            f"{minutes:g} minutes are shorter than a clip: ask for more minutes of labels."
         )
     return chosen, spare
 

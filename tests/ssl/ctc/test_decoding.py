@@ -16,7 +16,6 @@ from speechkit.core.errors import DataError
 from speechkit.ssl.ctc.decoding import (
     BeamSearch,
     DecodingConfig,
-    decode_batch,
     greedy_labels,
     log_likelihood,
 )
@@ -170,8 +169,8 @@ def test_letter_model_of_another_alphabet_is_refused() -> None:
 
 
 def test_values_that_are_no_numbers_are_refused() -> None:
-    with pytest.raises(DataError, match="no numbers"):
-        decode_batch(BeamSearch(TINY), torch.full((1, 3, 4), math.nan), [3])
+    with pytest.raises(DataError, match="not a number"):
+        BeamSearch(TINY).decode(np.full((3, 4), math.nan))
 
 
 def test_beam_search_of_torchaudio_agrees() -> None:
