@@ -73,7 +73,7 @@ def test_counts_of_spans_are_rounded_at_random() -> None:
 def test_rows_share_their_count_of_spans() -> None:
     config = MaskConfig(share=0.25, span_frames=1, min_spans=1)
     rng = generator(0)
-    counts = [int(span_mask(8, 10, config, rng)[0].sum()) for _ in range(400)]
+    counts = [int(span_mask(8, 10, config, rng)[0].sum()) for _ in range(200)]
     # Drawn for each row, the smallest of eight would almost always be 2.
     assert sum(counts) / len(counts) == pytest.approx(2.5, abs=0.1)
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from speechkit.core.checkpoint import build_and_load, build_without_memory
+from speechkit.core.config import from_dict
 from speechkit.core.errors import CheckpointError
 from speechkit.core.rng import derive, generator
 from speechkit.ssl.config import EncoderConfig, HubertConfig, Wav2Vec2Config
@@ -123,9 +124,8 @@ def encoder_from_shapes(
 ) -> EncoderConfig:
     """Return the encoder's config from the shapes of its tensors."""
     conv = "encoder_frontend.feature_extractor.layers.{}.conv.weight"
-    count = 0
-    while source.find(conv.format(count)) is not None:
-        count += 1
+    block = "encoder.layers.{}.self_attn.q_proj.weight"
+    count, blocks = _count(source, conv), _count(source, block)
     channels = tuple(source.size(conv.format(i), 0) for i in range(count))
     kernels = tuple(source.size(conv.format(i), 2) for i in range(count))
     if strides is None:
@@ -143,49 +143,59 @@ def encoder_from_shapes(
             f"The weights do not tell how many attention heads a model of width {dim} has: give "
             "--heads."
         )
-    blocks = 0
-    while source.find(f"encoder.layers.{blocks}.self_attn.q_proj.weight") is not None:
-        blocks += 1
-    return EncoderConfig(
-        conv_channels=channels,
-        conv_kernels=kernels,
-        conv_strides=tuple(strides),
-        conv_bias=source.find(conv.format(0).replace("weight", "bias")) is not None,
-        conv_norm="layer" if norm_every else "group",
-        model_dim=dim,
-        layers=blocks,
-        heads=_HEADS[dim] if heads is None else heads,
-        ffn_dim=source.size("encoder.layers.0.ffn.inner_proj.weight", 0),
+    values = {
+        "conv_channels": channels,
+        "conv_kernels": kernels,
+        "conv_strides": tuple(strides),
+        "conv_bias": source.find(conv.format(0).replace("weight", "bias")) is not None,
+        "conv_norm": "layer" if norm_every else "group",
+        "model_dim": dim,
+        "layers": blocks,
+        "heads": _HEADS[dim] if heads is None else heads,
+        "ffn_dim": source.size("encoder.layers.0.ffn.inner_proj.weight", 0),
         # All published models pair them so; the tensors' names are the same either way.
-        norm_order="pre" if norm_every else "post",
-        position_kernel=source.size("encoder_frontend.pos_encoder.conv.weight_v", 2),
-        position_groups=dim // max(source.size("encoder_frontend.pos_encoder.conv.weight_v", 1), 1),
-    )
+        "norm_order": "pre" if norm_every else "post",
+        "position_kernel": source.size("encoder_frontend.pos_encoder.conv.weight_v", 2),
+        "position_groups": dim
+        // max(source.size("encoder_frontend.pos_encoder.conv.weight_v", 1), 1),
+    }
+    return from_dict(EncoderConfig, values)
+
+
+def _count(source: Source, name: str) -> int:
+    """Return how many numbered parts there are; raises CheckpointError for none."""
+    source.size(name.format(0), 0)
+    count = 1
+    while source.find(name.format(count)) is not None:
+        count += 1
+    return count
 
 
 def wav2vec2_from_shapes(source: Source, encoder: EncoderConfig) -> Wav2Vec2Config:
     """Return the config of a pre-training model from the shapes of its heads."""
     code_dim = source.size("final_target_proj.weight", 1)
     books = code_dim // max(source.size("quantizer.entries", 2), 1)
-    return Wav2Vec2Config(
-        encoder=encoder,
-        final_dim=source.size("final_proj.weight", 0),
-        codebooks=books,
-        entries=source.size("quantizer.entries", 1) // max(books, 1),
-        code_dim=code_dim,
-    )
+    values = {
+        "encoder": encoder,
+        "final_dim": source.size("final_proj.weight", 0),
+        "codebooks": books,
+        "entries": source.size("quantizer.entries", 1) // max(books, 1),
+        "code_dim": code_dim,
+    }
+    return from_dict(Wav2Vec2Config, values)
 
 
 def hubert_from_shapes(source: Source, encoder: EncoderConfig) -> HubertConfig:
     """Return the config of a pre-training model from the shapes of its heads."""
     clusters = source.size("clusters_VD", 0)
-    return HubertConfig(
-        encoder=encoder,
-        clusters=clusters,
+    values = {
+        "encoder": encoder,
+        "clusters": clusters,
         # The paper's first iteration has 100 clusters of MFCC, its second 500 of an encoder.
-        label_rate_hz=100 if clusters == 100 else 50,
-        final_dim=source.size("clusters_VD", 1),
-    )
+        "label_rate_hz": 100 if clusters == 100 else 50,
+        "final_dim": source.size("clusters_VD", 1),
+    }
+    return from_dict(HubertConfig, values)
 
 
 def assemble(build: Callable[[], Exchanged], source: Source) -> Imported:
@@ -256,7 +266,7 @@ def _drop_identity(left: dict[str, Tensor], layout: Layout) -> None:
     weight = translate(f"{_PROJECTION}.weight", "encoder", layout)
     bias = translate(f"{_PROJECTION}.bias", "encoder", layout)
     tensor = left.get(weight)
-    if tensor is None or tensor.ndim != 2 or tensor.shape[0] != tensor.shape[1]:
+    if tensor is None or bias not in left or tensor.ndim != 2 or len(set(tensor.shape)) != 1:
         return
     if torch.equal(tensor.float(), torch.eye(len(tensor))) and not left[bias].any():
         del left[weight], left[bias]

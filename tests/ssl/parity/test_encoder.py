@@ -130,9 +130,12 @@ def fairseq2_levels(model: Any, wave_BT: Tensor, lengths: list[int] | None = Non
 
     seqs, layout = model.encoder_frontend(wave_BT, BatchLayout.of(wave_BT, seq_lens=lengths))
     levels = [seqs]
-    hook = model.encoder.register_layer_hook(
-        lambda index, output, layout, count: levels.append(output) or True
-    )
+
+    def keep(index: int, output: Tensor, layout: object, count: int) -> bool:
+        levels.append(output)
+        return True
+
+    hook = model.encoder.register_layer_hook(keep)
     model.encoder(seqs, layout)
     hook.remove()
     return levels

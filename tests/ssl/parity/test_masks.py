@@ -50,16 +50,18 @@ def fairseq_mask(
 def test_as_much_is_hidden(share: float, frames: int, alone: float, of_eight: float) -> None:
     config = MaskConfig(share=share)
     rng, reference = generator(0), np.random.default_rng(0)
-    ours = torch.stack([span_mask(1, frames, config, rng) for _ in range(300)])
+    # Means of long rows scatter less.
+    rows, batches = 100_000 // frames, 20_000 // frames
+    ours = torch.stack([span_mask(1, frames, config, rng) for _ in range(rows)])
     mean = float(ours.float().mean())
     assert mean == pytest.approx(alone, abs=0.01)
-    theirs = np.mean([fairseq_mask(1, frames, share, reference) for _ in range(400)])
+    theirs = np.mean([fairseq_mask(1, frames, share, reference) for _ in range(rows)])
     assert mean == pytest.approx(theirs, abs=0.01)
 
-    eight = [span_mask(8, frames, config, rng) for _ in range(100)]
+    eight = [span_mask(8, frames, config, rng) for _ in range(batches)]
     mean = float(torch.stack(eight).float().mean())
     assert mean == pytest.approx(of_eight, abs=0.01)
-    theirs = np.mean([fairseq_mask(8, frames, share, reference) for _ in range(60)])
+    theirs = np.mean([fairseq_mask(8, frames, share, reference) for _ in range(batches)])
     assert mean == pytest.approx(theirs, abs=0.01)
 
 
