@@ -75,7 +75,7 @@ def test_a_kind_that_the_weights_are_not_is_refused(folder: Path) -> None:
     save_model(folder.parent / "hubert", hubert)
     config = json.loads((folder.parent / "hubert" / "config.json").read_text())
     edit(folder, **config)
-    with pytest.raises(CheckpointError, match="missing: clusters_VD; unexpected: quantizer"):
+    with pytest.raises(CheckpointError, match="missing: clusters_VD; unexpected: .*quantizer"):
         load_model(folder)
 
 
