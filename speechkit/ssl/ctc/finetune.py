@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -118,21 +118,10 @@ def finetune(
     ctc_config = CtcConfig(
         encoder=config.noise.of(encoder_config), final_dropout=config.noise.final_dropout
     )
-
-    pretrained = isinstance(encoder, SslEncoder)
-    frozen = config.freeze_encoder_updates if pretrained else 0
-
-    def build() -> nn.Module:
-        model = build_ctc(ctc_config, letters, config.run.seed)
-        if isinstance(encoder, SslEncoder):
-            model.encoder.load_state_dict(encoder.state_dict())
-        if not (pretrained and config.freeze_convolutions):
-            model.free_convolutions()
-        return model
-
+    frozen = config.freeze_encoder_updates if isinstance(encoder, SslEncoder) else 0
     job = Job(
         name="CTC",
-        build=build,
+        build=_builder(config, ctc_config, letters, encoder),
         figures=FIGURES,
         draw=training_batches(split.train, config, encoder_config),
         held_out=lambda: validation_batches(split.held_out, config),
@@ -148,6 +137,25 @@ def finetune(
         before_update=lambda model, update: _freeze(model, update, frozen),
     )
     return FinetuneReport(run=run_training(job, config.run, out), labels=_labels(split))
+
+
+def _builder(
+    config: FinetuneConfig,
+    ctc_config: CtcConfig,
+    letters: Letters,
+    encoder: SslEncoder | EncoderConfig,
+) -> Callable[[], nn.Module]:
+    """Return what makes the model that training starts from."""
+
+    def build() -> nn.Module:
+        model = build_ctc(ctc_config, letters, config.run.seed)
+        if isinstance(encoder, SslEncoder):
+            model.encoder.load_state_dict(encoder.state_dict())
+        if not (isinstance(encoder, SslEncoder) and config.freeze_convolutions):
+            model.free_convolutions()
+        return model
+
+    return build
 
 
 def alphabet_of(corpus: PackedCorpus, config: FinetuneConfig) -> Letters:

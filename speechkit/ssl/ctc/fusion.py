@@ -20,6 +20,9 @@ from speechkit.ssl.ctc.ngram import END, LanguageModel
 
 FloatArray = npt.NDArray[np.float64]
 
+_MAX_CONTEXTS = 50_000
+"""Contexts kept from one recording to the next, about 1 kB each."""
+
 
 @dataclass(frozen=True, eq=False)
 class Context:
@@ -67,6 +70,8 @@ class Fusion:
 
     def start(self) -> Context:
         """Return the context of the empty prefix."""
+        if len(self._cache) > _MAX_CONTEXTS:
+            self._cache.clear()
         state = None if self._model is None else self._model.start()
         return self._context(state, "")
 

@@ -77,14 +77,11 @@ def test_it_learns_and_the_convolutions_do_not(trained: Path, corpus: Path) -> N
     assert figures[-1]["letter_errors"] < 0.5
     model = load_ctc(trained / "model")
     before = build_encoder(ENCODER, seed=1).state_dict()
-    changed = {
-        name.split(".")[1]
-        for name, value in model.encoder.state_dict().items()
-        if not torch.equal(value, before[name]) and "feature_extractor" not in name
-    }
-    assert changed
-    for name, value in model.encoder.encoder_frontend.feature_extractor.state_dict().items():  # type: ignore[union-attr]
-        assert torch.equal(value, before[f"encoder_frontend.feature_extractor.{name}"])
+    for name, value in model.encoder.state_dict().items():
+        if "feature_extractor" in name:
+            assert torch.equal(value, before[name])
+        elif name.endswith("proj.weight"):
+            assert not torch.equal(value, before[name])
     evaluation = Recogniser(model).evaluate(packed_utterances(PackedCorpus(corpus)))
     assert evaluation.score.letters.rate < 0.6
     assert evaluation.score.groups == 4
@@ -99,6 +96,20 @@ def test_encoder_stays_while_frozen(corpus: Path, tmp_path: Path) -> None:
     for name, value in model.encoder.state_dict().items():
         assert torch.equal(value, encoder.state_dict()[name]), name
     assert float(model.final_proj.bias.detach().abs().sum()) > 0
+
+
+def test_without_pre_training_everything_learns_at_once(corpus: Path, tmp_path: Path) -> None:
+    settings = config(1, freeze_encoder_updates=10)
+    finetune(corpus, settings, tmp_path / "run", encoder=ENCODER, source="random")
+    model = load_ctc(tmp_path / "run" / "model")
+    start = build_ctc(model.config, model.letters, settings.run.seed).state_dict()
+    for part in (
+        "encoder_frontend.feature_extractor.layers.0.conv",
+        "encoder.layers.0.ffn.inner_proj",
+    ):
+        weight = model.encoder.get_submodule(part).weight
+        assert isinstance(weight, torch.Tensor)
+        assert not torch.equal(weight, start[f"encoder.{part}.weight"])
 
 
 def test_resuming_wants_the_same_encoder_and_alphabet(trained: Path, corpus: Path) -> None:
