@@ -112,7 +112,7 @@ class MaskConfig:
     """Spans of frames that are hidden from the Transformer."""
 
     share: float = 0.65
-    """Spans times their length as a share of the frames; overlaps leave 0.49 to 0.50 of them hidden."""
+    """Spans times their length as a share of the frames; overlaps leave 0.49 of them hidden."""
     span_frames: int = 10
     """Length of each span."""
     min_spans: int = 2
