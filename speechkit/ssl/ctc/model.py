@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -101,11 +102,22 @@ class CtcModel(nn.Module):
         nn.init.zeros_(self.final_proj.bias)
         self.encoder_is_frozen = False
         """While True only the classifier learns."""
-        self._convolutions().requires_grad_(False)
+        self._convolutions_learn = False
+        self.requires_grad_(True)
 
     def free_convolutions(self) -> None:
         """Let the convolutions learn too: those of an encoder without pre-training must."""
-        self._convolutions().requires_grad_(True)
+        self._convolutions_learn = True
+        self.requires_grad_(True)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Have all weights learn, or none; frozen convolutions stay frozen.
+
+        fairseq2's trainer asks this of every model before it wraps it.
+        """
+        super().requires_grad_(requires_grad)
+        self._convolutions().requires_grad_(requires_grad and self._convolutions_learn)
+        return self
 
     def _convolutions(self) -> nn.Module:
         return self.encoder.encoder_frontend.get_submodule("feature_extractor")
