@@ -28,31 +28,29 @@ def add_convert(studio: Studio) -> None:
             "What a recording says, as it says it, in another voice: its codes, that timbre."
         )
         with gr.Row():
-            with gr.Column():
-                source = prompt_box(
-                    "convert-source",
-                    f"Recording, up to {studio.limits.max_recording_seconds:g} s",
-                )
-                target = prompt_box("convert-target", "Prompt: the voice to convert to")
-            with gr.Column():
-                pitch = gr.Slider(
-                    -MAX_SEMITONES,
-                    MAX_SEMITONES,
-                    0,
-                    step=0.5,
-                    label="Pitch shift from the prompt's own pitch, in semitones",
-                    elem_id="convert-pitch",
-                )
-                detail = gr.Checkbox(
-                    DETAIL,
-                    label="Keep the recording's detail codes: clearer words, less likeness",
-                    elem_id="convert-detail",
-                )
-                seed = seed_box("convert-seed")
-                with gr.Row():
-                    go = gr.Button("Convert", variant="primary", elem_id="convert-go")
-                    stop = cancel_button("convert-cancel")
-        example_prompts(studio, [source, target], "convert-examples")
+            source = prompt_box(
+                "convert-source", f"Recording, up to {studio.limits.max_recording_seconds:g} s"
+            )
+            target = prompt_box("convert-target", "Prompt: the voice to convert to")
+        example_prompts(studio, [source, target], "convert-examples", "Examples: recording → voice")
+        with gr.Row():
+            pitch = gr.Slider(
+                -MAX_SEMITONES,
+                MAX_SEMITONES,
+                0,
+                step=0.5,
+                label="Pitch shift from the prompt's own pitch, in semitones",
+                elem_id="convert-pitch",
+            )
+            detail = gr.Checkbox(
+                DETAIL,
+                label="Keep the recording's detail codes: clearer words, less likeness",
+                elem_id="convert-detail",
+            )
+            seed = seed_box("convert-seed")
+        with gr.Row():
+            go = gr.Button("Convert", variant="primary", elem_id="convert-go")
+            stop = cancel_button("convert-cancel")
         result = gr.Audio(
             label="Converted", format="wav", buttons=["download"], elem_id="convert-result"
         )

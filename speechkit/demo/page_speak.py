@@ -49,7 +49,7 @@ def add_speak(studio: Studio) -> None:
                     label="or a text file (UTF-8)",
                     file_types=[".txt", ".md"],
                     type="filepath",
-                    height=90,
+                    height=140,
                     elem_id="text-file",
                 )
                 with gr.Row():

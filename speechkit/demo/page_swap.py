@@ -48,20 +48,21 @@ def add_swap(studio: Studio) -> None:
                     elem_id="swap-mode",
                 )
                 text = gr.Textbox(DEFAULT_TEXT, label="Text", lines=3, elem_id="swap-text")
+                with gr.Row():
+                    speed, steps = speed_slider("swap-speed"), steps_slider("swap-steps")
+                    seed = seed_box("swap-seed")
+            with gr.Column():
                 base = prompt_box("swap-base", "Base prompt: what no other prompt gives")
                 recording = prompt_box(
                     "swap-recording",
                     f"Recording whose factors are swapped, up to {swaps.MAX_RECORDING_SECONDS:g} s",
                 )
-                with gr.Row():
-                    speed, steps = speed_slider("swap-speed"), steps_slider("swap-steps")
-                    seed = seed_box("swap-seed")
-                with gr.Row():
-                    go = gr.Button("Swap", variant="primary", elem_id="swap-go")
-                    stop = cancel_button("swap-cancel")
-            with gr.Column():
-                boxes = [prompt_box(f"swap-{name}", f"{name} from") for name in ATTRIBUTES]
-        example_prompts(studio, [base, boxes[1]], "swap-examples")
+        with gr.Row():
+            boxes = [prompt_box(f"swap-{name}", f"{name} from") for name in ATTRIBUTES]
+        example_prompts(studio, [base, boxes[1]], "swap-examples", "Examples: base → prosody")
+        with gr.Row():
+            go = gr.Button("Swap", variant="primary", elem_id="swap-go")
+            stop = cancel_button("swap-cancel")
         outputs = _outputs()
     parts = _handlers(studio)
     recording.visible = False

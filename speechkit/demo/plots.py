@@ -34,13 +34,17 @@ ROW_SECONDS = 6.0
 MAX_ROWS = 4
 _WINDOW, _HOP, _RANGE_DB = 400, 100, 70.0
 _MAX_PHONES = 60
+_LABEL_INCHES = 0.3
+"""Left free at the top, where the page puts its label over the picture."""
 
 
 def _figure(width: float, height: float) -> Figure:
     """An empty figure with a transparent background."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+    height += _LABEL_INCHES
+    figure = Figure(figsize=(width, height), dpi=110)
+    figure.set_layout_engine("constrained", rect=(0, 0, 1, 1 - _LABEL_INCHES / height))
     figure.patch.set_alpha(0.0)
     return figure
 
@@ -150,9 +154,8 @@ def _draw_phones(
     axes: Axes, phones: Sequence[str], starts: Sequence[float], ends: Sequence[float]
 ) -> None:
     """One box a phone, with its symbol where it fits."""
-    for number, (phone, start, end) in enumerate(zip(phones, starts, ends, strict=True)):
-        if end <= start:
-            continue
+    lasting = [row for row in zip(phones, starts, ends, strict=True) if row[2] > row[1]]
+    for number, (phone, start, end) in enumerate(lasting):
         axes.axvspan(start, end, color=PHONE_BOXES[number % 2], linewidth=0)
         label = phone_label(phone)
         if end - start >= 0.018 * len(label) + 0.012:

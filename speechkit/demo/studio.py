@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -94,7 +95,11 @@ class Studio:
                 job.check()
                 _tell(progress, share, stage)
 
-            yield report
+            try:
+                yield report
+            finally:
+                # Figures are cyclic: without this those of many jobs wait for their turn.
+                gc.collect()
             job.check()
 
     def leave(self, session: str) -> None:

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
 JOB: dict[str, Any] = {
     "concurrency_id": "jobs",
-    "concurrency_limit": 8,
+    "concurrency_limit": None,
     "trigger_mode": "once",
     "show_progress": "full",
 }
-"""How job events run: several wait at the desk, which lets one at a time compute."""
+"""How job events run: all go to the desk, which lets one at a time compute and turns many away."""
 
 KEEP_SECONDS = 3.0
 """What the models look at: the generator sees no more than three seconds of a prompt."""
@@ -53,7 +53,7 @@ def steps_slider(elem_id: str) -> "gr.Slider":
     """Sampling steps."""
     import gradio as gr
 
-    return gr.Slider(0, 64, 0, step=1, label="Steps (0: the model's own)", elem_id=elem_id)
+    return gr.Slider(0, 64, 0, step=1, label="Steps (0 = default)", elem_id=elem_id)
 
 
 def seed_box(elem_id: str) -> "gr.Number":
@@ -67,7 +67,7 @@ def cancel_button(elem_id: str) -> "gr.Button":
     """A button that ends the job of its tab."""
     import gradio as gr
 
-    return gr.Button("Cancel", variant="stop", elem_id=elem_id)
+    return gr.Button("Cancel", elem_id=elem_id)
 
 
 def cancelling(
@@ -89,7 +89,9 @@ def cancelling(
     )
 
 
-def example_prompts(studio: Studio, boxes: list[Any], elem_id: str) -> None:
+def example_prompts(
+    studio: Studio, boxes: list[Any], elem_id: str, label: str = "Example prompts"
+) -> None:
     """The bundled clips, one of which fills the boxes when it is clicked; nothing without clips."""
     import gradio as gr
 
@@ -102,7 +104,7 @@ def example_prompts(studio: Studio, boxes: list[Any], elem_id: str) -> None:
         rows,
         boxes,
         cache_examples=False,
-        label="Example prompts (synthetic voices, nobody's)",
+        label=f"{label} (synthetic voices, nobody's)",
         example_labels=[" → ".join(_short(path) for path in row) for row in rows],
         elem_id=elem_id,
         api_visibility="private",

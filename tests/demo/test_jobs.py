@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -19,7 +21,7 @@ from speechkit.demo.trim import best_part
 from speechkit.text import DEFAULT_VOCABULARY
 
 RATE_HZ = 16_000
-SPEAKING = {"keep_seconds": 3.0, "speed": 1.0, "steps": 1, "seed": 3}
+SPEAKING: dict[str, Any] = {"keep_seconds": 3.0, "speed": 1.0, "steps": 1, "seed": 3}
 
 
 class Stages:
