@@ -1,0 +1,96 @@
+"""The verb `ssl probe`: what an encoder knows of phones, speakers and words."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from speechkit.cli import arguments
+from speechkit.cli.output import Outcome, say_aside
+from speechkit.core.errors import DataError
+
+TASKS = ("phones", "ctc", "speaker", "verification", "keywords")
+"""As `speechkit.ssl.probes.TASKS`, which needs torch to be read."""
+
+
+def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
+    """Add `probe`."""
+    probe = verbs.add_parser(
+        "probe", help="small heads on frozen features: phones, speakers, words, beside baselines"
+    )
+    probe.add_argument(
+        "--encoder",
+        nargs="+",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="folders of pre-trained encoders; baselines are run once for all",
+    )
+    probe.add_argument("--corpus", type=Path, required=True, help="packed corpus, from prepare")
+    probe.add_argument(
+        "--alignment", type=Path, help="its phones, from align (default: beside the corpus)"
+    )
+    probe.add_argument(
+        "--tasks", nargs="+", choices=TASKS, default=list(TASKS), help="what is asked (all)"
+    )
+    probe.add_argument(
+        "--minutes-of-audio",
+        type=arguments.number(0.01, 1e6),
+        default=30.0,
+        metavar="MINUTES",
+        help="audio for the phones, for the speakers, and at most for the words (30)",
+    )
+    probe.add_argument(
+        "--layers",
+        nargs="+",
+        type=arguments.whole_number(0, 1000),
+        metavar="LAYER",
+        help="levels in the weighted sum: 0 is the input of the first block (all)",
+    )
+    probe.add_argument(
+        "--words", type=arguments.whole_number(2, 1000), default=10, help="words to tell (10)"
+    )
+    probe.add_argument(
+        "--steps", type=arguments.whole_number(1, 10**6), default=400, help="updates a head (400)"
+    )
+    probe.add_argument("--languages", nargs="+", metavar="CODE", help="to take (all)")
+    probe.add_argument(
+        "--sources", nargs="+", metavar="START", help="to take, by the start of source or id (all)"
+    )
+    arguments.add_seed(probe)
+    arguments.add_threads(probe)
+    arguments.add_json(probe)
+    probe.set_defaults(handler=_probe)
+
+
+def _probe(args: argparse.Namespace) -> Outcome:
+    """Run the probes."""
+    if not args.corpus.is_file():
+        raise DataError(
+            f"There is no packed corpus {args.corpus}: make one with speechkit prepare."
+        )
+
+    from speechkit.ssl.probes import ProbeConfig, run_probes
+    from speechkit.ssl.units import Selection
+
+    arguments.use_threads(args.threads)
+    config = ProbeConfig(
+        tasks=tuple(dict.fromkeys(args.tasks)),
+        minutes=args.minutes_of_audio,
+        selection=Selection(
+            languages=tuple(args.languages) if args.languages else None,
+            sources=tuple(args.sources) if args.sources else None,
+        ),
+        layers=tuple(args.layers) if args.layers else None,
+        words=args.words,
+        steps=args.steps,
+        seed=args.seed,
+    )
+    report = run_probes(
+        args.encoder,
+        args.corpus,
+        config,
+        args.alignment,
+        progress=lambda name: say_aside("probe", name),
+    )
+    return Outcome(text=report.table(), data=report.to_json())

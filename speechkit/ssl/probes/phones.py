@@ -1,0 +1,244 @@
+"""The phone probes: the phone of each frame by a linear layer, and phones by CTC.
+
+Both are tested on speakers that they were not trained on. Stress is left out and all that is no
+phone is silence, which is also CTC's blank.
+
+Shapes: F frames of a clip, N frames of all, P phones, L layers, D channels, V classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from speechkit.core.errors import ConfigError, DataError
+from speechkit.core.rng import derive, generator
+from speechkit.data.alignment import Alignment
+from speechkit.data.packed import PackedCorpus
+from speechkit.ssl.ctc.decoding import greedy_labels
+from speechkit.ssl.ctc.score import edits
+from speechkit.ssl.probes.config import ProbeConfig
+from speechkit.ssl.probes.heads import Probe, Standard, fit
+from speechkit.ssl.probes.pieces import held_out, in_turns, shuffled
+from speechkit.ssl.probes.report import TaskFigures
+from speechkit.ssl.probes.sources import HOP_SAMPLES, Source
+
+SILENCE = 0
+"""Class of what is no phone."""
+TEST_SHARE = 0.2
+_BATCH_FRAMES = 1024
+_BATCH_CLIPS = 4
+_MIN_SAMPLES = HOP_SAMPLES * 10
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PhoneClip:
+    """A clip whose phones are known."""
+
+    clip: int
+    """Which clip of the corpus."""
+    labels_F: Tensor
+    """Class of each 20 ms frame, int64."""
+    phones: tuple[int, ...]
+    """Classes of its phones in order, without silence."""
+    test: bool
+    """Its speaker is held out."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PhoneMaterial:
+    """What the phone probes are trained and tested on."""
+
+    clips: list[PhoneClip]
+    """Clips for both."""
+    classes: int
+    """V, with silence."""
+    counts: dict[str, float]
+    """What was taken and what was left out."""
+
+
+def phone_material(
+    corpus: PackedCorpus, alignment: Alignment, chosen: Sequence[int], config: ProbeConfig
+) -> PhoneMaterial:
+    """Choose aligned clips, speaker by speaker in turns, until there are enough minutes.
+
+    Raises DataError where none is aligned, or all are of one speaker.
+    """
+    aligned = [clip for clip in chosen if alignment.has(clip)]
+    long = [clip for clip in aligned if corpus.samples(clip) >= _MIN_SAMPLES]
+    if not long:
+        raise DataError(
+            f"None of the {len(chosen)} chosen clips has an alignment in '{alignment.path}': align "
+            "the corpus, widen the selection, or leave out the phone and word probes."
+        )
+    test_speakers = held_out(map(corpus.speaker, long), TEST_SHARE, config.seed, "phone")
+    names, class_V = phone_classes(alignment.symbols)
+    clips: list[PhoneClip] = []
+    minutes = {False: 0.0, True: 0.0}
+    limits = {False: (1 - TEST_SHARE) * config.minutes, True: TEST_SHARE * config.minutes}
+    for clip in _by_speaker(corpus, long, config.seed):
+        test = corpus.speaker(clip) in test_speakers
+        if minutes[test] >= limits[test]:
+            continue
+        minutes[test] += corpus.samples(clip) / 16_000 / 60
+        class_P = class_V[alignment.phones(clip)]
+        clips.append(
+            PhoneClip(
+                clip=clip,
+                labels_F=class_P.repeat_interleave(alignment.frames(clip)),
+                phones=tuple(class_P[class_P != SILENCE].tolist()),
+                test=test,
+            )
+        )
+    speakers = {test: {corpus.speaker(c.clip) for c in clips if c.test == test} for test in minutes}
+    return PhoneMaterial(
+        clips=clips,
+        classes=len(names),
+        counts={
+            "train_minutes": minutes[False],
+            "test_minutes": minutes[True],
+            "train_speakers": len(speakers[False]),
+            "test_speakers": len(speakers[True]),
+            "classes": len(names),
+            "clips": len(clips),
+            "clips_without_alignment": len(chosen) - len(aligned),
+            "clips_too_short": len(aligned) - len(long),
+        },
+    )
+
+
+def phone_classes(symbols: Sequence[str]) -> tuple[list[str], Tensor]:
+    """Return the names of the classes, silence first, and class_V int64 of each symbol."""
+    plain = [symbol.rstrip("0123456789") if symbol[:1].isalpha() else "" for symbol in symbols]
+    names = sorted({"", *plain})
+    return names, torch.tensor([names.index(name) for name in plain])
+
+
+def _by_speaker(corpus: PackedCorpus, clips: Sequence[int], seed: int) -> list[int]:
+    """Return clips so that every speaker comes once before any comes twice."""
+    groups: dict[int, list[int]] = {}
+    for clip in shuffled(clips, seed, "phone clips"):
+        groups.setdefault(corpus.speaker(clip), []).append(clip)
+    return in_turns(list(groups.values()))
+
+
+class PhoneFrames:
+    """Features of all clips in memory."""
+
+    def __init__(
+        self, source: Source, corpus: PackedCorpus, material: PhoneMaterial, config: ProbeConfig
+    ) -> None:
+        """Extract them; raises ConfigError where they would take too much memory."""
+        most = sum(len(clip.labels_F) for clip in material.clips)
+        if source.gigabytes(most) > config.max_gigabytes:
+            raise ConfigError(
+                f"{most} frames of {source.name} take {source.gigabytes(most):.1f} GB and "
+                f"{config.max_gigabytes:g} are allowed: probe fewer minutes or layers."
+            )
+        self.material = material
+        self.spans: list[tuple[int, int]] = []
+        states_NLD = torch.empty(most, source.layers, source.channels, dtype=torch.float16)
+        labels_N = torch.empty(most, dtype=torch.int64)
+        first = 0
+        for clip in material.clips:
+            found_FLD = source.states(corpus.wave(clip.clip))[: len(clip.labels_F)]
+            end = first + len(found_FLD)
+            states_NLD[first:end] = found_FLD.clamp(-6e4, 6e4)
+            labels_N[first:end] = clip.labels_F[: len(found_FLD)]
+            self.spans.append((first, end))
+            first = end
+        self.labels_N = labels_N[:first]
+        standard = Standard(states_NLD[self.frames(test=False)])
+        self.states_NLD = standard.apply(states_NLD[:first])
+
+    def clips(self, *, test: bool) -> list[tuple[PhoneClip, slice]]:
+        """Return clips of one part and where their frames lie."""
+        pairs = zip(self.material.clips, self.spans, strict=True)
+        return [(clip, slice(*span)) for clip, span in pairs if clip.test == test]
+
+    def frames(self, *, test: bool) -> Tensor:
+        """Return index_N of all frames of one part."""
+        spans = [torch.arange(at.start, at.stop) for _, at in self.clips(test=test)]
+        return torch.cat(spans)
+
+    def probe(self, name: str, seed: int) -> Probe:
+        """Return an untrained probe for these classes."""
+        rng = generator(derive(seed, "probe", name, "weights"))
+        _, layers, channels = self.states_NLD.shape
+        return Probe(layers, channels, self.material.classes, None, rng)
+
+
+def probe_frames(frames: PhoneFrames, config: ProbeConfig) -> TaskFigures:
+    """Return how well a linear layer names the phone of each frame."""
+    probe = frames.probe("phones", config.seed)
+    train_N, test_N = frames.frames(test=False), frames.frames(test=True)
+
+    def loss_of(rng: torch.Generator) -> Tensor:
+        batch = train_N[torch.randint(len(train_N), (_BATCH_FRAMES,), generator=rng)]
+        return functional.cross_entropy(probe(frames.states_NLD[batch]), frames.labels_N[batch])
+
+    fit(probe, loss_of, config, "phones")
+    guess = frames.labels_N.clone()
+    errors = phones = 0
+    with torch.inference_mode():
+        for clip, at in frames.clips(test=True):
+            logits_FV = probe(frames.states_NLD[at])
+            guess[at] = logits_FV.argmax(dim=1)
+            errors += _errors(clip, logits_FV)
+            phones += len(clip.phones)
+    commonest = frames.labels_N[train_N].bincount().argmax()
+    return TaskFigures(
+        figures={
+            "phone_accuracy": _share(guess[test_N] == frames.labels_N[test_N]),
+            "phone_error_rate": errors / max(phones, 1),
+        },
+        chance={
+            "phone_accuracy": _share(frames.labels_N[test_N] == commonest),
+            "phone_error_rate": 1.0,
+        },
+        layer_weights={"phones": probe.layer_weights},
+    )
+
+
+def probe_ctc(frames: PhoneFrames, config: ProbeConfig) -> TaskFigures:
+    """Return the phone error rate of a linear layer trained by CTC, which sees no alignment."""
+    probe = frames.probe("ctc", config.seed)
+    train = frames.clips(test=False)
+
+    def loss_of(rng: torch.Generator) -> Tensor:
+        chosen = torch.randperm(len(train), generator=rng)[:_BATCH_CLIPS].tolist()
+        logits = [probe(frames.states_NLD[train[i][1]]).log_softmax(dim=1) for i in chosen]
+        return functional.ctc_loss(
+            torch.nn.utils.rnn.pad_sequence(logits),
+            torch.tensor([phone for i in chosen for phone in train[i][0].phones]),
+            torch.tensor([len(rows) for rows in logits]),
+            torch.tensor([len(train[i][0].phones) for i in chosen]),
+            blank=SILENCE,
+            zero_infinity=True,
+        )
+
+    fit(probe, loss_of, config, "ctc")
+    test = frames.clips(test=True)
+    with torch.inference_mode():
+        errors = sum(_errors(clip, probe(frames.states_NLD[at])) for clip, at in test)
+    phones = sum(len(clip.phones) for clip, _ in test)
+    return TaskFigures(
+        figures={"ctc_error_rate": errors / max(phones, 1)},
+        chance={"ctc_error_rate": 1.0},
+        layer_weights={"ctc": probe.layer_weights},
+    )
+
+
+def _errors(clip: PhoneClip, logits_FV: Tensor) -> int:
+    """Return the edits between the clip's phones and the best path."""
+    heard = greedy_labels(logits_FV.double().numpy())
+    return edits([str(phone) for phone in clip.phones], [str(phone) for phone in heard]).errors
+
+
+def _share(right_N: Tensor) -> float:
+    """Return the share that is True."""
+    return float(right_N.double().mean())

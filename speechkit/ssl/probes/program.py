@@ -1,0 +1,119 @@
+"""All probes of all sources, one source at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from speechkit.core.errors import ConfigError
+from speechkit.data.alignment import Alignment, sidecar_path
+from speechkit.data.packed import PackedCorpus
+from speechkit.ssl.probes.config import ProbeConfig
+from speechkit.ssl.probes.keywords import WordMaterial, probe_words, word_material
+from speechkit.ssl.probes.phones import (
+    PhoneFrames,
+    PhoneMaterial,
+    phone_material,
+    probe_ctc,
+    probe_frames,
+)
+from speechkit.ssl.probes.report import ProbeReport, SourceFigures, TaskFigures
+from speechkit.ssl.probes.sources import Source, encoder_sources, plain_sources
+from speechkit.ssl.probes.speakers import SpeakerMaterial, probe_speakers, speaker_material
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Material:
+    """What the chosen tasks are trained and tested on; None where they are not asked for."""
+
+    corpus: PackedCorpus
+    """Where the audio is."""
+    phones: PhoneMaterial | None
+    """For phones and ctc."""
+    speakers: SpeakerMaterial | None
+    """For speaker and verification."""
+    words: WordMaterial | None
+    """For keywords."""
+
+    def counts(self) -> dict[str, dict[str, float]]:
+        """Return what was taken and left out, by kind."""
+        kinds = {"phones": self.phones, "speakers": self.speakers, "words": self.words}
+        return {kind: one.counts for kind, one in kinds.items() if one is not None}
+
+
+def gather(corpus: PackedCorpus, alignment: str | Path | None, config: ProbeConfig) -> Material:
+    """Choose clips and pieces; the sidecar stands beside the corpus unless it is given.
+
+    Raises DataError where the corpus has too little for a task, or no alignment that one needs.
+    """
+    chosen = config.selection.of(corpus)
+    phones = words = speakers = None
+    if config.wants("phones", "ctc", "keywords"):
+        ids = [clip["id"] for clip in corpus.clips]
+        sidecar = Alignment(alignment or sidecar_path(corpus.path), ids)
+        if config.wants("phones", "ctc"):
+            phones = phone_material(corpus, sidecar, chosen, config)
+        if config.wants("keywords"):
+            words = word_material(corpus, sidecar, chosen, config)
+    if config.wants("speaker", "verification"):
+        speakers = speaker_material(corpus, chosen, config)
+    return Material(corpus=corpus, phones=phones, speakers=speakers, words=words)
+
+
+def run_probes(
+    encoders: Sequence[str | Path],
+    corpus: str | Path,
+    config: ProbeConfig,
+    alignment: str | Path | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> ProbeReport:
+    """Probe encoder folders on a packed corpus, and what stands beside them.
+
+    Raises DataError for a corpus with too little for a task or without its alignment,
+    CheckpointError for a folder without an encoder, ConfigError for an encoder that does not fit.
+    """
+    if not encoders:
+        raise ConfigError("There is nothing to probe: give the folder of an encoder.")
+    material = gather(PackedCorpus(corpus), alignment, config)
+    sources = encoder_sources(encoders, config.layers, config.seed) + plain_sources()
+    rows: list[SourceFigures] = []
+    chance: dict[str, float] = {}
+    for source in sources:
+        progress(source.name)
+        start = time.perf_counter()
+        found = probe_source(source, material, config)
+        rows.append(
+            SourceFigures(
+                name=source.name,
+                figures={name: value for one in found for name, value in one.figures.items()},
+                layer_weights={k: value for one in found for k, value in one.layer_weights.items()},
+                seconds=time.perf_counter() - start,
+            )
+        )
+        for one in found:
+            chance.update(one.chance)
+    return ProbeReport(
+        sources=rows,
+        chance=chance,
+        counts=material.counts(),
+        words=[] if material.words is None else material.words.words,
+        layers=None if config.layers is None else list(config.layers),
+    )
+
+
+def probe_source(source: Source, material: Material, config: ProbeConfig) -> list[TaskFigures]:
+    """Return what the tasks find about one source."""
+    found: list[TaskFigures] = []
+    if material.phones is not None:
+        frames = PhoneFrames(source, material.corpus, material.phones, config)
+        if config.wants("phones"):
+            found.append(probe_frames(frames, config))
+        if config.wants("ctc"):
+            found.append(probe_ctc(frames, config))
+    if material.speakers is not None:
+        found.append(probe_speakers(source, material.corpus, material.speakers, config))
+    if material.words is not None:
+        found.append(probe_words(source, material.corpus, material.words, config))
+    return found
