@@ -108,6 +108,14 @@ class Demo:
         assert str(Path.home()) not in text
         return text
 
+    def dismiss(self) -> None:
+        """Close the message that pops up, or let it go."""
+        message = self.page.locator(".toast-body").first
+        close = message.locator(".toast-close")
+        if close.is_visible():
+            close.click()
+        message.wait_for(state="detached")
+
     def shoot(self, name: str) -> None:
         """Keep a picture of the whole page."""
         self.page.screenshot(path=self._shots / f"{name}.png", full_page=True)

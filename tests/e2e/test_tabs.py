@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from speechkit.core.audio import read_audio, write_audio
+from speechkit.watermark import embed
 from tests.e2e.pages import Demo
 
 if TYPE_CHECKING:
@@ -83,11 +85,18 @@ def test_codec_and_a_dropped_stream(demo: Demo, examples: Path) -> None:
     demo.shoot("codec")
 
 
-def test_detect(demo: Demo, examples: Path) -> None:
+def test_detect(demo: Demo, examples: Path, tmp_path: Path) -> None:
+    report = demo.page.locator("#detect-report")
     demo.open("Detect")
     demo.upload("detect-recording", examples / "synthetic_bf_emma.flac")
     demo.click("detect-go")
-    demo.page.wait_for_function("document.querySelector('#detect-report').innerText.length > 20")
+    report.get_by_text("No watermark found").wait_for()
+    wave_T = read_audio(examples / "synthetic_bf_emma.flac")
+    write_audio(tmp_path / "marked.flac", embed(wave_T, 16_000), 16_000)
+    demo.page.locator("#detect-recording").get_by_label("Clear").click()
+    demo.upload("detect-recording", tmp_path / "marked.flac")
+    demo.click("detect-go")
+    report.get_by_text("Watermarked: synthetic speech").wait_for()
     demo.shoot("detect")
 
 
