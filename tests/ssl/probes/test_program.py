@@ -1,0 +1,178 @@
+"""Probes from end to end on tones, with a tiny encoder of random weights."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from speechkit.cli import build_parser
+from speechkit.core.errors import CheckpointError, ConfigError, DataError, SpeechkitError
+from speechkit.core.rng import generator
+from speechkit.data.packed import PackedCorpus
+from speechkit.ssl.config import EncoderConfig
+from speechkit.ssl.encoder import build_encoder
+from speechkit.ssl.pretrained import save_model
+from speechkit.ssl.probes import ProbeConfig, run_probes
+from speechkit.ssl.probes.metrics import equal_error
+from speechkit.ssl.probes.pieces import Piece
+from speechkit.ssl.probes.program import gather
+from speechkit.ssl.probes.sources import encoder_source, plain_sources
+from speechkit.ssl.probes.speakers import speaker_material, verification_error
+from speechkit.ssl.units.options import Selection
+
+TINY = EncoderConfig(
+    conv_channels=(8,) * 7, model_dim=16, layers=2, heads=2, ffn_dim=32,
+    position_kernel=8, position_groups=2,
+)  # fmt: skip
+CONFIG = ProbeConfig(minutes=2, steps=80, learning_rate=3e-2, words=3)
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("encoder") / "model"
+    save_model(folder, build_encoder(TINY, seed=1))
+    return folder
+
+
+def test_all_probes_of_an_encoder(tones: Path, encoder: Path) -> None:
+    seen: list[str] = []
+    report = run_probes([encoder], tones, CONFIG, progress=seen.append)
+    names = [source.name for source in report.sources]
+    assert names == seen == [str(encoder), "random weights", "log-mel", "MFCC"]
+    for source in report.sources:
+        assert source.figures.keys() == report.chance.keys()
+        assert all(0 <= value <= 1.5 for value in source.figures.values()), source
+        layers = 1 if source.name in ("log-mel", "MFCC") else 3
+        assert source.layer_weights.keys() == {"phones", "ctc", "speaker", "keywords"}
+        for weights in source.layer_weights.values():
+            assert len(weights) == layers
+            assert sum(weights) == pytest.approx(1, abs=1e-5)
+    log_mel, chance = report.sources[2].figures, report.chance
+    # A tone is easy to tell, and so is how loud a hum is.
+    for name in ("phone_accuracy", "speaker_accuracy", "keyword_accuracy"):
+        assert log_mel[name] > chance[name] + 0.25, name
+    for name in ("phone_error_rate", "ctc_error_rate", "eer_mean"):
+        assert log_mel[name] < chance[name] - 0.1, name
+    assert sorted(report.words) == ["apple", "banana", "cherry"]
+    assert report.counts["phones"]["clips_without_alignment"] == 1
+    assert report.counts["speakers"]["clips_too_short"] == 1
+    table = report.table()
+    assert all(name in table for name in [*names, "chance", "layer weights, phones"])
+    assert json.loads(json.dumps(report.to_json()))["words"] == report.words
+
+
+def test_same_seed_same_figures(tones: Path, encoder: Path) -> None:
+    config = replace(CONFIG, tasks=("keywords", "verification"), steps=5)
+    first, second = (run_probes([encoder], tones, config) for _ in range(2))
+    for one, other in zip(first.sources, second.sources, strict=True):
+        assert one.figures == other.figures
+    assert "phone_accuracy" not in first.chance
+
+
+def test_phones_are_tested_on_other_speakers(tones: Path) -> None:
+    corpus = PackedCorpus(tones)
+    material = gather(corpus, None, replace(CONFIG, tasks=("phones", "keywords")))
+    assert material.phones is not None
+    assert material.words is not None
+    assert material.speakers is None
+    for parts in (material.phones.clips, material.words.pieces):
+        speakers: dict[bool, set[int]] = defaultdict(set)
+        for part in parts:
+            speakers[part.test].add(corpus.speaker(part.clip))
+        assert speakers[True]
+        assert speakers[False]
+        assert not speakers[True] & speakers[False]
+    for clip in material.phones.clips:
+        assert len(clip.labels_F) == -(-corpus.samples(clip.clip) // 320)
+
+
+def test_speakers_are_tested_on_other_clips_where_they_have_some(tones: Path) -> None:
+    corpus = PackedCorpus(tones)
+    material = speaker_material(corpus, range(len(corpus)), CONFIG)
+    known, strangers = (
+        {corpus.speaker(piece.clip) for piece in pieces}
+        for pieces in (material.known, material.strangers)
+    )
+    assert not known & strangers
+    assert len(strangers) >= 2
+    one_clip = 0
+    by_label = itertools.groupby(material.known, key=lambda piece: piece.label)
+    for _, group in by_label:
+        pieces = list(group)
+        assert {piece.test for piece in pieces} == {False, True}
+        train, test = ([p for p in pieces if p.test == flag] for flag in (False, True))
+        if len({piece.clip for piece in pieces}) > 1:
+            assert not {p.clip for p in train} & {p.clip for p in test}
+        else:
+            one_clip += 1
+            assert max(p.stop for p in train) <= min(p.start for p in test)
+    assert one_clip == material.counts["tested_on_the_same_clip"]
+
+
+def test_verification_leaves_out_pairs_of_one_clip() -> None:
+    where = [(0, 0), (0, 0), (0, 1), (1, 2), (1, 3), (2, 4), (2, 4)]
+    pieces = [Piece(clip=clip, start=0, stop=1, label=label, test=False) for label, clip in where]
+    x_ND = torch.randn(len(where), 3, generator=generator(4))
+    same, other = [], []
+    for (one, a), (two, b) in itertools.combinations(zip(where, x_ND, strict=True), 2):
+        score = float(torch.cosine_similarity(a, b, dim=0))
+        if one[0] != two[0]:
+            other.append(score)
+        elif one[1] != two[1] or one[0] == 2:
+            same.append(score)
+    assert len(same) == 4
+    expected = equal_error(torch.tensor(same), torch.tensor(other)).rate
+    assert verification_error(x_ND, pieces) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("samples", [400, 3200, 16_000, 16_123])
+def test_all_sources_give_the_frames_of_an_encoder(samples: int) -> None:
+    wave_T = 0.1 * torch.randn(samples, generator=generator(5))
+    tiny = encoder_source("tiny", build_encoder(TINY).eval(), (0, 2))
+    for source in [tiny, *plain_sources()]:
+        frames = TINY.frames(samples)
+        assert source.states(wave_T).shape == (frames, source.layers, source.channels)
+
+
+def test_what_cannot_be_probed(tones: Path, encoder: Path, tmp_path: Path) -> None:
+    def refused(kind: type[SpeechkitError], match: str, **changes: object) -> None:
+        given = {"encoders": [encoder], "corpus": tones, "config": CONFIG, **changes}
+        with pytest.raises(kind, match=match):
+            run_probes(**given)  # type: ignore[arg-type]
+
+    refused(DataError, "align", alignment=tmp_path / "none.safetensors")
+    refused(CheckpointError, "config.json", encoders=[tmp_path])
+    refused(ConfigError, "encoder", encoders=[])
+    refused(ConfigError, "no layer 3", config=replace(CONFIG, layers=(0, 3)))
+    refused(ConfigError, "fewer minutes", config=replace(CONFIG, max_gigabytes=1e-6))
+    alone = Selection(sources=("tones/18",))
+    refused(DataError, "two speakers", config=replace(CONFIG, selection=alone))
+    for tasks, match in (("speaker",), "Only 1 speakers"), (("keywords",), "two speakers"):
+        config = replace(CONFIG, selection=alone, tasks=tasks)
+        refused(DataError, match, config=config)
+    moment = replace(CONFIG, selection=Selection(sources=("tones/19",)))
+    refused(DataError, "None of the 1 chosen clips has an alignment", config=moment)
+    with pytest.raises(ConfigError, match="Probes are"):
+        ProbeConfig(tasks=("emotion",))
+    with pytest.raises(ConfigError, match="each 160 samples"):
+        encoder_source(
+            "odd", build_encoder(replace(TINY, conv_strides=(5, 2, 2, 2, 2, 2, 1))), None
+        )
+
+
+def test_the_verb(tones: Path, encoder: Path, tmp_path: Path) -> None:
+    line = ["ssl", "probe", "--encoder", str(encoder), "--corpus"]
+    options = ["--tasks", "keywords", "--steps", "3", "--words", "2", "--layers", "1"]
+    args = build_parser().parse_args([*line, str(tones), *options])
+    outcome = args.handler(args)
+    assert "word%" in outcome.text
+    assert outcome.data["layers"] == [1]
+    args = build_parser().parse_args([*line, str(tmp_path / "none.safetensors")])
+    with pytest.raises(DataError, match="prepare"):
+        args.handler(args)
