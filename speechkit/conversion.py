@@ -25,6 +25,7 @@ from speechkit.facodec.small.codec import FACodec
 from speechkit.facodec.small.features import TIMBRE_PITCH_SCALE
 from speechkit.facodec.stream import decode_stream, encode_long, levelled, own_gain
 from speechkit.tts import WEIGHTS
+from speechkit.watermark import Watermark, embed_pieces
 
 DETAIL = True
 """Whether the source's detail codes are used by default, as in the paper; its public code drops
@@ -64,6 +65,9 @@ class Conversion:
 
     notes: tuple[str, ...] = ()
     """What the listener should know about the target."""
+
+    watermark: int | None = None
+    """Payload of the mark in the wave; None where it was left out."""
 
     @property
     def seconds(self) -> float:
@@ -124,17 +128,24 @@ class VoiceConverter:
         seed: int = 0,
         pitch_shift_semitones: float = 0.0,
         detail: bool = DETAIL,
+        watermark: Watermark | None = Watermark(),  # noqa: B008 (frozen)
     ) -> Conversion:
         """The source in the voice of the target; arguments and errors as of `convert_stream`."""
         voice = target if isinstance(target, Target) else self.target(target)
         waves = self.convert_stream(
-            source, voice, seed=seed, pitch_shift_semitones=pitch_shift_semitones, detail=detail
+            source,
+            voice,
+            seed=seed,
+            pitch_shift_semitones=pitch_shift_semitones,
+            detail=detail,
+            watermark=watermark,
         )
         return Conversion(
             wave_T=torch.cat(list(waves)),
             sample_rate_hz=self.sample_rate_hz,
             seed=seed,
             notes=voice.notes,
+            watermark=None if watermark is None else watermark.payload,
         )
 
     def convert_stream(
@@ -145,9 +156,12 @@ class VoiceConverter:
         seed: int = 0,
         pitch_shift_semitones: float = 0.0,
         detail: bool = DETAIL,
+        watermark: Watermark | None = Watermark(),  # noqa: B008 (frozen)
     ) -> Iterator[Tensor]:
         """`convert` as one `wave_T` after the other: of sources over 30 s, 20 s at a time.
 
+        Converted speech is synthetic, so it carries an inaudible mark, which `watermark=None`
+        leaves out; the codec, which plays a recording back in its own voice, adds none.
         `pitch_shift_semitones` is added to the target's own pitch; `detail=False` leaves the
         source's detail codes out. All inputs are read and checked, and the source is encoded,
         before this returns. Raises AudioError for a source that cannot be read, is shorter than a
@@ -166,7 +180,10 @@ class VoiceConverter:
         gain, samples = own_gain(self.codec, wave_T), len(wave_T)
         rng = generator(derive(seed, "noise"))
         waves = decode_stream(self.codec, codes, timbre_D, rng, detail=detail)
-        return levelled(waves, gain, samples)
+        levelled_waves = levelled(waves, gain, samples)
+        if watermark is None:
+            return levelled_waves
+        return embed_pieces(levelled_waves, self.sample_rate_hz, watermark)
 
     def _wave(self, recording: Recording) -> Tensor:
         """A recording as a finite mono wave."""

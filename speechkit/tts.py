@@ -25,6 +25,7 @@ from speechkit.facodec.small.codec import FACodec, load_codec
 from speechkit.reading import read_voice
 from speechkit.text import Frontend, PhoneVocabulary, chunk
 from speechkit.text.frames import FrameClasses
+from speechkit.watermark import Watermark, embed
 
 WEIGHTS = Path(__file__).parent / "weights"
 """The bundled models: `codec` and `generator`."""
@@ -130,9 +131,10 @@ class ZeroShotTTS:
         seed: int = 0,
         speed: float = 1.0,
         steps: int | None = None,
+        watermark: Watermark | None = Watermark(),  # noqa: B008 (frozen)
         progress: Progress | None = None,
     ) -> Speech:
-        """The text in the voice.
+        """The text in the voice, with an inaudible mark that `watermark=None` leaves out.
 
         Long text is spoken in chunks of up to `CHUNK_CHARACTERS`, each with draws of its own.
         `steps` sets the passes of the first books of prosody and content; more is slower and
@@ -159,14 +161,19 @@ class ZeroShotTTS:
                 waves.append(wave_T)
                 phones.extend(piece)
                 frames.extend(frames_P.tolist())
+            wave_T = torch.cat(waves)
+            if watermark is not None:
+                clock.enter("watermark")
+                wave_T = embed(wave_T, self.sample_rate_hz, watermark.payload)
         return Speech(
-            wave_T=torch.cat(waves),
+            wave_T=wave_T,
             sample_rate_hz=self.sample_rate_hz,
             phones=tuple(phones),
             frames=tuple(frames),
             seed=seed,
             stages_seconds=clock.seconds,
             notes=(*notes, *voice.notes),
+            watermark=None if watermark is None else watermark.payload,
         )
 
     def _speak(
@@ -198,12 +205,15 @@ class ZeroShotTTS:
         seed: int = 0,
         speed: float = 1.0,
         steps: int | None = None,
+        watermark: Watermark | None = Watermark(),  # noqa: B008 (frozen)
     ) -> Speech:
         """The text with each attribute from its own voice; what is not given follows `timbre`."""
         mixed = mix_voices(
             timbre, prosody=prosody, duration=duration, content=content, detail=detail
         )
-        return self.synthesize(text, mixed, seed=seed, speed=speed, steps=steps)
+        return self.synthesize(
+            text, mixed, seed=seed, speed=speed, steps=steps, watermark=watermark
+        )
 
     def _check_voice(self, voice: Voice) -> None:
         """Raise PromptError unless the voice was made with a model like this one."""
@@ -258,11 +268,12 @@ class ZeroShotTTS:
 def _check_partners(codec: FACodec, generator: Generator) -> None:
     """Raise CheckpointError unless the generator writes the codes that the codec reads."""
     books, made = codec.config.quantizer, generator.config
-    agree = (
-        (books.prosody_books, books.content_books, books.detail_books, books.entries)
-        == (made.prosody_books, made.content_books, made.detail_books, made.frame.entries)
-        and FrameClasses(PhoneVocabulary(made.phone_symbols)).symbols == codec.config.phone_symbols
-    )
+    agree = (books.prosody_books, books.content_books, books.detail_books, books.entries) == (
+        made.prosody_books,
+        made.content_books,
+        made.detail_books,
+        made.frame.entries,
+    ) and FrameClasses(PhoneVocabulary(made.phone_symbols)).symbols == codec.config.phone_symbols
     if not agree:
         raise CheckpointError(
             "This generator was trained on the codes of another codec: use the two models that "

@@ -18,6 +18,7 @@ from speechkit.core.errors import AudioError, CheckpointError, ConfigError, Prom
 from speechkit.core.rng import derive, generator
 from speechkit.data.f0 import extract_f0
 from speechkit.facodec.small.codec import build_codec
+from speechkit.watermark import DEFAULT_PAYLOAD, Watermark, embed
 from tests.facodec.builders import vowel
 from tests.facodec.paper import builders as paper
 from tests.tiny import TINY_CODEC, tiny_model
@@ -45,7 +46,7 @@ def wave(seconds: float = 1.2, f0_hz: float = 120.0, kind: int = 0) -> Tensor:
 
 def test_codes_come_from_the_source_and_timbre_from_the_target(tiny: VoiceConverter) -> None:
     source_T, target_T = wave(1.23, 110.0), 0.2 * wave(1.5, 210.0, kind=1)
-    made = tiny.convert(source_T, target_T, seed=3, detail=True)
+    made = tiny.convert(source_T, target_T, seed=3, detail=True, watermark=None)
     codes, _ = tiny.codec.encode(source_T)
     target = tiny.target(target_T)
     timbre_D, notes = target.timbre_D, target.notes
@@ -56,7 +57,7 @@ def test_codes_come_from_the_source_and_timbre_from_the_target(tiny: VoiceConver
     # The codec speaks at a level of its own; what is handed back has the source's.
     gain = float(made.wave_T.norm() / expected_T[: len(source_T)].norm())
     torch.testing.assert_close(made.wave_T, expected_T[: len(source_T)] * gain)
-    quiet = tiny.convert(source_T / 8, target_T, seed=3, detail=True)
+    quiet = tiny.convert(source_T / 8, target_T, seed=3, detail=True, watermark=None)
     torch.testing.assert_close(quiet.wave_T, made.wave_T / 8)
 
 
@@ -80,8 +81,23 @@ def test_seed_detail_and_targets_are_heeded(tiny: VoiceConverter) -> None:
 def test_long_sources_come_in_pieces(tiny: VoiceConverter) -> None:
     source_T = wave(1.0).repeat(32)[: 31 * 16_000 + 7]
     target = tiny.target(wave(1.5, 200.0))
-    pieces = list(tiny.convert_stream(source_T, target))
+    pieces = list(tiny.convert_stream(source_T, target, watermark=None))
     assert [len(piece) for piece in pieces] == [320_000, 176_007]
+    # The mark runs on over the cut, and lags by less than two of its slots.
+    marked = list(tiny.convert_stream(source_T, target))
+    assert 320_000 - 512 < len(marked[0]) <= 320_000
+    whole_T = embed(torch.cat(pieces), 16_000)
+    torch.testing.assert_close(torch.cat(marked), whole_T, atol=1e-6, rtol=0)
+
+
+def test_the_mark_is_told_and_can_be_left_out(tiny: VoiceConverter) -> None:
+    source_T, target = wave(), tiny.target(wave(1.5, 200.0))
+    made = tiny.convert(source_T, target)
+    plain = tiny.convert(source_T, target, watermark=None)
+    other = tiny.convert(source_T, target, watermark=Watermark(payload=7))
+    assert (made.watermark, plain.watermark, other.watermark) == (DEFAULT_PAYLOAD, None, 7)
+    assert torch.equal(made.wave_T, embed(plain.wave_T, 16_000))
+    assert not torch.equal(made.wave_T, other.wave_T)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +136,7 @@ def test_silence_stays_silence(tiny: VoiceConverter) -> None:
 
 def test_the_paper_codec_converts_at_its_own_level() -> None:
     converter = VoiceConverter(paper.codec(replace(paper.TINY, version="v2")))
-    made = converter.convert(wave(0.31), wave(1.1, 200.0), detail=False)
+    made = converter.convert(wave(0.31), wave(1.1, 200.0), detail=False, watermark=None)
     codes, _ = converter.codec.encode(wave(0.31))
     timbre_D = converter.target(wave(1.1, 200.0)).timbre_D
     expected_T = converter.codec.decode(codes, timbre_D, generator(0), detail=False)

@@ -26,6 +26,7 @@ from speechkit.core.results import Speech, Voice
 from speechkit.diffusion.config import STAGES, DenoiserConfig
 from speechkit.diffusion.generator import build_generator
 from speechkit.tts import CHUNK_CHARACTERS, MAX_CHARACTERS, ZeroShotTTS
+from speechkit.watermark import DEFAULT_PAYLOAD, Watermark, embed
 from tests.diffusion.builders import live_generator, random_voice
 from tests.facodec.builders import vowel
 from tests.facodec.small.test_codec import fresh
@@ -66,7 +67,7 @@ def test_speech_is_whole(plain: Speech) -> None:
     assert len(plain.wave_T) == 320 * sum(plain.frames)
     assert plain.seconds == pytest.approx(0.02 * sum(plain.frames))
     assert float(plain.wave_T.abs().max()) <= 1.0
-    assert set(plain.stages_seconds) == {*STAGES, "decode"}
+    assert set(plain.stages_seconds) == {*STAGES, "decode", "watermark"}
     assert all(seconds >= 0 for seconds in plain.stages_seconds.values())
 
 
@@ -76,6 +77,14 @@ def test_same_seed_same_bytes(say: Say, plain: Speech) -> None:
     assert again.frames == plain.frames
     assert other.seed == 1
     assert other.wave_T.numpy().tobytes() != plain.wave_T.numpy().tobytes()
+
+
+def test_speech_is_marked_unless_told_otherwise(say: Say, plain: Speech) -> None:
+    bare, other = say(watermark=None), say(watermark=Watermark(payload=9))
+    assert (plain.watermark, bare.watermark, other.watermark) == (DEFAULT_PAYLOAD, None, 9)
+    assert torch.equal(plain.wave_T, embed(bare.wave_T, 16_000))
+    assert not torch.equal(plain.wave_T, other.wave_T)
+    assert "watermark" not in bare.stages_seconds
 
 
 def test_speed_scales_the_frames(say: Say, plain: Speech) -> None:

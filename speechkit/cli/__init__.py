@@ -23,6 +23,7 @@ from speechkit.cli import (
     say,
     ssl,
     train,
+    watermark,
 )
 from speechkit.cli.arguments import Parser
 from speechkit.cli.output import Outcome, emit, fail
@@ -42,7 +43,7 @@ def build_parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"speechkit {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     modules = (say, data, train, evaluate, bench, convert, conversion, codec, demo, doctor, ssl)
-    for module in modules:
+    for module in (*modules, watermark):
         module.add_verbs(verbs)
     return parser
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from speechkit.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from speechkit.watermark import Watermark
 
 Verbs = argparse._SubParsersAction  # noqa: SLF001
 MAX_SEED = 2**63 - 1
@@ -83,6 +86,29 @@ def add_seed(parser: argparse.ArgumentParser) -> None:
         default=0,
         help="all draws follow from it: the same seed gives the same bytes (default 0)",
     )
+
+
+def add_watermark(parser: argparse.ArgumentParser) -> None:
+    """Add --payload and --no-watermark; `watermark` reads them."""
+    mark = parser.add_mutually_exclusive_group()
+    mark.add_argument(
+        "--payload",
+        type=whole_number(0, 65535),
+        metavar="NUMBER",
+        help="16 bits that the inaudible mark carries (default: one that names speechkit)",
+    )
+    mark.add_argument(
+        "--no-watermark", action="store_true", help="leave out the mark of synthetic speech"
+    )
+
+
+def watermark(args: argparse.Namespace) -> Watermark | None:
+    """The mark that was asked for; None leaves it out."""
+    from speechkit.watermark import Watermark
+
+    if args.no_watermark:
+        return None
+    return Watermark() if args.payload is None else Watermark(payload=args.payload)
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:

@@ -51,6 +51,7 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
         help="keep the source's acoustic detail: clearer words, less of the target",
     )
     add_codec(convert)
+    arguments.add_watermark(convert)
     arguments.add_seed(convert)
     arguments.add_threads(convert)
     arguments.add_json(convert)
@@ -99,11 +100,18 @@ def _convert(args: argparse.Namespace) -> Outcome:
     converter = load_converter(args.codec)
     detail = DETAIL if args.detail is None else args.detail
     target = converter.target(args.target)
+    mark = arguments.watermark(args)
     waves = converter.convert_stream(
-        args.source, target, seed=args.seed, pitch_shift_semitones=args.pitch, detail=detail
+        args.source,
+        target,
+        seed=args.seed,
+        pitch_shift_semitones=args.pitch,
+        detail=detail,
+        watermark=mark,
     )
     rate_hz = converter.sample_rate_hz
     samples = write_audio_pieces(args.out, _told(waves, rate_hz, quiet=args.quiet), rate_hz)
+    payload = None if mark is None else mark.payload
     took, seconds = time.perf_counter() - started, samples / rate_hz
     if not args.json:
         output.note_all(target.notes, quiet=args.quiet)
@@ -117,11 +125,13 @@ def _convert(args: argparse.Namespace) -> Outcome:
         "sample_rate_hz": rate_hz,
         "weights": converter.weights,
         "trained": converter.trained,
+        "watermark": payload,
         "notes": list(target.notes),
     }
     text = (
         f"seconds           {seconds:.2f}\n"
         f"real-time factor  {took / seconds:.3f} (loading included)\n"
+        f"watermark         {output.mark_name(payload)}\n"
         f"wrote             {args.out} ({converter.weights})"
     )
     return Outcome(text="" if args.quiet else text, data=data)

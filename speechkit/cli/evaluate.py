@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from speechkit.cli import arguments, codec_report, conversion, inputs, output, suites
+from speechkit.cli import arguments, codec_report, conversion, inputs, output, suites, watermark
 from speechkit.cli.output import Outcome
 from speechkit.cli.say import trained
 
@@ -37,6 +37,7 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
 
     codec_report.add_suite(kinds)
     conversion.add_suite(kinds)
+    watermark.add_suite(kinds)
 
 
 def _eval_tts(args: argparse.Namespace) -> Outcome:

@@ -48,6 +48,11 @@ def note_all(notes: tuple[str, ...], *, quiet: bool = False) -> None:
         say_aside("note", note)
 
 
+def mark_name(payload: int | None) -> str:
+    """How the mark of a wave is told."""
+    return "none" if payload is None else f"payload {payload} (0x{payload:04x})"
+
+
 def warn_untrained(subject: str) -> None:
     """Say loudly that weights are random."""
     say_aside(

@@ -71,6 +71,7 @@ def _add_speaking(parser: arguments.Parser) -> None:
     )
     arguments.add_seed(parser)
     arguments.add_sampling(parser)
+    arguments.add_watermark(parser)
     parser.add_argument(
         "--show-phones", action="store_true", help="print every phone with its length"
     )
@@ -175,6 +176,7 @@ def _synthesize(
         seed=args.seed,
         speed=args.speed,
         steps=args.steps,
+        watermark=arguments.watermark(args),
         progress=output.chunk_progress(quiet=args.quiet),
     )
 
@@ -198,6 +200,7 @@ def _spoken(args: argparse.Namespace, tts: ZeroShotTTS, timed: _Timed) -> Outcom
         "sample_rate_hz": speech.sample_rate_hz,
         "weights": tts.weights,
         "trained": trained(tts),
+        "watermark": speech.watermark,
         "notes": list(speech.notes),
     }
     if args.quiet:
@@ -211,6 +214,7 @@ def _spoken(args: argparse.Namespace, tts: ZeroShotTTS, timed: _Timed) -> Outcom
         f"real-time factor  {factor:.3f} (seconds: {stages}; "
         f"prompt {timed.prompt_seconds:.2f}, loading {timed.load_seconds:.2f})",
         f"seed              {speech.seed}",
+        f"watermark         {output.mark_name(speech.watermark)}",
         f"wrote             {args.out} ({tts.weights})",
     ]
     if args.show_phones:

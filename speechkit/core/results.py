@@ -200,6 +200,9 @@ class Speech:
     notes: tuple[str, ...] = ()
     """What the listener should know: skipped symbols, cropped prompts."""
 
+    watermark: int | None = None
+    """Payload of the mark in the wave; None where it was left out."""
+
     @property
     def seconds(self) -> float:
         """Length of the wave."""

@@ -20,7 +20,7 @@ from .conftest import RATE_HZ, Run, buzz
 
 VERBS = (
     *("say", "swap", "voice", "convert", "codec", "prepare", "align", "encode"),
-    *("train", "eval", "bench", "convert-checkpoint"),
+    *("train", "eval", "bench", "convert-checkpoint", "watermark"),
 )
 MEASURES_OFF = ("--asr", "none", "--no-speaker", "--no-dnsmos")
 

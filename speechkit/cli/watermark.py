@@ -1,0 +1,197 @@
+"""The verb `watermark`, which finds and writes marks, and the suite that measures them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from speechkit.cli import arguments, inputs, output, suites
+from speechkit.cli.output import Outcome
+from speechkit.core.errors import DataError, SpeechkitError
+
+if TYPE_CHECKING:
+    from speechkit.evaluate.watermark import Carrier
+    from speechkit.watermark import Detection
+
+
+def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
+    """Add `watermark` with `detect` and `embed`."""
+    kinds = verbs.add_parser(
+        "watermark", help="find or write the inaudible mark of synthetic speech"
+    ).add_subparsers(title="verbs", metavar="VERB", required=True)
+    detect = kinds.add_parser("detect", help="is there a mark in these recordings, and which?")
+    detect.add_argument("files", type=Path, nargs="+", metavar="FILE", help="audio, up to an hour")
+    arguments.add_threads(detect)
+    arguments.add_json(detect)
+    detect.set_defaults(handler=_detect)
+
+    embed = kinds.add_parser("embed", help="mark a recording; say, swap and convert do so anyway")
+    embed.add_argument("file", type=Path, metavar="FILE", help="audio of 8 kHz or more")
+    embed.add_argument(
+        "-o", "--out", type=Path, required=True, help="file ending in .wav, .flac or .ogg"
+    )
+    embed.add_argument(
+        "--payload",
+        type=arguments.whole_number(0, 65535),
+        metavar="NUMBER",
+        help="16 bits that the mark carries (default: one that names speechkit)",
+    )
+    embed.add_argument(
+        "--rate",
+        type=arguments.whole_number(8_000, 384_000),
+        default=16_000,
+        metavar="HZ",
+        help="sample rate of the output (default 16000)",
+    )
+    arguments.add_json(embed)
+    embed.set_defaults(handler=_embed)
+
+
+def add_suite(kinds: arguments.Verbs[arguments.Parser]) -> None:
+    """Add `eval watermark`."""
+    suite = kinds.add_parser(
+        "watermark", help="what the mark survives, where it is seen in vain, what it costs"
+    )
+    suite.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        default=[suites.HELD_OUT],
+        help=f"shards or packed corpora, all clips of which are looked at (default "
+        f"{suites.HELD_OUT})",
+    )
+    suite.add_argument(
+        "--clips",
+        type=arguments.whole_number(1, 10**6),
+        default=200,
+        help="recordings to mark, spread over the data (default 200)",
+    )
+    suite.add_argument(
+        "--synthetic",
+        type=arguments.whole_number(0, 10**6),
+        default=30,
+        help="sentences to speak and mark, with texts of the first shard (default 30)",
+    )
+    suite.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        default=Path("eval-watermark"),
+        metavar="FOLDER",
+        help=f"{suites.REPORT} goes here (default eval-watermark)",
+    )
+    arguments.add_model(suite)
+    arguments.add_seed(suite)
+    arguments.add_threads(suite)
+    arguments.add_json(suite)
+    suite.set_defaults(handler=_eval_watermark)
+
+
+def _detect(args: argparse.Namespace) -> Outcome:
+    """Look at each file; those that cannot be read are told and do not stop the others."""
+    arguments.use_threads(args.threads)
+    rows, lines, failed = [], [], False
+    for path in args.files:
+        try:
+            found = _look(path)
+        except SpeechkitError as error:
+            if len(args.files) == 1:
+                raise
+            output.fail(str(error))
+            rows.append({"file": str(path), "error": str(error)})
+            failed = True
+            continue
+        rows.append({"file": str(path)} | vars(found))
+        lines.append(f"{path}: {describe(found)}")
+    return Outcome(
+        text="\n".join(lines),
+        data={"files": rows},
+        exit_code=SpeechkitError.exit_code if failed else 0,
+    )
+
+
+def _look(path: Path) -> Detection:
+    """What the file says; raises AudioError."""
+    from speechkit.core.audio import read_audio
+    from speechkit.watermark import detect
+
+    return detect(read_audio(path, inputs.PROMPT_RATE_HZ), inputs.PROMPT_RATE_HZ)
+
+
+def describe(found: Detection) -> str:
+    """A result as a few words."""
+    if found.payload is not None:
+        return (
+            f"marked, {output.mark_name(found.payload)}, in {found.marked_seconds:.1f} of "
+            f"{found.seconds:.1f} s (p {found.p_value:.1e})"
+        )
+    return f"no mark ({found.note or f'p {found.p_value:.1e}'})"
+
+
+def _embed(args: argparse.Namespace) -> Outcome:
+    """Mark one file."""
+    inputs.check_output(args.out, inputs.AUDIO_SUFFIXES, args.file)
+    from speechkit.core.audio import read_audio, write_audio
+    from speechkit.watermark import DEFAULT_PAYLOAD, embed
+
+    payload = DEFAULT_PAYLOAD if args.payload is None else args.payload
+    marked_T = embed(read_audio(args.file, args.rate), args.rate, payload)
+    write_audio(args.out, marked_T, args.rate)
+    seconds = len(marked_T) / args.rate
+    return Outcome(
+        text=f"watermark  {output.mark_name(payload)}\nwrote      {args.out}",
+        data={"out": str(args.out), "watermark": payload, "seconds": seconds},
+    )
+
+
+def _eval_watermark(args: argparse.Namespace) -> Outcome:
+    """Mark, attack, look, and save the report."""
+    from speechkit.core.files import write_atomically
+    from speechkit.evaluate.watermark import carriers_of, run_watermark_suite
+
+    for path in args.data:
+        if not path.exists():
+            raise DataError(f"There is no corpus {path}: give one with --data.")
+    arguments.use_threads(args.threads)
+    recordings = [carrier for path in args.data for carrier in carriers_of(path)]
+    marked = {"recordings": recordings[:: max(1, len(recordings) // args.clips)][: args.clips]}
+    factor = None
+    if args.synthetic:
+        marked["synthesis"], factor = _spoken(args)
+    report = run_watermark_suite(
+        marked,
+        recordings,
+        seed=args.seed,
+        synthesis_real_time_factor=factor,
+        progress=suites.progress,
+    )
+    args.out.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(report.to_json(), indent=1)
+    write_atomically(args.out / suites.REPORT, lambda part: _write(part, text))
+    return Outcome(text=report.text(), data=report.to_json())
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _spoken(args: argparse.Namespace) -> tuple[list[Carrier], float]:
+    """Unmarked speech of the model, and the CPU seconds that a second of it takes."""
+    from speechkit.evaluate.pairs import spread, tts_pairs
+    from speechkit.evaluate.watermark import Carrier
+
+    tts = inputs.load_tts(args.model, {})
+    carriers: list[Carrier] = []
+    spent, seconds = 0.0, 0.0
+    for pair in spread(tts_pairs(args.data[0]), args.synthetic):
+        voice = tts.voice(pair.prompt_T)
+        began = time.process_time()
+        speech = tts.synthesize(pair.text, voice, seed=args.seed, watermark=None)
+        spent += time.process_time() - began
+        seconds += speech.seconds
+        carriers.append(Carrier(id=f"spoken {pair.id}", wave=partial(getattr, speech, "wave_T")))
+    return carriers, spent / seconds
