@@ -30,7 +30,10 @@ COMPONENTS: dict[str, tuple[str, ...]] = {
         *("codec-result", "codec-report", "codec-picture"),
         *("codec-stream", "codec-drop", "codec-dropped", "codec-drop-report"),
     ),
-    "detect": ("tab-detect", "detect-recording", "detect-go", "detect-cancel", "detect-report"),
+    "detect": (
+        *("tab-detect", "detect-recording", "detect-examples", "detect-go", "detect-cancel"),
+        "detect-report",
+    ),
 }
 """Tab → ids of its components."""
 

@@ -26,6 +26,7 @@ from speechkit.facodec.small.codec import FACodec
 from speechkit.facodec.small.features import TIMBRE_PITCH_SCALE, pitch_hz
 from speechkit.facodec.stream import decode_stream, encode_long, levelled, own_gain
 from speechkit.tts import Progress, ZeroShotTTS
+from speechkit.watermark import Watermark
 
 Report = Callable[[float, str], None]
 """Called with the share done, 0 to 1, and what begins."""
@@ -167,12 +168,14 @@ def convert(
     kept = best_part(target_T, models.converter.sample_rate_hz, keep_seconds)
     target = models.converter.target(kept.prompt)
     report(0.2, "encoding the recording")
+    mark = Watermark()
     pieces = models.converter.convert_stream(
         source_T,
         target,
         seed=seed,
         pitch_shift_semitones=pitch_shift_semitones,
         detail=detail,
+        watermark=mark,
     )
     waves: list[Tensor] = []
     done = 0
@@ -186,6 +189,7 @@ def convert(
         sample_rate_hz=models.converter.sample_rate_hz,
         seed=seed,
         notes=target.notes,
+        watermark=mark.payload,
     )
     return Converted(
         source_T=source_T, made=made, kept=kept, took_seconds=time.perf_counter() - started

@@ -1,10 +1,10 @@
 """The whole page: consent, tabs, and what the speech carries."""
 
-import importlib.util
 from typing import TYPE_CHECKING
 
 from speechkit.demo.page_codec import add_codec
 from speechkit.demo.page_convert import add_convert
+from speechkit.demo.page_detect import add_detect
 from speechkit.demo.page_speak import add_speak
 from speechkit.demo.page_swap import add_swap
 from speechkit.demo.studio import Studio, session_of
@@ -22,19 +22,12 @@ where you want them.
 **Ask first.** Use a voice only with the consent of the person it belongs to, and say that the
 result is synthetic. Not for impersonation, deceit, or getting past a voice check. The example
 prompts are synthetic voices and belong to nobody.
-"""
 
-WATERMARKED = """
-**Watermark.** All speech made here carries an inaudible watermark that says it is synthetic; the
-tab Detect looks for it.
+**Watermark.** What Speak, Factor swap and Convert make carries an inaudible mark that says it is
+synthetic; the tab Detect finds it.
 """
 
 DELETE_EVERY_SECONDS, DELETE_AFTER_SECONDS = 300, 1800
-
-
-def has_watermark() -> bool:
-    """Whether the package marks its speech."""
-    return importlib.util.find_spec("speechkit.watermark") is not None
 
 
 def build(studio: Studio) -> "gr.Blocks":
@@ -46,12 +39,13 @@ def build(studio: Studio) -> "gr.Blocks":
         analytics_enabled=False,
         delete_cache=(DELETE_EVERY_SECONDS, DELETE_AFTER_SECONDS),
     ) as demo:
-        gr.Markdown(CONSENT + (WATERMARKED if has_watermark() else ""), elem_id="consent")
+        gr.Markdown(CONSENT, elem_id="consent")
         with gr.Tabs(elem_id="tabs"):
             add_speak(studio)
             add_swap(studio)
             add_convert(studio)
             add_codec(studio)
+            add_detect(studio)
         gr.Markdown(_about(studio), elem_id="about")
 
         def leave(request: gr.Request) -> None:
@@ -68,6 +62,6 @@ def _about(studio: Studio) -> str:
     return (
         f"Uploads: WAV, FLAC, Ogg or MP3 of at most {limits.max_file_mb:g} MiB and "
         f"{limits.max_prompt_seconds:g} s; texts: at most {limits.max_text_characters} characters. "
-        "One job at a time for everybody, one in the queue for each tab. Files are deleted when "
-        "the tab is closed or after half an hour, and when the demo ends."
+        "Jobs run one at a time, and each tab may have one. Files are deleted when the tab is "
+        "closed, after half an hour, and when the demo ends."
     )

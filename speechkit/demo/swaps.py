@@ -21,6 +21,7 @@ from speechkit.demo.trim import best_part
 from speechkit.diffusion.duration import expand, places, stretch
 from speechkit.text.vocab import STRESSES, is_boundary
 from speechkit.tts import mix_voices
+from speechkit.watermark import DEFAULT_PAYLOAD, embed
 
 ATTRIBUTES = ("timbre", "prosody", "duration", "content", "detail")
 
@@ -213,7 +214,7 @@ def _voices(
 def _decoded(
     models: Models, own: Voice, timbre: Voice, frames_P: Tensor, codes_KF: Tensor, seed: int
 ) -> Speech:
-    """Code streams of a recording in a timbre, as speech with the recording's phones."""
+    """Code streams of a recording in a timbre, marked, as speech with the recording's phones."""
     books = models.codec.quantizer
     parts = torch.split(codes_KF, [books.prosody_books, books.content_books, books.detail_books])
     wave_T = models.codec.decode(
@@ -223,12 +224,13 @@ def _decoded(
     )
     symbols = models.tts.vocabulary.symbols
     return Speech(
-        wave_T=wave_T,
+        wave_T=embed(wave_T, models.codec.sample_rate_hz, DEFAULT_PAYLOAD),
         sample_rate_hz=models.codec.sample_rate_hz,
         phones=tuple(symbols[index] for index in own.duration.phones_P.tolist()),
         frames=tuple(frames_P.tolist()),
         seed=seed,
         notes=own.notes,
+        watermark=DEFAULT_PAYLOAD,
     )
 
 

@@ -135,6 +135,7 @@ def test_swapping_nothing_is_told(models: Models, clip: Tensor) -> None:
 lengths = st.lists(st.tuples(st.integers(1, 9), st.integers(0, 9)), min_size=1, max_size=12)
 
 
+@settings(deadline=None)
 @given(lengths)
 def test_stretched_codes_keep_their_phones_in_order(pairs: list[tuple[int, int]]) -> None:
     from_P, to_P = (torch.tensor([pair[side] for pair in pairs]) for side in (0, 1))
@@ -146,6 +147,7 @@ def test_stretched_codes_keep_their_phones_in_order(pairs: list[tuple[int, int]]
     assert torch.equal(swaps.stretch_codes(codes_KF, from_P, from_P), codes_KF)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 76), st.integers(0, 40)), min_size=1, max_size=30))
 def test_a_rhythm_carried_to_itself_stays(phones: list[tuple[int, int]]) -> None:
     rhythm = Rhythm(

@@ -102,9 +102,9 @@ def test_an_hour_is_refused_by_its_header(studio: Studio) -> None:
 
 
 def test_a_file_that_is_too_large_is_refused(studio: Studio) -> None:
-    studio.limits = Limits(max_file_mb=0.01)
+    studio.limits = Limits(max_file_mb=0.0625)
     path = sound(studio.uploads / "a.wav", 2)
-    with pytest.raises(AudioError, match="larger than 0.01 MiB"):
+    with pytest.raises(AudioError, match=r"larger than 0\.0625 MiB"):
         studio.prompt(str(path), "The prompt", "a")
 
 

@@ -28,7 +28,7 @@ def drawn(figure: Figure) -> plots.Array:
     """The picture, after a look at its corner, which must be clear, and its inside."""
     rgba = pixels(figure)
     assert rgba[0, 0, 3] == 0
-    assert (rgba[..., 3] > 0.5).mean() > 0.02
+    assert (rgba[..., 3] > 0.5).mean() > 0.002
     return rgba
 
 
