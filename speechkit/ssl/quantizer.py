@@ -41,7 +41,10 @@ class GumbelQuantizer(nn.Module):
         self.entry_proj = nn.Linear(input_dim, total)
         nn.init.normal_(self.entry_proj.weight)
         nn.init.zeros_(self.entry_proj.bias)
-        self.entries = nn.Parameter(torch.rand(1, total, config.code_dim // self.groups))
+        # fairseq draws from [0, 1): all entries then point the same way, and a short run never
+        # tells them apart. Around zero they differ from the start.
+        entries = torch.rand(1, total, config.code_dim // self.groups)
+        self.entries = nn.Parameter(2.0 * entries - 1.0)
 
     def forward(self, x_NC: Tensor, temperature: float) -> Quantized:
         """Quantise; in training the draw uses torch's default generator, as dropout does."""
