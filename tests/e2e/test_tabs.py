@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-TEXT = "The road over the mountain is usually empty."
+TEXT = "The ferry leaves the harbour at seven, and the next one is not before noon."
 SAID = "If you leave before sunrise, the road over the mountain is usually empty."
+MAX_WER = 0.45
 TABS = ("Speak", "Factor swap", "Convert", "Codec", "Detect")
 WIDE, NARROW = (1280, 900), (390, 844)
 
@@ -33,14 +34,14 @@ def test_swap_with_three_prompts(demo: Demo, examples: Path, whisper: WhisperWor
     after = demo.heard("swap-after")
     before = demo.heard("swap-before")
     for heard in (before, after):
-        assert 1.5 < heard.seconds < 8
+        assert 2 < heard.seconds < 12
         assert heard.level > 0.005
     # Another rhythm lasts another time, another timbre is another sound.
     assert len(before.wave_T) != len(after.wave_T)
     assert not np.array_equal(before.wave_T[:8000], after.wave_T[:8000])
     if whisper is not None:
-        assert before.wer(TEXT, whisper) <= 0.4
-        assert after.wer(TEXT, whisper) <= 0.6
+        assert before.wer(TEXT, whisper) <= MAX_WER
+        assert after.wer(TEXT, whisper) <= MAX_WER
     for name in ("swap-picture", "swap-durations", "swap-similarity"):
         demo.page.locator(f"#{name} img").wait_for()
     demo.shoot("swap")
@@ -66,7 +67,7 @@ def test_convert(demo: Demo, examples: Path, whisper: WhisperWords | None) -> No
     heard = demo.heard("convert-result")
     assert heard.seconds == pytest.approx(5.4, abs=0.1)
     if whisper is not None:
-        assert heard.wer(SAID, whisper) <= 0.5
+        assert heard.wer(SAID, whisper) <= MAX_WER
     demo.page.locator("#convert-picture img").wait_for()
     demo.shoot("convert")
 
