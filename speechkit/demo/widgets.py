@@ -77,13 +77,15 @@ def cancelling(
     import gradio as gr
 
     def cancel(request: gr.Request) -> None:
-        """End the job of this client."""
-        studio.desk.cancel(session_of(request))
+        """End the job of this client, and say so."""
+        if studio.desk.cancel(session_of(request)):
+            gr.Info("Cancelled. Nothing of it was kept.", duration=5)
 
     button.click(
         cancel,
         cancels=begun,
-        queue=False,
+        # In the queue, without which Gradio shows no message, but behind nobody.
+        concurrency_limit=None,
         api_name=api_name,
         api_visibility="public" if api_name else "private",
     )
