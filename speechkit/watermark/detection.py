@@ -34,9 +34,10 @@ that a marked sentence in an hour of other speech is found."""
 MIN_SECONDS = 1.0
 """Shorter recordings hold no whole period and are never called marked."""
 
-MAX_P_VALUE = 1e-5
-"""A mark counts as found below this. The mark is a random sign pattern, so the correlation of an
-unmarked recording with it has the tail of a normal distribution, whatever the recording."""
+MAX_P_VALUE = 1e-7
+"""A mark counts as found below this. The mark is a random sign pattern, so its correlation with an
+unmarked recording is nearly normal; real recordings reach small values somewhat more often than
+that says, hence a threshold far below the rate of false alarms that is wanted."""
 
 _TIME_WEIGHT = 0.37
 _BAND_WEIGHTS = (0.21, 0.13)
@@ -56,7 +57,8 @@ class Detection:
     """Its 16 bits; None where there is no mark."""
 
     p_value: float
-    """Bound on the chance that an unmarked recording of this length looks so much like marked."""
+    """Chance that an unmarked recording of this length looks so much like marked, if its tail is
+    normal; that of real speech is slightly heavier."""
 
     seconds: float
     """Length of the recording."""

@@ -58,7 +58,7 @@ def test_speaks_the_source_in_the_target_s_voice(
     assert "UNTRAINED" in ran.err
     first = out.read_bytes()
     assert len(heard(out)) == 2 * RATE_HZ
-    assert run(*pair).out.count("\n") == 3
+    assert run(*pair).out.count("\n") == 4
     assert out.read_bytes() == first
     changes: tuple[tuple[str | Path, ...], ...] = (
         ("--seed", "1"),

@@ -33,7 +33,8 @@ def test_json_is_one_object_with_all_keys(run: Run, model: Path, prompt: Path, o
     assert said["seed"] == 7
     assert said["phones"] == ["^", "HH", "AH0", "L", "OW1", ",", "W", "ER1", "L", "D", ".", "$"]
     assert len(said["frames"]) == len(said["phones"])
-    assert set(said["stages_seconds"]) == {"duration", "prosody", "content", "detail", "decode"}
+    stages = {"duration", "prosody", "content", "detail", "decode", "watermark"}
+    assert set(said["stages_seconds"]) == stages
     assert said["seconds"] == pytest.approx(soundfile.info(out).duration)
     assert soundfile.info(out).samplerate == said["sample_rate_hz"] == RATE_HZ
 

@@ -97,7 +97,8 @@ def test_no_sound_is_refused() -> None:
 def test_p_values_bound_the_search() -> None:
     assert p_value(0) == p_value(-3) == 1
     assert p_value(5.0) == 1
-    assert 1e-6 < p_value(7.0) < MAX_P_VALUE * 1.2
+    assert 1e-6 < p_value(7.0) < 1.2e-5
+    assert p_value(7.7) < MAX_P_VALUE < p_value(7.5)
     assert p_value(8.0) < p_value(7.5) < p_value(7.0)
 
 
