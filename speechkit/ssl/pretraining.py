@@ -6,18 +6,19 @@ Shapes: B batch, T samples, F frames, M masked frames of a row, K distractors.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from speechkit.ssl.batch import DeviceBatch
 from speechkit.ssl.config import ModelConfig
 from speechkit.ssl.encoder import SslEncoder
 
 
 @dataclass(kw_only=True, eq=False)
-class PretrainBatch:
+class PretrainBatch(DeviceBatch):
     """Crops of equal length with every draw that their losses need, so that resuming is exact."""
 
     wave_BT: Tensor
@@ -32,13 +33,6 @@ class PretrainBatch:
     """The crops before they were mixed or distorted, where targets come from the clean signal."""
     update: int = 0
     """Updates of the optimiser so far: wav2vec 2.0's temperature depends on it."""
-
-    def to(self, device: torch.device, *, non_blocking: bool = False) -> None:
-        """Move all tensors, in place, as fairseq2's trainer asks."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, Tensor):
-                setattr(self, field.name, value.to(device, non_blocking=non_blocking))
 
 
 class Pretrainer(Protocol):

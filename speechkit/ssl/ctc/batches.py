@@ -9,13 +9,14 @@ Shapes: B batch, T samples, F frames, D channels, L letters.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from speechkit.core.config import require_range
 from speechkit.core.rng import derive, generator
+from speechkit.ssl.batch import DeviceBatch
 from speechkit.ssl.ctc.clips import LabelledClips
 from speechkit.ssl.ctc.letters import BLANK
 
@@ -50,7 +51,7 @@ class FinetuneMaskConfig:
 
 
 @dataclass(kw_only=True, eq=False)
-class CtcBatch:
+class CtcBatch(DeviceBatch):
     """Clips with their letters and every draw that their loss needs."""
 
     wave_BT: Tensor
@@ -67,13 +68,6 @@ class CtcBatch:
     """True on hidden channels."""
     update: int = 0
     """Updates of the optimiser so far."""
-
-    def to(self, device: torch.device, *, non_blocking: bool = False) -> None:
-        """Move all tensors, in place, as fairseq2's trainer asks."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, Tensor):
-                setattr(self, field.name, value.to(device, non_blocking=non_blocking))
 
 
 def collate(clips: LabelledClips, chosen: Sequence[int]) -> CtcBatch:
