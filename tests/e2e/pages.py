@@ -97,13 +97,13 @@ class Demo:
 
     def text(self, name: str) -> str:
         """What a component shows."""
-        return self.page.locator(f"#{name}").inner_text()
+        return str(self.page.locator(f"#{name}").inner_text())
 
     def told(self) -> str:
         """The sentence of the message that pops up; it must show nothing of the machine."""
         message = self.page.locator(".toast-body").first
         message.wait_for()
-        text = message.inner_text()
+        text = str(message.inner_text())
         assert "Traceback" not in text
         assert str(Path.home()) not in text
         return text
