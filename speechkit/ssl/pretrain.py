@@ -73,13 +73,8 @@ def pretrain(
     CollapseError from a run that collapses.
     """
     model = config.model
-    crops = Crops(
-        PackedCorpus(corpus),
-        config.data,
-        model,
-        config.run.seed,
-        None if units is None else Units(units),
-    )
+    targets = None if units is None else Units(units)
+    crops = Crops(PackedCorpus(corpus), config.data, model, config.run.seed, targets)
     log.info("%s", crops.describe())
     start = None if initial is None else load_model(initial)
     if start is not None and start.config != model:
@@ -105,6 +100,7 @@ def pretrain(
             "model": to_dict(model),
             "data": to_dict(config.data),
             "clips": len(crops.clips),
+            "units": None if targets is None else targets.kmeans_sha256,
             "seed": config.run.seed,
         },
         guard=CollapseGuard(config=config.guard),

@@ -132,6 +132,7 @@ def finetune(
             "alphabet": letters.to_json(),
             "labels": [item.clip for item in split.train.items],
             "mask": to_dict(config.mask),
+            "frozen": [frozen, config.freeze_convolutions],
             "seed": config.run.seed,
         },
         before_update=lambda model, update: _freeze(model, update, frozen),

@@ -61,13 +61,17 @@ def run_training(job: Job, config: RunConfig, out: Path) -> RunReport:
     if previous is not None and _is_done(previous, config):
         return _report(out, previous["updates"], previous["minutes"], finished=True, new=False)
     out.mkdir(parents=True, exist_ok=True)
+    main = int(os.environ.get("RANK", "0")) == 0
+    if previous is None and main:
+        # So that a run that is killed is not resumed as another one.
+        _write(out, job, updates=0, minutes=0.0, finished=False)
     signals: list[str] = []
     recipe = _run(job, config, out, signals)
     unit = recipe.unit
     reason = unit.why_stopped if unit is not None else None
     minutes = recipe.seconds / 60
     finished = reason is None
-    if int(os.environ.get("RANK", "0")) == 0:
+    if main:
         _write(out, job, recipe.updates, minutes, finished)
     if reason is not None and reason != "signal":
         raise CollapseError(f"Training of {job.name} stopped at update {recipe.updates}: {reason}")
@@ -111,8 +115,6 @@ def _previous(out: Path, job: Job) -> dict[str, Any] | None:
     """Return what an earlier part wrote, after checking that it was of the same job."""
     path = out / RUN_FILE
     if not path.is_file():
-        if (out / "checkpoints").is_dir() and any((out / "checkpoints").glob("step_*")):
-            return None  # Cut off before its first end; fairseq2 checks the shapes itself.
         return None
     try:
         previous: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

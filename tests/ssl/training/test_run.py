@@ -109,6 +109,22 @@ def test_a_run_of_another_architecture_is_not_resumed(corpus: Path, tmp_path: Pa
         )
 
 
+def test_a_killed_run_is_not_resumed_as_another_one(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("speechkit.ssl.training.run._run", killed)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(corpus, wav2vec2_config(2), tmp_path / "run")
+    other = PretrainConfig(wav2vec2=replace(WAV2VEC2, entries=4), data=DATA, run=run_config(2))
+    with pytest.raises(CheckpointError, match="another model"):
+        pretrain(corpus, other, tmp_path / "run")
+    assert pretrain(corpus, wav2vec2_config(2), tmp_path / "run").updates == 2
+
+
 def test_a_run_without_budget_is_refused(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--minutes or --steps"):
         pretrain(corpus, wav2vec2_config(None), tmp_path / "run")
