@@ -19,12 +19,12 @@ from speechkit.core.errors import ConfigError, DataError
 from speechkit.core.rng import derive, generator
 from speechkit.data.packed import PackedCorpus
 from speechkit.ssl.baselines import AugmentConfig, augment
+from speechkit.ssl.batch import PretrainBatch
 from speechkit.ssl.config import SAMPLE_RATE_HZ, HubertConfig, ModelConfig, Wav2Vec2Config
 from speechkit.ssl.hubert import align_labels
 from speechkit.ssl.masking import fewest_frames, sample_distractors, span_mask
-from speechkit.ssl.pretraining import PretrainBatch
+from speechkit.ssl.selection import Selection
 from speechkit.ssl.units.file import Units
-from speechkit.ssl.units.options import Selection
 
 POOL_BATCHES = 32
 """Clips are sorted by length within pools of about so many batches, so that crops waste little."""

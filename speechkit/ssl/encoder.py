@@ -16,13 +16,12 @@ from torch import Tensor, nn
 
 from speechkit.core.errors import AudioError
 from speechkit.core.rng import derive
-from speechkit.ssl.config import EncoderConfig
+from speechkit.ssl.config import SAMPLE_RATE_HZ, EncoderConfig
 from speechkit.ssl.fairseq import require_fairseq2
 
 if TYPE_CHECKING:
     from fairseq2.models.transformer import TransformerEncoder
     from fairseq2.models.wav2vec2 import Wav2Vec2EncoderConfig, Wav2Vec2Frontend
-    from fairseq2.nn import BatchLayout
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,7 +29,8 @@ class HiddenStates:
     """What each level of an encoder makes of a batch."""
 
     layers: tuple[Tensor, ...]
-    """BFD each: the input of the first block, then the output of every block."""
+    """BFD each: the input of the first block, then the output of every block, the last one after
+    the final LayerNorm if there is one."""
     frames_B: list[int]
     """Valid frames of each row."""
 
@@ -62,6 +62,11 @@ class SslEncoder(nn.Module):
         self.encoder = encoder
         # wav2vec 2.0 draws it uniformly; fine-tuning reuses it.
         self.mask_D = nn.Parameter(torch.rand(config.model_dim))
+
+    @property
+    def rate_hz(self) -> int:
+        """Frames a second."""
+        return SAMPLE_RATE_HZ // self.config.hop_samples
 
     def features(self, wave_BT: Tensor, lengths_B: Sequence[int] | None = None) -> Features:
         """Run the convolutions; ``lengths_B`` are the valid samples of padded rows.
@@ -120,21 +125,25 @@ class SslEncoder(nn.Module):
     def hidden_states(
         self, wave_BT: Tensor, lengths_B: Sequence[int] | None = None
     ) -> HiddenStates:
-        """Return every level. The encoder must be in evaluation mode."""
+        """Return every level, as transformers' `output_hidden_states` does.
+
+        The last one has passed the LayerNorm behind the blocks where there is one (norm_order
+        "pre"): it equals what `forward` returns. The encoder must be in evaluation mode; threads
+        may share it.
+        """
+        from fairseq2.models.transformer import AttentionBiasCache
+        from fairseq2.nn import BatchLayout
+
         features = self.features(wave_BT, lengths_B)
-        states = [self.project(features)]
-
-        def keep(
-            layer_idx: int, layer_output: Tensor, layer_output_layout: BatchLayout, num_layers: int
-        ) -> bool:
-            states.append(layer_output)
-            return True
-
-        hook = self.encoder.register_layer_hook(keep)
-        try:
-            self.transform(states[0], features.frames_B)
-        finally:
-            hook.remove()
+        x_BFD = self.project(features)
+        states = [x_BFD]
+        # A plain loop, as `transform` runs it: hooks on the shared module would mix up threads.
+        layout, cache = BatchLayout.of(x_BFD, seq_lens=features.frames_B), AttentionBiasCache()
+        for block in self.encoder.get_submodule("layers").children():
+            x_BFD = block(x_BFD, layout, cache)
+            states.append(x_BFD)
+        if self.config.norm_order == "pre":
+            states[-1] = self.encoder.get_submodule("layer_norm")(x_BFD)
         return HiddenStates(layers=tuple(states), frames_B=features.frames_B)
 
     def forward(

@@ -13,9 +13,9 @@ from torch.nn import functional
 
 from speechkit.core.errors import ConfigError
 from speechkit.core.rng import derive
+from speechkit.ssl.batch import PretrainBatch, counted
 from speechkit.ssl.config import HubertConfig
 from speechkit.ssl.encoder import SslEncoder, build_encoder
-from speechkit.ssl.pretraining import PretrainBatch, counted
 from speechkit.ssl.quantizer import perplexity
 
 NO_LABEL = -100
@@ -34,7 +34,7 @@ class HubertPretrainer(nn.Module):
         self.clusters_VD = nn.Parameter(torch.randn(config.clusters, config.final_dim))
 
     def forward(self, batch: PretrainBatch) -> dict[str, Tensor]:
-        """Return the losses of a batch, see `Pretrainer`."""
+        """Return the losses of a batch, see `counted`."""
         if batch.labels_BF is None:
             raise ConfigError("HuBERT needs a batch with units.")
         config = self.config

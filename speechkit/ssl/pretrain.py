@@ -15,9 +15,9 @@ from torch import nn
 from speechkit.core.config import to_dict
 from speechkit.core.errors import ConfigError
 from speechkit.data.packed import PackedCorpus
+from speechkit.ssl.checkpoints import build_pretrainer, load_model, save_model
 from speechkit.ssl.config import HubertConfig, ModelConfig, Wav2Vec2Config
 from speechkit.ssl.crops import CropConfig, Crops
-from speechkit.ssl.pretrained import build_pretrainer, load_model, save_model
 from speechkit.ssl.training import Job, RunConfig, RunReport, run_training
 from speechkit.ssl.training.guard import CollapseGuard, GuardConfig
 from speechkit.ssl.units.file import Units

@@ -12,9 +12,9 @@ from torch.nn import functional
 
 from speechkit.core.errors import ConfigError
 from speechkit.core.rng import derive
+from speechkit.ssl.batch import PretrainBatch, counted
 from speechkit.ssl.config import Wav2Vec2Config
 from speechkit.ssl.encoder import SslEncoder, build_encoder
-from speechkit.ssl.pretraining import PretrainBatch, counted
 from speechkit.ssl.quantizer import GumbelQuantizer, Quantized
 
 
@@ -35,7 +35,7 @@ class Wav2Vec2Pretrainer(nn.Module):
         return max(config.gumbel_start * config.gumbel_decay**update, config.gumbel_end)
 
     def forward(self, batch: PretrainBatch) -> dict[str, Tensor]:
-        """Return the losses of a batch, see `Pretrainer`.
+        """Return the losses of a batch, see `counted`.
 
         Where the batch has a clean wave, the quantised targets come from it, the context from the
         distorted one (Kharitonov et al. 2021: distort the past, not what is to be told).

@@ -5,6 +5,9 @@ Shapes: B batch, T samples, F frames, D channels.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -87,8 +90,23 @@ def test_levels_end_with_the_output(encoder: SslEncoder) -> None:
     assert levels.frames_B == [12, 12]
     assert [tuple(level.shape) for level in levels.layers] == [(2, 12, 32)] * 3
     assert torch.equal(levels.layers[-1], encoder(wave_BT)[0])
-    # The hook is gone: a second call gives as many.
-    assert len(encoder.hidden_states(wave_BT).layers) == 3
+
+
+def test_threads_may_share_an_encoder(encoder: SslEncoder) -> None:
+    waves = [torch.randn(1, 4000 + 640 * n, generator=generator(n)) for n in range(4)]
+    alone = [encoder.hidden_states(wave_BT).layers for wave_BT in waves]
+    barrier = Barrier(len(waves))
+
+    def again(wave_BT: torch.Tensor) -> list[tuple[torch.Tensor, ...]]:
+        barrier.wait()
+        with torch.no_grad():
+            return [encoder.hidden_states(wave_BT).layers for _ in range(8)]
+
+    with ThreadPoolExecutor(len(waves)) as pool:
+        for expected, found in zip(alone, pool.map(again, waves), strict=True):
+            for layers in found:
+                assert len(layers) == 3
+                assert all(map(torch.equal, layers, expected))
 
 
 def test_the_mask_vector_is_always_in_the_graph(encoder: SslEncoder) -> None:

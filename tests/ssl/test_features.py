@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 
 from speechkit.cli import main
 from speechkit.core.audio import read_audio, write_audio
+from speechkit.ssl.checkpoints import load_encoder, save_model
 from speechkit.ssl.encoder import build_encoder
-from speechkit.ssl.pretrained import load_encoder, save_model
 from tests.ssl.tiny import ENCODER
 
 

@@ -10,13 +10,13 @@ import torch
 
 from speechkit.core.errors import ConfigError, DataError
 from speechkit.data.packed import PackedCorpus
+from speechkit.ssl.checkpoints import build_pretrainer
 from speechkit.ssl.config import ModelConfig
 from speechkit.ssl.crops import CropConfig, Crops
-from speechkit.ssl.pretrained import build_pretrainer
+from speechkit.ssl.selection import Selection
 from speechkit.ssl.training.budget import learning_rate_factor
 from speechkit.ssl.training.config import RunConfig
 from speechkit.ssl.units.file import Units
-from speechkit.ssl.units.options import Selection
 from tests.ssl.tiny import DATA, HUBERT, WAV2VEC2, tiny_corpus, tiny_units
 
 

@@ -30,6 +30,12 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
         type=arguments.whole_number(1, 256),
         help="attention heads, where a .safetensors file is of no published size",
     )
+    take.add_argument(
+        "--norm-order",
+        choices=("pre", "post"),
+        help="LayerNorm before each part or after its sum, where a .safetensors file is neither "
+        "like the published base nor the large models",
+    )
     take.add_argument("--encoder-only", action="store_true", help="leave the heads")
     arguments.add_json(take)
     take.set_defaults(handler=_import)
@@ -49,13 +55,13 @@ def _import(args: argparse.Namespace) -> Outcome:
     _check_folders(args.source, args.out)
 
     from speechkit.core.checkpoint import load_tensors
+    from speechkit.ssl.checkpoints import save_model
     from speechkit.ssl.ctc.model import CtcModel, save_ctc
     from speechkit.ssl.interop.states import from_state, kind_of
     from speechkit.ssl.interop.transformers import from_transformers
-    from speechkit.ssl.pretrained import save_model
 
     if args.source.is_dir():
-        if args.layout not in ("auto", "transformers") or args.heads is not None:
+        if args.layout not in ("auto", "transformers") or args.heads or args.norm_order:
             raise ConfigError("Folders are read as transformers': give the .safetensors file.")
         imported = from_transformers(args.source, encoder_only=args.encoder_only)
     elif args.layout == "transformers":
@@ -64,7 +70,11 @@ def _import(args: argparse.Namespace) -> Outcome:
         state, _ = load_tensors(args.source)
         layout = None if args.layout == "auto" else args.layout
         imported = from_state(
-            state, layout=layout, heads=args.heads, encoder_only=args.encoder_only
+            state,
+            layout=layout,
+            heads=args.heads,
+            norm_order=args.norm_order,
+            encoder_only=args.encoder_only,
         )
     if isinstance(imported.model, CtcModel):
         save_ctc(args.out, imported.model)
@@ -84,9 +94,9 @@ def _export(args: argparse.Namespace) -> Outcome:
     _check_folders(args.model, args.out)
 
     from speechkit.core.checkpoint import read_config
+    from speechkit.ssl.checkpoints import load_model
     from speechkit.ssl.ctc.model import KIND, load_ctc
     from speechkit.ssl.interop.transformers import to_transformers
-    from speechkit.ssl.pretrained import load_model
 
     recogniser = read_config(args.model).get("kind") == KIND
     model = load_ctc(args.model) if recogniser else load_model(args.model)

@@ -50,9 +50,9 @@ def _finetune(args: argparse.Namespace) -> Outcome:
     """Train a recogniser."""
     from speechkit.core.checkpoint import load_checkpoint
     from speechkit.core.config import load_toml
+    from speechkit.ssl.checkpoints import load_encoder
     from speechkit.ssl.ctc.finetune import FinetuneConfig, finetune
     from speechkit.ssl.pretrain import PretrainConfig
-    from speechkit.ssl.pretrained import load_encoder
 
     if args.minutes_of_labels is not None:
         args.overrides.append(f"clips.minutes={args.minutes_of_labels}")

@@ -71,7 +71,7 @@ def _probe(args: argparse.Namespace) -> Outcome:
         )
 
     from speechkit.ssl.probes import ProbeConfig, run_probes
-    from speechkit.ssl.units import Selection
+    from speechkit.ssl.selection import Selection
 
     arguments.use_threads(args.threads)
     config = ProbeConfig(

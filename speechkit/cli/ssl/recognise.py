@@ -49,10 +49,10 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     ngram.add_argument(
         "texts", nargs="+", type=Path, metavar="TEXT", help="text files, a sentence a line"
     )
-    ngram.add_argument("-o", "--out", type=Path, required=True, metavar="FOLDER", help="new model")
+    ngram.add_argument("-o", "--out", type=Path, required=True, help="new model (.arpa)")
     ngram.add_argument("--unit", choices=("word", "letter"), default="word", help="tokens (word)")
     ngram.add_argument(
-        "--order", type=arguments.whole_number(1, 12), help="longest n-gram (word 3, letter 6)"
+        "--order", type=arguments.whole_number(2, 6), help="longest n-gram (word 3, letter 6)"
     )
     ngram.add_argument(
         "--min-count",
@@ -68,10 +68,19 @@ def _add_model(parser: arguments.Parser) -> None:
     """Add the recogniser and how it searches."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="folder from ssl finetune")
     parser.add_argument(
-        "--lm", type=Path, metavar="MODEL", help="folder from ssl ngram, ARPA file or KenLM binary"
+        "--lm",
+        type=Path,
+        metavar="MODEL",
+        help="ARPA file, from ssl ngram or elsewhere, or a KenLM binary",
     )
     parser.add_argument(
-        "--lm-unit", choices=("word", "letter"), default="word", help="tokens of such a file (word)"
+        "--lm-unit", choices=("word", "letter"), default="word", help="its tokens (word)"
+    )
+    parser.add_argument(
+        "--lm-words",
+        type=Path,
+        metavar="FILE",
+        help="words that may be written, one a line; a KenLM binary needs them (all of the ARPA)",
     )
     parser.add_argument(
         "--beam",
@@ -87,14 +96,15 @@ def _add_model(parser: arguments.Parser) -> None:
 
 def _recogniser(args: argparse.Namespace) -> Recogniser:
     """Load the model and the language model."""
-    from speechkit.ssl.ctc.arpa import load_language_model
-    from speechkit.ssl.ctc.decoding import DecodingConfig
+    from speechkit.ssl.ctc.decoding import DecodingConfig, LanguageModel
     from speechkit.ssl.ctc.model import load_ctc
     from speechkit.ssl.ctc.recogniser import Recogniser
 
-    if args.lm is None and args.lm_weight is not None:
-        raise ConfigError("--lm-weight weighs a language model: give one with --lm.")
-    language_model = None if args.lm is None else load_language_model(args.lm, args.lm_unit)
+    if args.lm is None and (args.lm_weight is not None or args.lm_words is not None):
+        raise ConfigError("--lm-weight and --lm-words go with a language model: give it with --lm.")
+    language_model = None
+    if args.lm is not None:
+        language_model = LanguageModel(path=args.lm, unit=args.lm_unit, words=args.lm_words)
     given = {
         "beam": args.beam or (None if language_model is None else 50),
         "lm_weight": args.lm_weight,
@@ -129,7 +139,7 @@ def _evaluate(args: argparse.Namespace) -> Outcome:
     from speechkit.core.files import write_atomically
     from speechkit.data.packed import PackedCorpus
     from speechkit.ssl.ctc.utterances import listed_utterances, packed_utterances
-    from speechkit.ssl.units.options import Selection
+    from speechkit.ssl.selection import Selection
 
     if args.corpus is not None:
         selection = Selection(
@@ -144,12 +154,12 @@ def _evaluate(args: argparse.Namespace) -> Outcome:
         "model": str(args.model),
         "corpus": str(args.corpus or args.eval_manifest),
         "lm": None if args.lm is None else str(args.lm),
-        **evaluation.to_dict(),
+        **evaluation.to_json(),
     }
     if args.out is not None:
         text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
         write_atomically(args.out, lambda path: _write_text(path, text))
-    return Outcome(text=evaluation.score.table(), data=report)
+    return Outcome(text=evaluation.text(), data=report)
 
 
 def _write_text(path: Path, text: str) -> None:
@@ -165,6 +175,9 @@ def _progress(done: int, count: int) -> None:
 
 def _ngram(args: argparse.Namespace) -> Outcome:
     """Train a language model."""
+    inputs.check_output(args.out, (".arpa",), *args.texts)
+
+    from speechkit.core.files import write_atomically
     from speechkit.ssl.ctc.letters import WORD_END, normalise
     from speechkit.ssl.ctc.ngram import letter_tokens, train_ngram
 
@@ -178,8 +191,8 @@ def _ngram(args: argparse.Namespace) -> Outcome:
     letters = args.unit == "letter"
     order = args.order or (6 if letters else 3)
     sentences = [letter_tokens(text, WORD_END) if letters else text.split() for text in texts]
-    model = train_ngram(sentences, order, args.unit, args.min_count)
-    model.save(args.out)
+    model = train_ngram(sentences, order, args.min_count)
+    write_atomically(args.out, lambda place: _write_text(place, model.arpa))
     tokens = len(model.vocabulary) - 3
     return Outcome(
         text=f"{args.unit} {order}-gram of {len(texts)} sentences, {tokens} tokens: {args.out}",

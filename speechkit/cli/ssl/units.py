@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
 from pathlib import Path
 
 from speechkit.cli import arguments, inputs
@@ -78,7 +77,8 @@ def _units(args: argparse.Namespace) -> Outcome:
             f"There is no packed corpus {args.corpus}: make one with speechkit prepare."
         )
 
-    from speechkit.ssl.units import KMeansConfig, Selection, UnitsConfig, make_units
+    from speechkit.ssl.selection import Selection
+    from speechkit.ssl.units import KMeansConfig, UnitsConfig, make_units
 
     arguments.use_threads(args.threads)
     config = UnitsConfig(
@@ -103,4 +103,4 @@ def _units(args: argparse.Namespace) -> Outcome:
         kmeans_out=args.kmeans_out,
         alignment=args.alignment,
     )
-    return Outcome(text="\n".join(report.lines()), data=asdict(report))
+    return Outcome(text=report.text(), data=report.to_json())

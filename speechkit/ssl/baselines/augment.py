@@ -12,7 +12,7 @@ import torch
 from speechkit.ssl.baselines.config import AugmentConfig
 from speechkit.ssl.baselines.mixing import mix_utterances
 from speechkit.ssl.baselines.wavaugment import distort
-from speechkit.ssl.pretraining import PretrainBatch
+from speechkit.ssl.batch import PretrainBatch
 
 
 def augment(batch: PretrainBatch, config: AugmentConfig, rng: torch.Generator) -> PretrainBatch:

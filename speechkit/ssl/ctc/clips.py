@@ -21,7 +21,7 @@ from speechkit.core.errors import DataError
 from speechkit.core.rng import derive, generator
 from speechkit.data.packed import PACKED_SAMPLE_RATE_HZ, PackedCorpus
 from speechkit.ssl.ctc.letters import Letters
-from speechkit.ssl.units.options import Selection
+from speechkit.ssl.selection import Selection
 
 OnUnknown = Literal["error", "skip"]
 

@@ -1,31 +1,30 @@
-"""From CTC's frame posteriors to text: greedy, and prefix beam search with a language model.
+"""From CTC's frame posteriors to text: the best path, or torchaudio's beam search with KenLM.
 
-Prefix beam search after Graves (2012, section 7.5) and Hannun et al. (2014): the mass of all
-alignments of a prefix is kept in two parts, those that end in a blank and those that end in its
-last letter. Scores are natural logarithms: log p(letters | sound) + lm_weight * log p(text) +
-word_score * words.
+The beam search is flashlight's (Kahn et al. 2022): score = log p(letters | sound) + lm_weight *
+log p(text) + word_score * words, natural logarithms. A word model writes only words of its
+vocabulary; a letter model, or none, writes any.
 
-Shapes: F frames, V classes (0 is blank), N prefixes in the beam.
+Shapes: F frames, V classes (0 is blank).
 """
 
 from __future__ import annotations
 
+import gzip
 import math
-from collections.abc import Sequence
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
-import numpy as np
-import numpy.typing as npt
+from torch import Tensor
 
 from speechkit.core.config import require_range
-from speechkit.core.errors import DataError
-from speechkit.ssl.ctc.fusion import Fusion
-from speechkit.ssl.ctc.letters import BLANK, Letters
-from speechkit.ssl.ctc.ngram import LanguageModel
+from speechkit.core.errors import ConfigError, DataError
+from speechkit.ssl.ctc.letters import BLANK, WORD_END, Letters, normalise
+from speechkit.ssl.ctc.ngram import END, START, UNKNOWN
 
-FloatArray = npt.NDArray[np.float64]
-
-_NEVER = -math.inf
+_BLANK_TOKEN = "<blank>"
+_KENLM_BINARY = b"mmap lm http://kheafield.com/code"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,76 +32,78 @@ class DecodingConfig:
     """How a text is searched for."""
 
     beam: int = 1
-    """Prefixes kept at each frame; 1 without a language model is the greedy path."""
+    """Prefixes kept at each frame; 1 without a language model is the best path."""
     lm_weight: float = 1.0
     """Factor on the language model's log-probability."""
     word_score: float = 0.0
     """Added for each word: above 0 makes for more and shorter words."""
-    unknown_score: float = -10.0
-    """Added for each word that a word model does not know."""
     threshold: float = 25.0
     """Prefixes worse than the best by more than this (natural log) are dropped."""
 
     def __post_init__(self) -> None:
-        """Raise ValueError for values out of range."""
         require_range(
             self,
             beam=(1, 100_000),
             lm_weight=(0.0, 100.0),
             word_score=(-100.0, 100.0),
-            unknown_score=(-1000.0, 0.0),
-            threshold=(0.0, math.inf),
+            threshold=(0.0, 1e9),
         )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hypothesis:
-    """One text for a recording."""
+class LanguageModel:
+    """An n-gram model that KenLM reads, and what its tokens are."""
 
-    text: str
-    """Words with single spaces."""
-    labels: tuple[int, ...]
-    """Its classes, the word ends too."""
-    acoustic: float
-    """log p(labels | sound), summed over all alignments."""
-    language: float
-    """Weighted log-probability of the language model with all word scores; 0 without."""
+    path: Path
+    """ARPA file (.gz too), from `speechkit ssl ngram` or elsewhere, or a KenLM binary."""
+    unit: Literal["word", "letter"] = "word"
+    """Words, or letters with the word end among them."""
+    words: Path | None = None
+    """Text file of the words that may be written, one a line; those of the ARPA file if None. A
+    KenLM binary does not list its words, so a word model in that form needs it."""
 
-    @property
-    def score(self) -> float:
-        """Return what the search compares."""
-        return self.acoustic + self.language
+    def tokens(self) -> list[str] | None:
+        """Return the words or letters it knows; None for a binary without a list.
+
+        Raises DataError for a file that is not there, cannot be read, or is no ARPA file.
+        """
+        source = self.path if self.words is None else self.words
+        if not source.is_file():
+            raise DataError(
+                f"There is no language model at {source}: give an ARPA file, from speechkit ssl "
+                "ngram or elsewhere, or a KenLM binary."
+            )
+        try:
+            data = source.read_bytes()
+            text = (gzip.decompress(data) if source.suffix == ".gz" else data).decode("utf-8")
+        except (OSError, EOFError, ValueError, gzip.BadGzipFile) as error:
+            if self.words is None and _is_binary(source):
+                return None
+            raise DataError(f"Cannot read the language model {source}: {error}.") from error
+        if self.words is not None:
+            return text.split()
+        if text.startswith(_KENLM_BINARY.decode()):
+            return None
+        _, found, body = text.partition("\\1-grams:")
+        rows = [line.split() for line in body.partition("\n\\")[0].splitlines() if line.strip()]
+        if not found or any(len(row) < 2 for row in rows):
+            raise DataError(f"{source} is no ARPA file or is damaged: it lists no 1-grams.")
+        return [row[1] for row in rows if row[1] not in (START, END, UNKNOWN)]
 
 
-def greedy_labels(log_probability_FV: FloatArray) -> tuple[int, ...]:
+def _is_binary(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(len(_KENLM_BINARY)) == _KENLM_BINARY
+
+
+def greedy_labels(log_probability_FV: Tensor) -> tuple[int, ...]:
     """Return the classes of the best path: repeats joined, blanks dropped."""
-    path_F = log_probability_FV.argmax(axis=1)
-    starts_F = np.concatenate([np.ones(1, dtype=bool), path_F[1:] != path_F[:-1]])[: len(path_F)]
-    return tuple(int(label) for label in path_F[starts_F & (path_F != BLANK)])
+    path_F = log_probability_FV.argmax(dim=1).unique_consecutive()
+    return tuple(path_F[path_F != BLANK].tolist())
 
 
-def log_likelihood(log_probability_FV: FloatArray, labels: Sequence[int]) -> float:
-    """Return log p(labels | sound) over all alignments (Graves et al. 2006, section 4.1)."""
-    states = np.full(2 * len(labels) + 1, BLANK)
-    states[1::2] = labels
-    # A letter may be reached past the blank before it unless that joins it to its double.
-    skips = np.zeros(len(states), dtype=bool)
-    skips[3::2] = states[3::2] != states[1:-2:2]
-    alpha = np.full(len(states), _NEVER)
-    alpha[0] = 0.0
-    for frame, log_V in enumerate(log_probability_FV):
-        total = alpha.copy()
-        if frame == 0:
-            total[1:2] = 0.0
-        else:
-            total[1:] = np.logaddexp(total[1:], alpha[:-1])
-            total[2:] = np.logaddexp(total[2:], np.where(skips[2:], alpha[:-2], _NEVER))
-        alpha = total + log_V[states]
-    return float(np.logaddexp.reduce(alpha[-2:]))
-
-
-class BeamSearch:
-    """Prefix beam search of recordings with one alphabet and language model."""
+class Decoder:
+    """Turns the posteriors of recordings into text, with one alphabet and language model."""
 
     def __init__(
         self,
@@ -110,129 +111,96 @@ class BeamSearch:
         config: DecodingConfig | None = None,
         language_model: LanguageModel | None = None,
     ) -> None:
-        """Raises DataError where a letter model does not know the alphabet."""
-        self.letters = letters
-        self.config = DecodingConfig() if config is None else config
-        self._fusion = Fusion(
-            letters,
-            language_model,
-            lm_weight=self.config.lm_weight,
-            word_score=self.config.word_score,
-            unknown_score=self.config.unknown_score,
-        )
+        """Raises DataError for a language model that cannot be read or has another alphabet.
 
-    def decode(self, log_probability_FV: FloatArray) -> Hypothesis:
-        """Return the best text found, never one that scores below the greedy one.
-
-        Narrow beams can lose the greedy text: its letters compete with each of the ways to go on.
-        Raises DataError for posteriors that are not numbers.
+        Raises ConfigError where a beam is asked for and its packages are not installed.
         """
-        if np.isnan(log_probability_FV).any():
+        self.letters = letters
+        config = DecodingConfig() if config is None else config
+        self._of_words = language_model is not None and language_model.unit == "word"
+        best_path = config.beam == 1 and language_model is None and config.word_score == 0
+        self._search: Any = None if best_path else _search(letters, config, language_model)
+
+    def text(self, log_probability_FV: Tensor) -> str:
+        """Return the best text found; raises DataError for posteriors that are not numbers."""
+        if log_probability_FV.isnan().any():
             raise DataError("The model's output is not a number: its training has failed.")
-        best = greedy_labels(log_probability_FV)
-        found = self._hypothesis(log_probability_FV, best)
-        if self.config.beam == 1 and not self._fusion.active:
-            return found
-        for labels in self.search(log_probability_FV)[:1]:
-            if labels != best:
-                found = max(
-                    found,
-                    self._hypothesis(log_probability_FV, labels),
-                    key=lambda hypothesis: hypothesis.score,
-                )
-        return found
+        if self._search is None or not len(log_probability_FV):
+            return self.letters.decode(greedy_labels(log_probability_FV))
+        found = self._search(log_probability_FV.float().cpu().contiguous()[None])[0]
+        if not found:
+            return ""
+        if self._of_words:
+            # Not its letters, where a last word that the beam could not end would be cut short.
+            return " ".join(normalise(word) for word in found[0].words)
+        return self.letters.decode(found[0].tokens.tolist())
 
-    def _hypothesis(self, log_probability_FV: FloatArray, labels: tuple[int, ...]) -> Hypothesis:
-        return Hypothesis(
-            text=self.letters.decode(labels),
-            labels=labels,
-            acoustic=log_likelihood(log_probability_FV, labels),
-            language=self._fusion.sequence(labels),
+
+def _search(letters: Letters, config: DecodingConfig, language_model: LanguageModel | None) -> Any:
+    """Return torchaudio's decoder."""
+    known = None if language_model is None else language_model.tokens()
+    lexicon = ""
+    if language_model is not None and language_model.unit == "word":
+        lexicon = _lexicon(letters, known, language_model.path)
+    elif known is not None:
+        _check_letters(letters, known)
+    try:
+        from torchaudio.models.decoder import ctc_decoder
+    except (ImportError, RuntimeError) as error:
+        raise ConfigError(
+            "A beam or a language model needs the packages flashlight-text and kenlm: "
+            "pip install flashlight-text kenlm."
+        ) from error
+    with tempfile.TemporaryDirectory() as folder:
+        if lexicon:
+            (Path(folder) / "lexicon.txt").write_text(lexicon, encoding="utf-8")
+        try:
+            return ctc_decoder(
+                lexicon=str(Path(folder) / "lexicon.txt") if lexicon else None,
+                tokens=[_BLANK_TOKEN, *letters.symbols],
+                lm=None if language_model is None else str(language_model.path),
+                beam_size=config.beam,
+                beam_threshold=config.threshold,
+                # KenLM's logarithms are of base 10.
+                lm_weight=config.lm_weight * math.log(10),
+                word_score=config.word_score if lexicon else 0.0,
+                # Without words to count it is the word end that is counted.
+                sil_score=0.0 if lexicon else config.word_score,
+                log_add=True,
+                blank_token=_BLANK_TOKEN,
+                sil_token=WORD_END,
+                unk_word=UNKNOWN,
+            )
+        except (OSError, RuntimeError, ValueError) as error:
+            where = "" if language_model is None else f" {language_model.path}"
+            reason = str(error).strip().splitlines()[-1]
+            raise DataError(f"Cannot read the language model{where}: {reason}") from error
+
+
+def _lexicon(letters: Letters, words: list[str] | None, path: Path) -> str:
+    """Return flashlight's lexicon: each word of the model and its letters, the word end last.
+
+    Our letters are upper case; many models' words are not. Words with other characters are left
+    out; raises DataError where none is left.
+    """
+    if words is None:
+        raise DataError(f"{path} is a binary, which does not list its words: give them as a file.")
+    lines = []
+    for word in dict.fromkeys(words):
+        spelling = normalise(word)
+        if spelling and " " not in spelling and not letters.unknown(spelling):
+            lines.append(f"{word} {' '.join(spelling + WORD_END)}\n")
+    if not lines:
+        raise DataError(f"{path} has no word in the alphabet of the recogniser.")
+    return "".join(lines)
+
+
+def _check_letters(letters: Letters, known: list[str]) -> None:
+    """Raise DataError for a letter model of another alphabet."""
+    missing = [symbol for symbol in letters.symbols if symbol not in known]
+    # A short text may lack a rare letter; one without most of them is of another language.
+    if 2 * len(missing) > len(letters.symbols):
+        raise DataError(
+            f"The letter model does not know {' '.join(missing[:20])}: train it on text in the "
+            "alphabet of the recogniser."
         )
-
-    def search(self, log_probability_FV: FloatArray) -> list[tuple[int, ...]]:
-        """Return the prefixes left at the last frame, best first, with the sentence end scored."""
-        beam = _Beam(self._fusion)
-        for log_V in log_probability_FV:
-            beam.step(log_V, self.config.beam, self.config.threshold)
-        ends_N = [self._fusion.end(context) for context in beam.contexts]
-        order = np.argsort(-(beam.totals() + beam.fused_N + ends_N), kind="stable")
-        return [beam.prefixes[row] for row in order]
-
-
-class _Beam:
-    """The prefixes of one frame."""
-
-    def __init__(self, fusion: Fusion) -> None:
-        self._fusion = fusion
-        self.prefixes: list[tuple[int, ...]] = [()]
-        self.contexts = [fusion.start()]
-        self.fused_N = np.zeros(1)
-        self._blank_N = np.zeros(1)
-        self._letter_N = np.full(1, _NEVER)
-
-    def totals(self) -> FloatArray:
-        """Return total_N, the log mass of each prefix."""
-        total: FloatArray = np.logaddexp(self._blank_N, self._letter_N)
-        return total
-
-    def step(self, log_V: FloatArray, beam: int, threshold: float) -> None:
-        """Go one frame on and keep the best prefixes."""
-        count, classes = len(self.prefixes), len(log_V)
-        total_N = self.totals()
-        last_N = np.array([prefix[-1] if prefix else BLANK for prefix in self.prefixes])
-        blank_N = total_N + log_V[BLANK]
-        letter_N = np.where(last_N == BLANK, _NEVER, self._letter_N + log_V[last_N])
-        grown_NV = total_N[:, None] + log_V
-        # A second of the same letter needs a blank between: without one it is the same letter.
-        rows = np.arange(count)
-        grown_NV[rows, last_N] = self._blank_N + log_V[last_N]
-        grown_NV[:, BLANK] = _NEVER
-        self._merge(grown_NV, letter_N)
-        added_NV = np.stack([context.added_V for context in self.contexts])
-        stay_N = np.logaddexp(blank_N, letter_N) + self.fused_N
-        grown_score_NV = grown_NV + self.fused_N[:, None] + added_NV
-        scores = np.concatenate([stay_N, grown_score_NV.ravel()])
-        chosen = _best(scores, beam, threshold)
-        self._keep(chosen, classes, (blank_N, letter_N, grown_NV, added_NV))
-
-    def _merge(self, grown_NV: FloatArray, letter_N: FloatArray) -> None:
-        """Give prefixes that stay the mass of parents in the beam that grow into them."""
-        row_of = {prefix: row for row, prefix in enumerate(self.prefixes)}
-        for row, prefix in enumerate(self.prefixes):
-            parent = row_of.get(prefix[:-1]) if prefix else None
-            if parent is not None:
-                letter_N[row] = np.logaddexp(letter_N[row], grown_NV[parent, prefix[-1]])
-                grown_NV[parent, prefix[-1]] = _NEVER
-
-    def _keep(
-        self,
-        chosen: npt.NDArray[np.int64],
-        classes: int,
-        masses: tuple[FloatArray, FloatArray, FloatArray, FloatArray],
-    ) -> None:
-        """Make the chosen ones the beam: numbers below N stay, N + n V + v grow."""
-        blank_N, letter_N, grown_NV, added_NV = masses
-        count = len(self.prefixes)
-        stay, grow = chosen[chosen < count], chosen[chosen >= count] - count
-        parent, label = grow // classes, grow % classes
-        self.prefixes = [self.prefixes[row] for row in stay] + [
-            (*self.prefixes[row], int(c)) for row, c in zip(parent, label, strict=True)
-        ]
-        self.contexts = [self.contexts[row] for row in stay] + [
-            self._fusion.grow(self.contexts[row], int(c))
-            for row, c in zip(parent, label, strict=True)
-        ]
-        self.fused_N = np.concatenate(
-            [self.fused_N[stay], self.fused_N[parent] + added_NV[parent, label]]
-        )
-        self._blank_N = np.concatenate([blank_N[stay], np.full(len(grow), _NEVER)])
-        self._letter_N = np.concatenate([letter_N[stay], grown_NV[parent, label]])
-
-
-def _best(scores: FloatArray, beam: int, threshold: float) -> npt.NDArray[np.int64]:
-    """Return the places of the best scores, at most `beam` and none far below the best."""
-    places = np.flatnonzero((scores >= scores.max() - threshold) & (scores > _NEVER))
-    if len(places) > beam:
-        places = places[np.argsort(-scores[places], kind="stable")[:beam]]
-    return places

@@ -18,13 +18,14 @@ from speechkit.core.checkpoint import build_and_load, load_checkpoint, save_chec
 from speechkit.core.config import from_dict, require_range
 from speechkit.core.errors import CheckpointError, ConfigError
 from speechkit.core.rng import derive
+from speechkit.ssl.batch import counted
+from speechkit.ssl.checkpoints import export_config
 from speechkit.ssl.config import EncoderConfig
 from speechkit.ssl.ctc.batches import CtcBatch
 from speechkit.ssl.ctc.decoding import greedy_labels
 from speechkit.ssl.ctc.letters import BLANK, Letters
-from speechkit.ssl.ctc.score import edits
+from speechkit.ssl.ctc.metrics import edit_distance
 from speechkit.ssl.encoder import SslEncoder, build_encoder
-from speechkit.ssl.pretraining import counted, export_config
 
 KIND = "speechkit-ssl-ctc"
 
@@ -185,13 +186,12 @@ def ctc_loss_sum(heard: Posteriors, labels_BL: Tensor, label_lengths_B: Tensor) 
 
 def letter_errors(heard: Posteriors, labels_BL: Tensor, label_lengths_B: Tensor) -> int:
     """Return the edit distance of the best paths to the letters, word ends included."""
-    array_BFV = heard.log_probability_BFV.detach().cpu().numpy()
-    wrong = 0
-    rows = zip(array_BFV, heard.frames_B, labels_BL.tolist(), label_lengths_B.tolist(), strict=True)
-    for array_FV, frames, labels, length in rows:
-        path = greedy_labels(array_FV[:frames])
-        wrong += edits([str(n) for n in labels[:length]], [str(n) for n in path]).errors
-    return wrong
+    log_BFV = heard.log_probability_BFV.detach().cpu()
+    rows = zip(log_BFV, heard.frames_B, labels_BL.tolist(), label_lengths_B.tolist(), strict=True)
+    return sum(
+        edit_distance(labels[:length], greedy_labels(log_FV[:frames]))
+        for log_FV, frames, labels, length in rows
+    )
 
 
 def build_ctc(config: CtcConfig, letters: Letters, seed: int = 0) -> CtcModel:

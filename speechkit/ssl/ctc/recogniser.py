@@ -10,15 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from speechkit.ssl.config import SAMPLE_RATE_HZ
-from speechkit.ssl.ctc.decoding import BeamSearch, DecodingConfig, FloatArray
+from speechkit.ssl.ctc.decoding import Decoder, DecodingConfig, LanguageModel
 from speechkit.ssl.ctc.letters import normalise
 from speechkit.ssl.ctc.model import CtcModel
-from speechkit.ssl.ctc.ngram import LanguageModel
 from speechkit.ssl.ctc.score import Score, score
 from speechkit.ssl.ctc.utterances import Utterance
 
@@ -51,12 +49,13 @@ class Evaluation:
     clips: tuple[Recognised, ...]
     """Every recording and its text, in the order given."""
 
-    def to_dict(self) -> dict[str, Any]:
+    def text(self) -> str:
+        """Return the error rates for a terminal."""
+        return self.score.text()
+
+    def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        return {
-            **self.score.to_dict(),
-            "clips": [asdict(clip) for clip in self.clips],
-        }
+        return {**self.score.to_json(), "clips": [asdict(clip) for clip in self.clips]}
 
 
 class Recogniser:
@@ -68,24 +67,23 @@ class Recogniser:
         decoding: DecodingConfig | None = None,
         language_model: LanguageModel | None = None,
     ) -> None:
-        """The model is put into evaluation mode. Raises DataError for an unfit language model."""
+        """The model is put into evaluation mode; raises as `Decoder` does."""
         self.model = model.eval()
         self._device = model.final_proj.weight.device
-        self._search = BeamSearch(model.letters, decoding, language_model)
+        self._decoder = Decoder(model.letters, decoding, language_model)
 
     def transcribe(self, wave_T: Tensor) -> str:
         """Return the text of a recording at 16 kHz, of any length; too short gives none."""
-        posteriors_FV = self.posteriors(wave_T)
-        return self._search.decode(posteriors_FV).text if len(posteriors_FV) else ""
+        return self._decoder.text(self.posteriors(wave_T))
 
     @torch.inference_mode()
-    def posteriors(self, wave_T: Tensor) -> FloatArray:
+    def posteriors(self, wave_T: Tensor) -> Tensor:
         """Return log_probability_FV of a recording at 16 kHz."""
         encoder = self.model.encoder.config
         hop = encoder.hop_samples
         frames = encoder.frames(len(wave_T))
         if frames < 1:
-            return np.zeros((0, self.model.letters.size))
+            return torch.zeros(0, self.model.letters.size)
         piece = max(1, round(PIECE_SECONDS * SAMPLE_RATE_HZ / hop))
         margin = round(MARGIN_SECONDS * SAMPLE_RATE_HZ / hop)
         count = math.ceil(frames / piece)
@@ -97,9 +95,7 @@ class Recogniser:
             part_T = wave_T[start * hop : start * hop + samples].to(self._device)
             heard = self.model.posteriors(part_T[None])
             parts.append(heard.log_probability_BFV[0, first - start : end - start].cpu())
-        posteriors_FV = torch.cat(parts)
-        array_FV: FloatArray = posteriors_FV.double().numpy()
-        return array_FV
+        return torch.cat(parts)
 
     def evaluate(
         self,

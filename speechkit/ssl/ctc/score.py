@@ -1,11 +1,4 @@
-"""Word and letter error rates of a corpus, with the interval that its speakers allow.
-
-Errors are counted on a shortest edit path (Levenshtein 1966). The interval is the bootstrap of
-Bisani and Ney (2004): speakers, or sentences, are drawn with replacement and the rate is taken
-anew; sentences of one speaker are not independent, so speakers are the honest choice.
-
-Shapes: N reference tokens, M hypothesis tokens, G groups, R resamples.
-"""
+"""Word and letter error rates of a corpus, with the interval that its speakers allow."""
 
 from __future__ import annotations
 
@@ -13,45 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import torch
-
 from speechkit.core.errors import DataError
-from speechkit.core.rng import generator
+from speechkit.ssl.ctc.metrics import Edits, bootstrap, edits
 
-RESAMPLES = 2000
-"""Draws of the bootstrap; the ends of the interval then move by about a hundredth of it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Edits:
-    """What a shortest edit path from reference to hypothesis does."""
-
-    hits: int
-    substitutions: int
-    insertions: int
-    deletions: int
-
-    @property
-    def errors(self) -> int:
-        """Return the edit distance."""
-        return self.substitutions + self.insertions + self.deletions
-
-    @property
-    def reference_tokens(self) -> int:
-        """Return the length of the reference."""
-        return self.hits + self.substitutions + self.deletions
-
-    def __add__(self, other: Edits) -> Edits:
-        """Return the sum of two counts."""
-        return Edits(
-            hits=self.hits + other.hits,
-            substitutions=self.substitutions + other.substitutions,
-            insertions=self.insertions + other.insertions,
-            deletions=self.deletions + other.deletions,
-        )
-
+FEWEST_GROUPS = 5
+"""Below so many speakers there is no interval: it would tell nothing of other speakers."""
 
 NO_EDITS = Edits(hits=0, substitutions=0, insertions=0, deletions=0)
 
@@ -61,12 +20,23 @@ class ErrorRate:
     """A rate over a corpus, as shares of the reference (more than 1 is possible)."""
 
     rate: float
-    low: float
-    """Lower end of the 95 % bootstrap interval."""
-    high: float
+    """Errors over reference tokens."""
+    low: float | None
+    """Lower end of the 95 % bootstrap interval over groups; None for fewer than `FEWEST_GROUPS`."""
+    high: float | None
     """Upper end."""
     edits: Edits
     """Sums over the corpus."""
+
+    def text(self) -> str:
+        """Return the rate and its interval in percent."""
+        if self.low is None or self.high is None:
+            return f"{100 * self.rate:.1f}"
+        return f"{100 * self.rate:.1f} ({100 * self.low:.1f} to {100 * self.high:.1f})"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,63 +54,21 @@ class Score:
     groups: int
     """What the bootstrap drew from: speakers, or sentences where none are given."""
 
-    def table(self) -> str:
+    def text(self) -> str:
         """Return a table for a terminal."""
-        head = f"{'':8}{'%':>7}{'95 % interval':>16}{'sub':>7}{'ins':>7}{'del':>7}{'of':>8}"
-        rows = [_row("WER", self.words), _row("CER", self.letters)]
+        rows = [f"{'':4}{'% (95 % interval)':>24}{'sub':>7}{'ins':>7}{'del':>7}{'of':>8}"]
+        for name, rate in (("WER", self.words), ("CER", self.letters)):
+            found = rate.edits
+            counts = (found.substitutions, found.insertions, found.deletions)
+            columns = "".join(f"{count:>7}" for count in counts)
+            rows.append(f"{name:4}{rate.text():>24}{columns}{found.reference_tokens:>8}")
         foot = f"{self.sentences_right} of {self.sentences} sentences without an error"
-        return "\n".join([head, *rows, f"{foot}; interval over {self.groups} groups"])
+        few = "" if self.groups >= FEWEST_GROUPS else ", too few for an interval"
+        return "\n".join([*rows, f"{foot}; {self.groups} speakers{few}"])
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return asdict(self)
-
-
-def _row(name: str, rate: ErrorRate) -> str:
-    interval = f"{100 * rate.low:.1f} to {100 * rate.high:.1f}"
-    edits = rate.edits
-    counts = (edits.substitutions, edits.insertions, edits.deletions)
-    columns = "".join(f"{count:>7}" for count in counts)
-    return f"{name:8}{100 * rate.rate:>7.2f}{interval:>16}{columns}{edits.reference_tokens:>8}"
-
-
-def edits(reference: Sequence[str], hypothesis: Sequence[str]) -> Edits:
-    """Return the edits of one shortest path that turns the reference into the hypothesis."""
-    index: dict[str, int] = {}
-    reference_N, hypothesis_M = (
-        np.array([index.setdefault(token, len(index)) for token in tokens], dtype=np.int64)
-        for tokens in (reference, hypothesis)
-    )
-    cost = _distances(reference_N, hypothesis_M)
-    row, column = len(reference), len(hypothesis)
-    hits = substitutions = insertions = deletions = 0
-    while row or column:
-        here = cost[row, column]
-        equal = row and column and reference_N[row - 1] == hypothesis_M[column - 1]
-        if equal and here == cost[row - 1, column - 1]:
-            hits, row, column = hits + 1, row - 1, column - 1
-        elif row and column and here == cost[row - 1, column - 1] + 1:
-            substitutions, row, column = substitutions + 1, row - 1, column - 1
-        elif row and here == cost[row - 1, column] + 1:
-            deletions, row = deletions + 1, row - 1
-        else:
-            insertions, column = insertions + 1, column - 1
-    return Edits(hits=hits, substitutions=substitutions, insertions=insertions, deletions=deletions)
-
-
-def _distances(
-    reference_N: npt.NDArray[np.int64], hypothesis_M: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int32]:
-    """Return the edit distance of every prefix to every prefix, [N + 1, M + 1]."""
-    steps = np.arange(len(hypothesis_M) + 1, dtype=np.int32)
-    cost = np.empty((len(reference_N) + 1, len(steps)), dtype=np.int32)
-    cost[0] = steps
-    for row, token in enumerate(reference_N, start=1):
-        best = cost[row - 1] + 1
-        np.minimum(best[1:], cost[row - 1, :-1] + (hypothesis_M != token), out=best[1:])
-        # An insertion costs 1 a column: a running minimum of what is left without that slope.
-        cost[row] = np.minimum.accumulate(best - steps) + steps
-    return cost
 
 
 def score(
@@ -177,15 +105,11 @@ def score(
 
 def _rate(sentences: Sequence[Edits], groups: Sequence[str], seed: int) -> ErrorRate:
     """Return the rate over all sentences, with groups drawn for the interval."""
-    sums: dict[str, Edits] = {}
-    for group, edit in zip(groups, sentences, strict=True):
-        sums[group] = sums.get(group, NO_EDITS) + edit
-    total = sum(sums.values(), NO_EDITS)
-    errors_G = np.array([edit.errors for edit in sums.values()], dtype=np.float64)
-    lengths_G = np.array([edit.reference_tokens for edit in sums.values()], dtype=np.float64)
-    drawn_RG = torch.randint(len(sums), (RESAMPLES, len(sums)), generator=generator(seed)).numpy()
-    lengths_R = lengths_G[drawn_RG].sum(axis=1)
-    rates_R = errors_G[drawn_RG].sum(axis=1)[lengths_R > 0] / lengths_R[lengths_R > 0]
-    low, high = np.quantile(rates_R, (0.025, 0.975))
-    rate = total.errors / total.reference_tokens
-    return ErrorRate(rate=rate, low=float(low), high=float(high), edits=total)
+    total = sum(sentences, NO_EDITS)
+    low = high = None
+    if len(set(groups)) >= FEWEST_GROUPS:
+        errors = [one.errors for one in sentences]
+        lengths = [one.reference_tokens for one in sentences]
+        interval = bootstrap(errors, lengths, groups, seed=seed)
+        low, high = interval.low, interval.high
+    return ErrorRate(rate=total.errors / total.reference_tokens, low=low, high=high, edits=total)

@@ -18,7 +18,7 @@ from speechkit.core.errors import DataError
 from speechkit.data.corpora import ClipSource, Corpus, read_corpus
 from speechkit.data.packed import PackedCorpus
 from speechkit.data.prepare import PrepareLimits, Rejected, load_clip
-from speechkit.ssl.units.options import Selection
+from speechkit.ssl.selection import Selection
 
 _ANY_LENGTH = PrepareLimits(
     min_seconds=0.0, max_seconds=3600.0, silence_dbfs=-math.inf, splits=None

@@ -186,12 +186,6 @@ def modern_to_old(name: str) -> str:
     return f"{stem}.weight_{'gv'[int(which)]}" if dot and which in ("0", "1") else name
 
 
-def old_to_modern(name: str) -> str:
-    """Return the name that `torch.nn.utils.parametrizations.weight_norm` gives."""
-    stem, dot, which = name.rpartition(".weight_")
-    return f"{stem}.parametrizations.weight.original{'gv'.index(which)}" if dot else name
-
-
 def kind_of_names(names: Iterable[str], layout: Layout) -> Kind:
     """Return what stands on the encoder, from bare names."""
     found = set(names)

@@ -1,7 +1,7 @@
 """From tensors under another library's names to a model of ours, and back.
 
 torchaudio and fairseq keep no config beside the weights: sizes are read off the shapes, and the
-rest (strides, heads) is that of the published models unless it is given.
+rest (strides, heads, order of norms) is that of the published models unless it is given.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -38,6 +39,7 @@ _HEADS = {768: 12, 1024: 16, 1280: 16, 1920: 16}
 _STANDARD = EncoderConfig()
 _PROJECTION = "encoder_frontend.model_dim_proj"
 
+NormOrder = Literal["pre", "post"]
 Exchanged = SslEncoder | Wav2Vec2Pretrainer | HubertPretrainer | CtcModel
 """Models that other libraries know."""
 
@@ -93,17 +95,31 @@ def from_state(
     layout: Layout | None = None,
     encoder: EncoderConfig | None = None,
     heads: int | None = None,
+    norm_order: NormOrder | None = None,
     encoder_only: bool = False,
 ) -> Imported:
     """Return the model that tensors without a config describe.
 
-    ``encoder`` overrides what the shapes say, ``heads`` only the attention heads. Raises
-    CheckpointError for tensors that are missing, unknown or of a wrong shape, with their names, and
-    ConfigError for impossible sizes.
+    ``encoder`` overrides what the shapes say; ``heads`` and ``norm_order`` say what they cannot.
+    Raises CheckpointError for tensors that are missing, unknown or of a wrong shape, with their
+    names, and ConfigError for impossible sizes.
     """
     source = read_source(state, layout)
+    notes: tuple[str, ...] = ()
     if encoder is None:
-        encoder = encoder_from_shapes(source, heads=heads)
+        encoder = encoder_from_shapes(source, heads=heads, norm_order=norm_order)
+        # fairseq2 calls the LayerNorm before the first block and behind the last differently.
+        if norm_order is None and source.layout != "fairseq2":
+            notes = (
+                "the weights do not say whether LayerNorm comes before each part or after its sum: "
+                f'"{encoder.norm_order}" is assumed, as published models pair it (--norm-order)',
+            )
+    imported = _with_heads(source, encoder, encoder_only)
+    return replace(imported, notes=(*notes, *imported.notes))
+
+
+def _with_heads(source: Source, encoder: EncoderConfig, encoder_only: bool) -> Imported:
+    """Return the encoder with what stands on it."""
     if encoder_only or source.kind == "encoder":
         return assemble(partial(build_encoder, encoder), source)
     if source.kind == "ctc":
@@ -120,7 +136,7 @@ def from_state(
 
 
 def encoder_from_shapes(
-    source: Source, *, heads: int | None = None, strides: Sequence[int] | None = None
+    source: Source, *, heads: int | None = None, norm_order: NormOrder | None = None
 ) -> EncoderConfig:
     """Return the encoder's config from the shapes of its tensors."""
     conv = "encoder_frontend.feature_extractor.layers.{}.conv.weight"
@@ -128,13 +144,11 @@ def encoder_from_shapes(
     count, blocks = _count(source, conv), _count(source, block)
     channels = tuple(source.size(conv.format(i), 0) for i in range(count))
     kernels = tuple(source.size(conv.format(i), 2) for i in range(count))
-    if strides is None:
-        if kernels != _STANDARD.conv_kernels:
-            raise CheckpointError(
-                f"The weights do not tell the strides of convolutions with kernels {kernels}: give "
-                "the whole config of the encoder."
-            )
-        strides = _STANDARD.conv_strides
+    if kernels != _STANDARD.conv_kernels:
+        raise CheckpointError(
+            f"The weights do not tell the strides of convolutions with kernels {kernels}: give "
+            "the whole config of the encoder."
+        )
     second = source.find("encoder_frontend.feature_extractor.layers.1.layer_norm.weight")
     norm_every = second is not None
     dim = source.size("encoder_frontend.pos_encoder.conv.bias", 0)
@@ -146,20 +160,27 @@ def encoder_from_shapes(
     values = {
         "conv_channels": channels,
         "conv_kernels": kernels,
-        "conv_strides": tuple(strides),
+        "conv_strides": _STANDARD.conv_strides,
         "conv_bias": source.find(conv.format(0).replace("weight", "bias")) is not None,
         "conv_norm": "layer" if norm_every else "group",
         "model_dim": dim,
         "layers": blocks,
         "heads": _HEADS[dim] if heads is None else heads,
         "ffn_dim": source.size("encoder.layers.0.ffn.inner_proj.weight", 0),
-        # All published models pair them so; the tensors' names are the same either way.
-        "norm_order": "pre" if norm_every else "post",
+        # Published models pair them so; outside fairseq2 the names are the same either way.
+        "norm_order": norm_order or _norm_order(source, norm_every),
         "position_kernel": source.size("encoder_frontend.pos_encoder.conv.weight_v", 2),
         "position_groups": dim
         // max(source.size("encoder_frontend.pos_encoder.conv.weight_v", 1), 1),
     }
     return from_dict(EncoderConfig, values)
+
+
+def _norm_order(source: Source, norm_every_convolution: bool) -> NormOrder:
+    """Return the order of norms that the names tell, or that published models have."""
+    if source.layout == "fairseq2":
+        return "pre" if "encoder.layer_norm.weight" in source.tensors else "post"
+    return "pre" if norm_every_convolution else "post"
 
 
 def _count(source: Source, name: str) -> int:

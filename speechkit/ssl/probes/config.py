@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from speechkit.core.config import require_range
 from speechkit.core.errors import ConfigError
-from speechkit.ssl.units.options import Selection
+from speechkit.ssl.selection import Selection
 
 TASKS = ("phones", "ctc", "speaker", "verification", "keywords")
 """What encoders can be asked."""

@@ -15,9 +15,9 @@ from torch import Tensor
 from speechkit.core.errors import ConfigError
 from speechkit.core.mel import LogMel, MelConfig
 from speechkit.core.rng import derive
+from speechkit.ssl.checkpoints import load_encoder
 from speechkit.ssl.encoder import SslEncoder, build_encoder
-from speechkit.ssl.pretrained import load_encoder
-from speechkit.ssl.units.mfcc import MFCC_CHANNELS, WINDOW_SAMPLES, mfcc, whole_frames
+from speechkit.ssl.units.features import MFCC_CHANNELS, WINDOW_SAMPLES, mfcc, whole_frames
 
 HOP_SAMPLES = 320
 """One frame: 20 ms at 16 kHz, as in the phone alignment."""

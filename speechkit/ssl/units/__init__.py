@@ -1,15 +1,13 @@
 """Discrete units for HuBERT: features, k-means, the units of a corpus, and how good they are."""
 
+from speechkit.ssl.units.features import mfcc
 from speechkit.ssl.units.file import Units, write_units
 from speechkit.ssl.units.kmeans import KMeans, KMeansConfig, fit_kmeans
-from speechkit.ssl.units.mfcc import mfcc
-from speechkit.ssl.units.options import Selection, UnitsConfig
-from speechkit.ssl.units.program import UnitsReport, make_units
+from speechkit.ssl.units.program import UnitsConfig, UnitsReport, make_units
 
 __all__ = [
     "KMeans",
     "KMeansConfig",
-    "Selection",
     "Units",
     "UnitsConfig",
     "UnitsReport",

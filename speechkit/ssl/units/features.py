@@ -1,4 +1,6 @@
-"""What is clustered: MFCCs at 100 Hz, or the states of one layer of an encoder at 50 Hz.
+"""What is clustered: MFCCs at 100 Hz, or the states of one layer of an encoder at its own rate.
+
+MFCCs are what HuBERT clusters first (Hsu et al. 2021, section IV-B).
 
 Shapes: B batch, T samples, F frames, D channels.
 """
@@ -15,9 +17,40 @@ from torch import Tensor
 
 from speechkit.core.checkpoint import MODEL_FILE
 from speechkit.core.errors import CheckpointError, ConfigError, DataError
-from speechkit.ssl.units.mfcc import MFCC_RATE_HZ, SAMPLE_RATE_HZ, mfcc, whole_frames
 
-ENCODER_RATE_HZ = 50
+SAMPLE_RATE_HZ = 16_000
+WINDOW_SAMPLES = 400
+"""25 ms: also what one frame of the convolutions of wav2vec 2.0 sees."""
+MFCC_RATE_HZ = 100
+MFCC_CHANNELS = 39
+
+
+def whole_frames(samples: int, hop_samples: int) -> int:
+    """Number of whole 25 ms windows: 0 for a clip that is shorter than one."""
+    return 0 if samples < WINDOW_SAMPLES else 1 + (samples - WINDOW_SAMPLES) // hop_samples
+
+
+def mfcc(wave_T: Tensor) -> Tensor:
+    """`mfcc_FD` float32, D = 39: 13 Kaldi MFCCs (C0, not energy), slopes, and slopes of slopes.
+
+    `wave_T` is 16 kHz in [-1, 1), not scaled to 16 bits, and no mean is taken out, as in fairseq's
+    k-means recipe. Dither is 0: Kaldi adds noise so that digital silence has a logarithm, but the
+    same clip would then get other units each time; here the mel energies have a floor instead.
+    Raises DataError for less than one window.
+    """
+    from torchaudio.compliance import kaldi
+    from torchaudio.functional import compute_deltas
+
+    if wave_T.ndim != 1 or wave_T.shape[0] < WINDOW_SAMPLES:
+        raise DataError(
+            f"MFCCs need one row of at least {WINDOW_SAMPLES} samples, not {tuple(wave_T.shape)}."
+        )
+    static_FD: Tensor = kaldi.mfcc(
+        wave_T[None].float(), sample_frequency=SAMPLE_RATE_HZ, use_energy=False, dither=0.0
+    )
+    static_DF = static_FD.T
+    slope_DF = compute_deltas(static_DF)
+    return torch.cat([static_DF, slope_DF, compute_deltas(slope_DF)]).T.contiguous()
 
 
 class LayerStates(Protocol):
@@ -31,6 +64,10 @@ class LayerStates(Protocol):
 class Encoder(Protocol):
     """A pre-trained model."""
 
+    @property
+    def rate_hz(self) -> int:
+        """Frames a second."""
+
     def hidden_states(self, wave_BT: Tensor) -> LayerStates:
         """States of waves at 16 kHz."""
 
@@ -42,7 +79,7 @@ class Features:
         """Hold what `mfcc_features` or `encoder_features` made."""
         self._encoder = encoder
         self.source = source
-        self.rate_hz = MFCC_RATE_HZ if encoder is None else ENCODER_RATE_HZ
+        self.rate_hz = MFCC_RATE_HZ if encoder is None else encoder.rate_hz
 
     def frames(self, samples: int) -> int:
         """Frames of a clip of so many samples; 0 = too short."""
@@ -61,7 +98,7 @@ class Features:
         if features_FD.shape[0] != self.frames(wave_T.shape[0]):
             raise DataError(
                 f"The encoder gives {features_FD.shape[0]} frames for {wave_T.shape[0]} samples "
-                f"instead of {self.frames(wave_T.shape[0])}: it is not one of 50 Hz."
+                f"instead of {self.frames(wave_T.shape[0])}: its frames are not 25 ms windows."
             )
         return features_FD.float().cpu()
 
@@ -81,7 +118,7 @@ def encoder_features(folder: str | Path, layer: int) -> Features:
     if not weights.is_file():
         raise CheckpointError(f"There is no {weights}: give the folder of a pre-trained encoder.")
     # Late, because fairseq2 takes seconds to import and MFCCs do not need it.
-    from speechkit.ssl.pretrained import load_encoder
+    from speechkit.ssl.checkpoints import load_encoder
 
     encoder: Encoder = load_encoder(folder)
     return features_of(encoder, layer, file_sha256(weights))

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from speechkit.core.errors import DataError
 from speechkit.core.files import write_atomically
-from speechkit.ssl.units.mfcc import SAMPLE_RATE_HZ, whole_frames
+from speechkit.ssl.units.features import SAMPLE_RATE_HZ, whole_frames
 
 UNITS_FORMAT = "speechkit-units-1"
 RATES_HZ = (50, 100)

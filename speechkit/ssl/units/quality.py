@@ -14,8 +14,8 @@ from torch import Tensor
 
 from speechkit.core.errors import DataError
 from speechkit.data.alignment import Alignment
+from speechkit.ssl.units.features import SAMPLE_RATE_HZ, WINDOW_SAMPLES
 from speechkit.ssl.units.file import Units
-from speechkit.ssl.units.mfcc import SAMPLE_RATE_HZ, WINDOW_SAMPLES
 
 SILENCE = "SIL"
 _ALIGNMENT_HOP_SAMPLES = 320

@@ -9,7 +9,7 @@ from speechkit.core.config import from_dict, to_dict
 from speechkit.core.errors import ConfigError
 from speechkit.core.rng import generator
 from speechkit.ssl.baselines import AugmentConfig, MixingConfig, WavAugmentConfig, augment
-from speechkit.ssl.pretraining import PretrainBatch
+from speechkit.ssl.batch import PretrainBatch
 
 
 def batch() -> PretrainBatch:

@@ -24,7 +24,7 @@ from speechkit.ssl.ctc.batches import (
 )
 from speechkit.ssl.ctc.clips import ClipsConfig, frames_needed, select_clips
 from speechkit.ssl.ctc.letters import Letters
-from speechkit.ssl.units.options import Selection
+from speechkit.ssl.selection import Selection
 from tests.ssl.tiny import ENCODER
 
 ENGLISH = Letters.english()

@@ -1,189 +1,166 @@
-"""The search against all alignments, written out one by one."""
+"""The best path, and the beam search with language models where its packages are installed."""
 
 from __future__ import annotations
 
 import itertools
 import math
+import sys
+from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
-from speechkit.core.errors import DataError
-from speechkit.ssl.ctc.decoding import (
-    BeamSearch,
-    DecodingConfig,
-    greedy_labels,
-    log_likelihood,
-)
+from speechkit.core.errors import ConfigError, DataError
+from speechkit.core.rng import generator
+from speechkit.ssl.ctc.decoding import Decoder, DecodingConfig, LanguageModel, greedy_labels
 from speechkit.ssl.ctc.letters import Letters
-from speechkit.ssl.ctc.ngram import NgramModel, letter_tokens, train_ngram
+from speechkit.ssl.ctc.ngram import letter_tokens, train_ngram
 
 TINY = Letters(("|", "A", "B"))
-FloatArray = npt.NDArray[np.float64]
 SEEDS = st.integers(0, 10_000)
-EXACT = 10**5
 
 
-def lattice(seed: int, frames: int, classes: int = 4) -> FloatArray:
+def lattice(seed: int, frames: int, classes: int = 4) -> Tensor:
     """Random frame posteriors, some of them sharp."""
-    rng = np.random.default_rng(seed)
-    logits = rng.normal(size=(frames, classes)) * rng.uniform(0.2, 4.0)
-    posteriors: FloatArray = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
-    return posteriors
+    rng = generator(seed)
+    scale = 0.2 + 3.8 * torch.rand((), generator=rng)
+    return (torch.randn(frames, classes, generator=rng) * scale).log_softmax(dim=1)
 
 
-def collapse(path: tuple[int, ...]) -> tuple[int, ...]:
-    """The letters of an alignment."""
-    return tuple(label for label, _ in itertools.groupby(path) if label)
-
-
-def all_texts(log_probability_FV: FloatArray) -> dict[tuple[int, ...], float]:
-    """log p of every sequence, summed over its alignments one by one."""
+def all_texts(log_probability_FV: Tensor) -> dict[str, float]:
+    """log p of every text, summed over its alignments one by one."""
     frames, classes = log_probability_FV.shape
-    mass: dict[tuple[int, ...], float] = {}
+    mass: dict[str, float] = {}
     for path in itertools.product(range(classes), repeat=frames):
-        value = sum(log_probability_FV[frame, label] for frame, label in enumerate(path))
-        labels = collapse(path)
-        mass[labels] = float(np.logaddexp(mass.get(labels, -math.inf), value))
+        value = sum(float(log_probability_FV[f, label]) for f, label in enumerate(path))
+        labels = [label for label, _ in itertools.groupby(path) if label]
+        # The search ranks sequences ("A|" is not "A"), but begins behind a word end.
+        key = "".join(TINY.symbols[label - 1] for label in labels).removeprefix("|")
+        mass[key] = math.log(math.exp(mass.get(key, -math.inf)) + math.exp(value))
     return mass
 
 
-def language_score(model: NgramModel, labels: tuple[int, ...], config: DecodingConfig) -> float:
-    """What a language model gives a sequence, by definition."""
-    text = "".join(TINY.symbols[label - 1] for label in labels)
-    words = text.replace("|", " ").split()
-    tokens = list(text) if model.unit == "letter" else words
-    total = config.lm_weight * model.sentence(tokens) + config.word_score * len(words)
-    if model.unit == "word":
-        total += config.unknown_score * sum(not model.knows(word) for word in words)
-    return total
+def posteriors_of(path: list[int], classes: int = 4) -> Tensor:
+    """Posteriors that are nearly sure of a path."""
+    shares_FV = torch.full((len(path), classes), 0.01)
+    shares_FV[torch.arange(len(path)), torch.tensor(path)] = 0.97
+    return shares_FV.log()
 
 
-@settings(max_examples=25, deadline=None)
-@given(SEEDS, st.integers(0, 5))
-def test_likelihood_sums_all_alignments(seed: int, frames: int) -> None:
-    posteriors = lattice(seed, frames)
-    for labels, value in all_texts(posteriors).items():
-        assert log_likelihood(posteriors, labels) == pytest.approx(value, abs=1e-9)
-    assert log_likelihood(posteriors, (1,) * (frames + 1)) == -math.inf
-
-
-@settings(max_examples=25, deadline=None)
-@given(SEEDS, st.integers(1, 5))
-def test_endless_beam_finds_the_best_text(seed: int, frames: int) -> None:
-    posteriors = lattice(seed, frames)
-    truth = all_texts(posteriors)
-    search = BeamSearch(TINY, DecodingConfig(beam=EXACT, threshold=math.inf))
-    best = search.decode(posteriors)
-    assert best.score == pytest.approx(max(truth.values()), abs=1e-9)
-    assert truth[best.labels] == pytest.approx(best.acoustic, abs=1e-9)
-    ranked = [truth[labels] for labels in search.search(posteriors)]
-    assert len(ranked) == len(truth)
-    assert ranked == sorted(ranked, reverse=True)
-
-
-@settings(max_examples=25, deadline=None)
-@given(SEEDS, st.sampled_from(["word", "letter"]))
-def test_endless_beam_finds_the_best_text_with_a_language_model(seed: int, unit: str) -> None:
-    posteriors = lattice(seed, 5)
-    texts = ["AB A", "B AB", "A A B"]
-    model = (
-        train_ngram([text.split() for text in texts], 2, "word")
-        if unit == "word"
-        else train_ngram([letter_tokens(text, "|") for text in texts], 3, "letter")
-    )
-    config = DecodingConfig(
-        beam=EXACT, threshold=math.inf, lm_weight=0.7, word_score=0.4, unknown_score=-1.5
-    )
-    truth = {
-        labels: value + language_score(model, labels, config)
-        for labels, value in all_texts(posteriors).items()
-    }
-    best = BeamSearch(TINY, config, model).decode(posteriors)
-    assert best.score == pytest.approx(max(truth.values()), abs=1e-9)
-    assert truth[best.labels] == pytest.approx(best.score, abs=1e-9)
-
-
-@settings(max_examples=60, deadline=None)
-@given(SEEDS, st.integers(1, 30), st.integers(1, 8))
-def test_no_beam_is_worse_than_greedy(seed: int, frames: int, beam: int) -> None:
-    posteriors = lattice(seed, frames)
-    greedy = log_likelihood(posteriors, greedy_labels(posteriors))
-    found = BeamSearch(TINY, DecodingConfig(beam=beam)).decode(posteriors)
-    assert found.score >= greedy
-    assert found.acoustic == pytest.approx(log_likelihood(posteriors, found.labels))
+def beam() -> None:
+    """Skip where the search is not installed."""
+    pytest.importorskip("flashlight.lib.text", reason="flashlight-text is not installed")
+    pytest.importorskip("kenlm", reason="kenlm is not installed")
 
 
 def test_greedy_joins_repeats_and_keeps_doubles() -> None:
-    path = [0, 2, 2, 0, 2, 3, 3, 1, 0, 1]
-    posteriors = np.log(np.full((len(path), 4), 0.01))
-    posteriors[np.arange(len(path)), path] = np.log(0.97)
+    posteriors = posteriors_of([0, 2, 2, 0, 2, 3, 3, 1, 0, 1])
     assert greedy_labels(posteriors) == (2, 2, 3, 1, 1)
-    assert BeamSearch(TINY).decode(posteriors).text == "AAB"
-
-
-def test_likelihood_is_torch_s_loss() -> None:
-    posteriors = lattice(3, 40, 29)
-    labels = (5, 5, 9, 1, 28, 2, 2)
-    loss = torch.nn.functional.ctc_loss(
-        torch.from_numpy(posteriors)[:, None],
-        torch.tensor([labels]),
-        torch.tensor([40]),
-        torch.tensor([7]),
-        reduction="sum",
-    )
-    assert log_likelihood(posteriors, labels) == pytest.approx(-float(loss), abs=1e-9)
-
-
-def test_language_model_settles_what_sounds_alike() -> None:
-    posteriors = np.log(np.full((4, 4), 0.02))
-    for frame, shares in enumerate([(2, 0.94, 3, 0.02), (2, 0.26, 3, 0.68), (1, 0.94, 2, 0.02)]):
-        posteriors[frame, shares[0]], posteriors[frame, shares[2]] = np.log(shares[1::2])
-    posteriors[3, 0] = np.log(0.94)
-    plain = BeamSearch(TINY, DecodingConfig(beam=20))
-    model = train_ngram([["A"]] * 20 + [["AB"]], 1, "word")
-    helped = BeamSearch(TINY, DecodingConfig(beam=20, lm_weight=2.0), model)
-    assert plain.decode(posteriors).text == "AB"
-    assert helped.decode(posteriors).text == "A"
-
-
-def test_lower_case_models_serve() -> None:
-    upper = train_ngram([["AB", "A"]], 2, "word")
-    lower = train_ngram([["ab", "a"]], 2, "word")
-    config = DecodingConfig(beam=50)
-    for seed in range(5):
-        posteriors = lattice(seed, 6)
-        assert BeamSearch(TINY, config, lower).decode(posteriors).score == pytest.approx(
-            BeamSearch(TINY, config, upper).decode(posteriors).score
-        )
-
-
-def test_letter_model_of_another_alphabet_is_refused() -> None:
-    model = train_ngram([letter_tokens("XYZ", "|")], 2, "letter")
-    with pytest.raises(DataError, match="does not know A B"):
-        BeamSearch(TINY, DecodingConfig(beam=4), model)
+    assert Decoder(TINY).text(posteriors) == "AAB"
+    assert Decoder(TINY).text(torch.zeros(0, 4)) == ""
 
 
 def test_values_that_are_no_numbers_are_refused() -> None:
     with pytest.raises(DataError, match="not a number"):
-        BeamSearch(TINY).decode(np.full((3, 4), math.nan))
+        Decoder(TINY).text(torch.full((3, 4), math.nan))
 
 
-def test_beam_search_of_torchaudio_agrees() -> None:
-    pytest.importorskip("flashlight.lib.text")
-    decoder = pytest.importorskip("torchaudio.models.decoder")
-    theirs = decoder.ctc_decoder(
-        lexicon=None, tokens=["-", *TINY.symbols], beam_size=200, beam_threshold=1e9, log_add=True
+def test_a_beam_without_its_packages_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchaudio.models.decoder", None)
+    with pytest.raises(ConfigError, match="pip install flashlight-text kenlm"):
+        Decoder(TINY, DecodingConfig(beam=4))
+
+
+@settings(max_examples=25, deadline=None)
+@given(SEEDS, st.integers(1, 5))
+def test_a_wide_beam_finds_the_best_text(seed: int, frames: int) -> None:
+    beam()
+    posteriors = lattice(seed, frames)
+    truth = all_texts(posteriors)
+    found = Decoder(TINY, DecodingConfig(beam=5000, threshold=1e6)).text(posteriors)
+    best = max(truth.values())
+    of_text = [value for key, value in truth.items() if _text(key) == found]
+    assert max(of_text) == pytest.approx(best, abs=1e-4)
+
+
+def _text(letters: str) -> str:
+    return " ".join(letters.replace("|", " ").split())
+
+
+def word_model(folder: Path, text: str) -> LanguageModel:
+    """A model of words from sentences, one a line."""
+    path = folder / "words.arpa"
+    path.write_text(train_ngram([line.split() for line in text.splitlines()], 2).arpa)
+    return LanguageModel(path=path)
+
+
+def test_a_language_model_settles_what_sounds_alike(tmp_path: Path) -> None:
+    beam()
+    posteriors = torch.full((4, 4), 0.02).log()
+    for frame, shares in enumerate([(2, 0.94, 3, 0.02), (2, 0.26, 3, 0.68), (1, 0.94, 2, 0.02)]):
+        posteriors[frame, shares[0]], posteriors[frame, shares[2]] = (
+            torch.tensor(shares[1::2]).log().tolist()
+        )
+    posteriors[3, 0] = math.log(0.94)
+    model = word_model(tmp_path, "A\n" * 20 + "AB")
+    assert Decoder(TINY, DecodingConfig(beam=20)).text(posteriors) == "AB"
+    assert Decoder(TINY, DecodingConfig(beam=20, lm_weight=2.0), model).text(posteriors) == "A"
+    lower = word_model(tmp_path, "a\n" * 20 + "ab")
+    assert Decoder(TINY, DecodingConfig(beam=20, lm_weight=2.0), lower).text(posteriors) == "A"
+
+
+def test_weights_are_of_natural_logarithms(tmp_path: Path) -> None:
+    beam()
+    # The model prefers A to B by a factor of ten, so the sound of B must be more than that louder.
+    path = tmp_path / "two.arpa"
+    path.write_text(
+        "\\data\\\nngram 1=5\nngram 2=1\n\n\\1-grams:\n-99\t<s>\n-0.1\t</s>\n-9\t<unk>\n"
+        "-0.1\tA\n-1.1\tB\n\n\\2-grams:\n-0.1\tA </s>\n\n\\end\\\n"
     )
-    search = BeamSearch(TINY, DecodingConfig(beam=200, threshold=math.inf))
-    for seed in range(8):
-        posteriors = lattice(seed, 20)
-        tokens = theirs(torch.from_numpy(posteriors)[None].float())[0][0].tokens
-        # It pads its tokens with silence, our word end, at both ends.
-        text = TINY.decode(collapse(tuple(tokens.tolist())))
-        ours = search.decode(posteriors)
-        assert ours.score >= log_likelihood(posteriors, tuple(TINY.encode(text))) - 1e-3
+    for bias, text in ((2.2, "A"), (2.4, "B")):  # ln 10 = 2.303
+        posteriors = posteriors_of([2, 1]).exp()
+        posteriors[0, 2], posteriors[0, 3] = 0.04, 0.04 * math.exp(bias)
+        found = Decoder(TINY, DecodingConfig(beam=50), LanguageModel(path=path))
+        assert found.text(posteriors.log()) == text
+
+
+def test_words_are_those_of_the_list(tmp_path: Path) -> None:
+    beam()
+    posteriors = posteriors_of([3, 2, 1, 0, 2, 3, 1])
+    model = word_model(tmp_path, "AB BA")
+    assert Decoder(TINY, DecodingConfig(beam=50), model).text(posteriors) == "BA AB"
+    (tmp_path / "words.txt").write_text("AB\n")
+    fewer = LanguageModel(path=model.path, words=tmp_path / "words.txt")
+    assert Decoder(TINY, DecodingConfig(beam=50), fewer).text(posteriors) == "AB AB"
+
+
+def test_letter_models_write_any_word(tmp_path: Path) -> None:
+    beam()
+    path = tmp_path / "letters.arpa"
+    path.write_text(train_ngram([letter_tokens("AB BA", "|")], 3).arpa)
+    model = LanguageModel(path=path, unit="letter")
+    posteriors = posteriors_of([3, 0, 3, 2, 1])
+    assert Decoder(TINY, DecodingConfig(beam=50, lm_weight=0.1), model).text(posteriors) == "BBA"
+
+
+def test_unfit_models_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "lm.arpa"
+    path.write_text(train_ngram([letter_tokens("XYZ", "|")], 2).arpa)
+    config = DecodingConfig(beam=4)
+    with pytest.raises(DataError, match="does not know A B"):
+        Decoder(TINY, config, LanguageModel(path=path, unit="letter"))
+    with pytest.raises(DataError, match="no word in the alphabet"):
+        Decoder(TINY, config, LanguageModel(path=path))
+    with pytest.raises(DataError, match="no language model"):
+        Decoder(TINY, config, LanguageModel(path=tmp_path / "none"))
+    for name, data in (("a.arpa", b"not one"), ("a.gz", b"\x1f\x8b damaged"), ("b", b"\xff\xfe")):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(DataError, match=f"{name}"):
+            Decoder(TINY, config, LanguageModel(path=tmp_path / name))
+    binary = tmp_path / "lm.bin"
+    binary.write_bytes(b"mmap lm http://kheafield.com/code format version 5\n\0\xff")
+    with pytest.raises(DataError, match="give them as a file"):
+        Decoder(TINY, config, LanguageModel(path=binary))

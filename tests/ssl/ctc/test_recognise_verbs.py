@@ -48,33 +48,43 @@ def refused(capsys: pytest.CaptureFixture[str], *argv: str | Path) -> str:
 
 def test_files_become_text(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     files = [folder / "0.wav", folder / "1.wav"]
-    found = output(capsys, "transcribe", folder / "model", *files, "--beam", "3")
+    found = output(capsys, "transcribe", folder / "model", *files)
     texts = found["texts"]
     assert isinstance(texts, list)
     assert [text["file"] for text in texts] == [str(path) for path in files]
     assert all(isinstance(text["text"], str) for text in texts)
 
 
-def test_table_and_packed_corpus_score_alike_with_a_language_model(
+def test_table_and_packed_corpus_score_alike(
     capsys: pytest.CaptureFixture[str], folder: Path
 ) -> None:
-    model = folder / "model"
-    lm = output(capsys, "ngram", folder / "text.txt", "-o", folder / "lm", "--order", "2")
-    assert lm["vocabulary"] == 2
-    assert lm["sentences"] == 2
-    search = ("--lm", folder / "lm", "--beam", "4", "--word-score", "0.5")
-    report = folder / "report.json"
-    listed = output(capsys, "evaluate", model, "--eval-manifest", folder, *search, "--out", report)
-    packed = output(capsys, "evaluate", model, "--corpus", folder / "tones.safetensors", *search)
+    model, report = folder / "model", folder / "report.json"
+    listed = output(capsys, "evaluate", model, "--eval-manifest", folder, "--out", report)
+    packed = output(capsys, "evaluate", model, "--corpus", folder / "tones.safetensors")
     assert json.loads(report.read_text()) == listed
     assert listed["sentences"] == packed["sentences"] == 4
     words, packed_words = listed["words"], packed["words"]
     assert isinstance(words, dict)
     assert isinstance(packed_words, dict)
     assert words["rate"] == packed_words["rate"]
+    assert words["low"] is None  # one speaker allows no interval
     assert (
         words["edits"]["hits"] + words["edits"]["substitutions"] + words["edits"]["deletions"] == 8
     )
+
+
+def test_a_language_model_is_made_and_used(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    path = folder / "lm.arpa"
+    lm = output(capsys, "ngram", folder / "text.txt", "-o", path, "--order", "2")
+    assert (lm["vocabulary"], lm["sentences"]) == (2, 2)
+    pytest.importorskip("flashlight.lib.text")
+    search = ("--lm", path, "--beam", "4", "--word-score", "0.5")
+    found = output(capsys, "transcribe", folder / "model", folder / "0.wav", *search)
+    texts = found["texts"]
+    assert isinstance(texts, list)
+    assert set(texts[0]["text"].split()) <= {"HELLO", "WORLD"}
 
 
 def test_bad_input_is_one_line(
@@ -85,15 +95,19 @@ def test_bad_input_is_one_line(
     assert "no recording" in refused(capsys, "transcribe", model, tmp_path / "none.wav")
     assert "not a folder" in refused(capsys, "transcribe", tmp_path / "none", folder / "0.wav")
     assert "no language model" in refused(capsys, *evaluate, corpus, "--lm", tmp_path / "none")
-    assert "give one with --lm" in refused(capsys, *evaluate, corpus, "--lm-weight", "2")
+    assert "give it with --lm" in refused(capsys, *evaluate, corpus, "--lm-weight", "2")
     assert "no packed corpus" in refused(capsys, *evaluate, tmp_path / "none.safetensors")
     assert "fits the selection" in refused(capsys, *evaluate, corpus, "--languages", "xx")
     assert "must end in .json" in refused(capsys, *evaluate, corpus, "-o", tmp_path / "a.txt")
     assert "required" in refused(capsys, "evaluate", model)
-    assert "Cannot read the text" in refused(capsys, "ngram", tmp_path / "a", "-o", tmp_path / "lm")
+    assert "Cannot read the text" in refused(
+        capsys, "ngram", tmp_path / "a", "-o", tmp_path / "lm.arpa"
+    )
     (tmp_path / "empty.txt").write_text("...\n")
-    assert "no words" in refused(capsys, "ngram", tmp_path / "empty.txt", "-o", tmp_path / "lm")
-    assert not (tmp_path / "lm").exists()
+    assert "no words" in refused(
+        capsys, "ngram", tmp_path / "empty.txt", "-o", tmp_path / "lm.arpa"
+    )
+    assert not (tmp_path / "lm.arpa").exists()
     (tmp_path / "manifest.jsonl").write_text('{"file": "gone.wav", "text": "hi"}')
     gone = refused(capsys, "evaluate", model, "--eval-manifest", tmp_path)
     assert "cannot be evaluated" in gone

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechkit.core.errors import DataError
-from speechkit.ssl.ctc.score import edits, score
+from speechkit.ssl.ctc.metrics import edits
+from speechkit.ssl.ctc.score import score
 
 TOKENS = st.lists(st.sampled_from("abc"), max_size=7).map(tuple)
 SENTENCES = st.lists(st.sampled_from(["a", "b", "ab", "ba"]), min_size=1, max_size=6).map(" ".join)
@@ -57,11 +58,16 @@ def test_interval_holds_the_rate_and_widens_with_dependent_sentences() -> None:
     alone = score(references, hypotheses)
     speakers = score(references, hypotheses, [str(number // 4) for number in range(40)])
     assert alone.words.rate == speakers.words.rate == pytest.approx(0.05)
-    assert alone.words.low <= 0.05 <= alone.words.high
-    assert speakers.words.high > alone.words.high
+    assert alone.words.low is not None
+    assert alone.words.high is not None
+    assert speakers.words.high is not None
+    assert alone.words.low <= 0.05 <= alone.words.high < speakers.words.high
     assert (speakers.groups, alone.groups, alone.sentences_right) == (10, 40, 36)
     assert speakers.words.edits.substitutions == 8
-    assert "WER" in speakers.table()
+    assert "WER" in speakers.text()
+    few = score(references, hypotheses, [str(number // 10) for number in range(40)])
+    assert (few.words.low, few.words.high) == (None, None)
+    assert "too few for an interval" in few.text()
     assert score(references, hypotheses) == alone
 
 

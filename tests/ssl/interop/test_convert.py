@@ -11,11 +11,10 @@ import safetensors.torch
 import torch
 
 from speechkit.cli import main
+from speechkit.ssl.checkpoints import load_model, save_model
 from speechkit.ssl.ctc.letters import Letters
 from speechkit.ssl.ctc.model import CtcConfig, build_ctc, load_ctc, save_ctc
-from speechkit.ssl.interop.torchaudio import to_torchaudio
-from speechkit.ssl.pretrained import load_model, save_model
-from tests.ssl.parity.references import encoder_config, our_hubert, our_wav2vec2
+from tests.ssl.parity.references import encoder_config, our_hubert, our_wav2vec2, to_torchaudio
 
 
 def run(*argv: str | Path) -> int:

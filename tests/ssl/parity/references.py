@@ -16,8 +16,7 @@ from speechkit.core.rng import generator
 from speechkit.ssl.config import EncoderConfig, HubertConfig, Wav2Vec2Config
 from speechkit.ssl.encoder import SslEncoder, build_encoder, fairseq2_config
 from speechkit.ssl.hubert import HubertPretrainer, build_hubert
-from speechkit.ssl.interop.states import Exchanged, to_state
-from speechkit.ssl.interop.torchaudio import to_torchaudio
+from speechkit.ssl.interop.states import Exchanged, kind_of, to_state
 from speechkit.ssl.interop.transformers import to_transformers
 from speechkit.ssl.wav2vec2 import Wav2Vec2Pretrainer, build_wav2vec2
 
@@ -116,6 +115,20 @@ def in_transformers(model: Exchanged, folder: Path, **options: Any) -> Any:
     )
     assert not any(info.values()), info
     return there.eval()
+
+
+def to_torchaudio(model: Exchanged) -> dict[str, Tensor]:
+    """A state dict of torchaudio's `wav2vec2_model`, or `hubert_pretrain_model` of HuBERT."""
+    state, _ = to_state(model, "torchaudio")
+    original = ".parametrizations.weight.original"
+    state = {
+        name.replace(".weight_g", f"{original}0").replace(".weight_v", f"{original}1"): tensor
+        for name, tensor in state.items()
+    }
+    outside = ("mask_generator.", "logit_generator.")
+    if kind_of(model) == "hubert":
+        return {n if n.startswith(outside) else f"wav2vec2.{n}": t for n, t in state.items()}
+    return {name: tensor for name, tensor in state.items() if not name.startswith(outside)}
 
 
 def in_torchaudio(model: SslEncoder | HubertPretrainer) -> Any:

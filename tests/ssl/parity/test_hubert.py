@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from speechkit.core.rng import generator
+from speechkit.ssl.batch import PretrainBatch
 from speechkit.ssl.config import EncoderConfig
 from speechkit.ssl.hubert import NO_LABEL, HubertPretrainer, align_labels
-from speechkit.ssl.pretraining import PretrainBatch
 from tests.ssl.parity.references import (
     CLASSES,
     difference,

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from speechkit.core.rng import generator
+from speechkit.ssl.batch import PretrainBatch
 from speechkit.ssl.config import Wav2Vec2Config
 from speechkit.ssl.masking import sample_distractors
-from speechkit.ssl.pretraining import PretrainBatch
 from speechkit.ssl.wav2vec2 import Wav2Vec2Pretrainer, build_wav2vec2
 from tests.ssl.parity.references import (
     DISTRACTORS,

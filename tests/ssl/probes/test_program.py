@@ -15,16 +15,16 @@ from speechkit.cli import build_parser
 from speechkit.core.errors import CheckpointError, ConfigError, DataError, SpeechkitError
 from speechkit.core.rng import generator
 from speechkit.data.packed import PackedCorpus
+from speechkit.ssl.checkpoints import save_model
 from speechkit.ssl.config import EncoderConfig
 from speechkit.ssl.encoder import build_encoder
-from speechkit.ssl.pretrained import save_model
 from speechkit.ssl.probes import ProbeConfig, run_probes
 from speechkit.ssl.probes.metrics import equal_error
 from speechkit.ssl.probes.pieces import Piece
 from speechkit.ssl.probes.program import gather
 from speechkit.ssl.probes.sources import encoder_source, plain_sources
 from speechkit.ssl.probes.speakers import speaker_material, verification_error
-from speechkit.ssl.units.options import Selection
+from speechkit.ssl.selection import Selection
 
 TINY = EncoderConfig(
     conv_channels=(8,) * 7, model_dim=16, layers=2, heads=2, ffn_dim=32,

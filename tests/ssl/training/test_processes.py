@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from speechkit.ssl.checkpoints import load_model
 from speechkit.ssl.pretrain import pretrain
-from speechkit.ssl.pretrained import load_model
 from tests.ssl.tiny import hubert_config, tiny_corpus, tiny_units
 
 ROOT = Path(__file__).parents[3]

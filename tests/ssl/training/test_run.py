@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from speechkit.core.errors import CheckpointError, ConfigError
+from speechkit.ssl.checkpoints import load_encoder, load_model
 from speechkit.ssl.pretrain import PretrainConfig, pretrain
-from speechkit.ssl.pretrained import load_encoder, load_model
 from speechkit.ssl.training.guard import GuardConfig
 from speechkit.ssl.training.job import CollapseError
 from tests.ssl.tiny import (

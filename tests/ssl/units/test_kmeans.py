@@ -1,4 +1,4 @@
-"""Mini-batch k-means: against scikit-learn, and what must hold of any k-means."""
+"""K-means: assignment against scikit-learn's, and what must hold of any k-means."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from speechkit.core.checkpoint import save_checkpoint
-from speechkit.core.errors import CheckpointError, ConfigError, DataError
+from speechkit.core.errors import CheckpointError, DataError
 from speechkit.core.rng import generator
 from speechkit.ssl.units.kmeans import KMeans, KMeansConfig, fit_kmeans
 
@@ -32,79 +32,56 @@ def test_assignment_is_the_nearest_centroid(seed: int, clusters: int, channels: 
     rng = generator(seed)
     centroids_KD = torch.randn(clusters, channels, generator=rng)
     frames_FD = torch.randn(50, channels, generator=rng)
-    units_F, distance_F = KMeans(centroids_KD).assign_with_distance(frames_FD)
+    units_F, distance_F = KMeans(centroids_KD).assign(frames_FD)
     exact_FK = (frames_FD[:, None].double() - centroids_KD.double()).square().sum(2)
     torch.testing.assert_close(distance_F.double(), exact_FK.min(1).values, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(exact_FK[torch.arange(50), units_F], exact_FK.min(1).values)
 
 
 def test_assignment_is_scikit_learns() -> None:
-    cluster = pytest.importorskip("sklearn.cluster")
+    from sklearn import cluster
+
     frames = blobs(2000, 12, 39)
     theirs = cluster.MiniBatchKMeans(20, n_init=1, random_state=0).fit(frames.numpy())
-    ours = KMeans(torch.from_numpy(theirs.cluster_centers_)).assign(frames)
+    ours, _ = KMeans(torch.from_numpy(theirs.cluster_centers_)).assign(frames)
     assert ours.tolist() == theirs.predict(frames.numpy()).tolist()
-
-
-@pytest.mark.parametrize(("centres", "spread"), [(30, 0.5), (5, 3.0)])
-def test_clusters_are_as_tight_as_scikit_learns(centres: int, spread: float) -> None:
-    cluster = pytest.importorskip("sklearn.cluster")
-    frames = blobs(6000, centres, 13, seed=3, spread=spread)
-    theirs = cluster.MiniBatchKMeans(
-        30, batch_size=1000, max_iter=100, tol=0.0, max_no_improvement=100, n_init=20,
-        reassignment_ratio=0.0, random_state=0,
-    ).fit(frames.numpy())  # fmt: skip
-    config = KMeansConfig(clusters=30, batch_frames=1000)
-    fit = fit_kmeans(frames, config, generator(0))
-    assert fit.inertia <= 1.03 * -theirs.score(frames.numpy()) / len(frames)
-    assert fit.inertia == pytest.approx(fit.kmeans.inertia(frames))
 
 
 def test_well_parted_blobs_are_found() -> None:
     frames = blobs(2000, 8, 5, spread=0.05)
-    fit = fit_kmeans(frames, SMALL, generator(1))
-    assert fit.inertia < 2 * 5 * 0.05**2
-    assert len(set(fit.kmeans.assign(frames).tolist())) == 8
+    kmeans = fit_kmeans(frames, SMALL, 1)
+    units_N, distance_N = kmeans.assign(frames)
+    assert kmeans.notes["inertia"] == pytest.approx(float(distance_N.mean()))
+    assert kmeans.notes["inertia"] < 2 * 5 * 0.05**2
+    assert len(set(units_N.tolist())) == 8
 
 
 def test_same_seed_same_centroids_and_another_seed_others() -> None:
     frames = blobs(1000, 20, 6, spread=2.0)
-    first, again, other = (fit_kmeans(frames, SMALL, generator(seed)) for seed in (5, 5, 6))
-    assert torch.equal(first.kmeans.centroids_KD, again.kmeans.centroids_KD)
-    assert not torch.equal(first.kmeans.centroids_KD, other.kmeans.centroids_KD)
+    first, again, other = (fit_kmeans(frames, SMALL, seed) for seed in (5, 5, 6))
+    assert torch.equal(first.centroids_KD, again.centroids_KD)
+    assert not torch.equal(first.centroids_KD, other.centroids_KD)
 
 
 def test_fitting_stops_when_nothing_improves() -> None:
     frames = blobs(400, 8, 4, spread=0.01)
     config = KMeansConfig(clusters=8, batch_frames=100, epochs=1000, patience_steps=10, inits=1)
-    assert fit_kmeans(frames, config, generator(0)).steps < 1000
+    assert fit_kmeans(frames, config, 0).notes["steps"] < 1000
 
 
-def test_an_empty_cluster_is_put_where_frames_are() -> None:
-    from speechkit.ssl.units.kmeans import _Learner
-
-    frames = blobs(500, 4, 3, spread=0.1)
-    centroids = torch.cat([frames[:3], torch.full((1, 3), 1e4)])
-    learner = _Learner(centroids, generator(0))
-    learner.step(frames)
-    learner.reseed(frames)
-    assert learner.reseeded >= 1
-    learner.step(frames)
-    assert float(learner.centroids_KD.abs().max()) < 1e3
-
-
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
 def test_equal_frames_leave_clusters_empty_but_end() -> None:
     frames = torch.ones(50, 3)
-    fit = fit_kmeans(frames, KMeansConfig(clusters=4, batch_frames=10, epochs=3), generator(0))
-    assert fit.inertia == pytest.approx(0.0, abs=1e-6)
+    kmeans = fit_kmeans(frames, KMeansConfig(clusters=4, batch_frames=10, epochs=3), 0)
+    assert kmeans.notes["inertia"] == pytest.approx(0.0, abs=1e-6)
 
 
 def test_impossible_input_is_refused() -> None:
     with pytest.raises(DataError, match="8 clusters need at least as many frames"):
-        fit_kmeans(torch.zeros(7, 3), SMALL, generator(0))
+        fit_kmeans(torch.zeros(7, 3), SMALL, 0)
     with pytest.raises(DataError, match="not finite"):
-        fit_kmeans(torch.full((10, 3), float("nan")), SMALL, generator(0))
-    with pytest.raises(ConfigError, match="clusters"):
+        fit_kmeans(torch.full((10, 3), float("nan")), SMALL, 0)
+    with pytest.raises(ValueError, match="clusters"):
         KMeansConfig(clusters=0)
     with pytest.raises(DataError, match="takes"):
         KMeans(torch.zeros(2, 3)).assign(torch.zeros(5, 4))

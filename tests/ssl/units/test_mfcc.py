@@ -10,7 +10,7 @@ from torch import Tensor
 
 from speechkit.core.errors import DataError
 from speechkit.core.rng import generator
-from speechkit.ssl.units.mfcc import MFCC_CHANNELS, mfcc, whole_frames
+from speechkit.ssl.units.features import MFCC_CHANNELS, mfcc, whole_frames
 
 
 def noise(samples: int, seed: int = 0) -> Tensor:

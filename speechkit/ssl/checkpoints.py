@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from speechkit.core.checkpoint import build_and_load, load_checkpoint, save_checkpoint
-from speechkit.core.config import from_dict
+from speechkit.core.config import from_dict, to_dict
 from speechkit.core.errors import CheckpointError
 from speechkit.ssl.config import EncoderConfig, HubertConfig, Wav2Vec2Config
 from speechkit.ssl.encoder import SslEncoder, build_encoder
 from speechkit.ssl.hubert import HubertPretrainer, build_hubert
-from speechkit.ssl.pretraining import export_config
 from speechkit.ssl.wav2vec2 import Wav2Vec2Pretrainer, build_wav2vec2
 
 KIND = "speechkit-ssl-"
@@ -37,6 +37,11 @@ def build_pretrainer(
 def save_model(folder: str | Path, model: AnyModel, **more: object) -> None:
     """Write a model folder; ``more`` goes into config.json as it is."""
     save_checkpoint(folder, model.state_dict(), export_config(kind_of(model), model.config, **more))
+
+
+def export_config(kind: str, config: Any, **more: object) -> dict[str, Any]:
+    """Return what config.json of a model folder says."""
+    return {"kind": f"{KIND}{kind}", "model": to_dict(config), **more}
 
 
 def kind_of(model: nn.Module) -> str:

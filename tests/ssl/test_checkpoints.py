@@ -11,14 +11,14 @@ import safetensors.torch
 import torch
 
 from speechkit.core.errors import CheckpointError, ConfigError
-from speechkit.ssl.encoder import SslEncoder
-from speechkit.ssl.pretrained import (
+from speechkit.ssl.checkpoints import (
     AnyModel,
     build_pretrainer,
     load_encoder,
     load_model,
     save_model,
 )
+from speechkit.ssl.encoder import SslEncoder
 from tests.ssl.parity.references import our_encoder, our_hubert, our_wav2vec2
 
 
