@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from speechkit.text.chunk import chunk
-from speechkit.text.frontend import Frontend, TextReport
+from speechkit.text.frontend import Frontend, Pieces, TextFrontend, TextReport
 from speechkit.text.normalize import normalize
 from speechkit.text.vocab import (
     BOUNDARIES,
@@ -17,6 +17,8 @@ __all__ = [
     "DEFAULT_VOCABULARY",
     "Frontend",
     "PhoneVocabulary",
+    "Pieces",
+    "TextFrontend",
     "TextReport",
     "chunk",
     "is_boundary",
