@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 from speechkit.text.dates import ends_sentence
 from speechkit.text.numbers import cardinal, ordinal, roman_value
+from speechkit.text.tagger import NUMBER_WORDS
 
 _TITLES = {
     "Mr": "Mister", "Mrs": "Missus", "Ms": "Miz", "Dr": "Doctor", "Prof": "Professor",
@@ -20,7 +21,7 @@ _TITLES = {
 }  # fmt: skip
 _TITLE = re.compile(
     rf"\b({'|'.join(_TITLES)}|MR|MRS|MS|DR)\. ?(?=[A-Z])"
-    r"|\b(Mr|Mrs|Ms|Dr|MR|MRS|DR|Prof|Sgt|Capt|Lt|Col|Gen|Rev|Sen|St|Mt|Mme)\b\.?(?= [A-Z])"
+    r"|\b(Mr|Mrs|Ms|Dr|MR|MRS|DR|Prof|Sgt|Capt|Lt|Col|Gen|Rev|Sen|St|Mt|Ft|Mme)\b\.?(?= [A-Z])"
     r"|\b(Mr|Mrs|Ms|Lt|Sgt|Capt|Prof)\."
 )
 _AFTER_NAME = {
@@ -140,7 +141,7 @@ _SUFFIXED = re.compile(r"(?<![\w-])([IVXL]{2,7})(?:th|st|nd|rd)\b")
 _THE = re.compile(r"(?<=\b[Tt]he )([IVX]{2,6})(?= [a-zA-Z])(?! (?:and|or|drip|fluids?|lines?)\b)")
 _SECTIONS = (
     "chapters?|parts?|acts?|scene|volumes?|vol|books?|sections?|articles?|phases?|types?|class|"
-    "figures?|tables?|appendix|annex|world war|super bowl|wrestlemania|canto|titles?|stages?|lessons?|"
+    "figures?|tables?|appendix|annex|world wars?|super bowl|wrestlemania|canto|titles?|stages?|lessons?|"
     "units?|rounds?|levels?|episodes?|seasons?|marks?|mk|grades?|divisions?|groups?|category|tier|"
     "schedule|amendment|psalm|sonnet|symphony|opus|movement|exercise|theorem|lemma|step|sector|zone|"
     "area|block|page|plate|note|rule|factor|vatican|apollo|gemini|final fantasy|rocky|star wars|"
@@ -153,6 +154,7 @@ _DRIP = re.compile(
     r" (?:drips?|fluids?|lines?|bags?|antibiotics?|therapy|infusions?|poles?|access|catheters?|"
     r"treatments?|push|injections?|medications?|needles?|drugs?)\b"
 )
+_NUMBER_NEXT = re.compile(rf" (?:{'|'.join(sorted(NUMBER_WORDS))})\b")
 _NOT_ROMAN = frozenset(("XX", "XXX", "XI", "IX", "VI", "XV"))
 """Numerals that alone may be something else; they are read as numbers after a name."""
 _AFTER_FIRST = re.compile(
@@ -359,6 +361,8 @@ def _named(match: re.Match[str]) -> str:
     titled = bool(ruling) or any(word in _RULING.split("|") for word in words[:-1])
     person = last in _NAMES or titled or (len(words) > 1 and words[-2] in _NAMES and value < 6)
     if numeral == "I" and not (person and _AFTER_FIRST.match(match.string, match.end())):
+        return match.group()
+    if len(numeral) == 1 and _NUMBER_NEXT.match(match.string, match.end()):
         return match.group()
     if numeral in ("X", "L", "C") and (not person or last == "Malcolm"):
         return match.group()

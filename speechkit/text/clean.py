@@ -11,6 +11,7 @@ _BEFORE_NFKC = str.maketrans(
     {
         "²": "^2", "³": "^3", "\u207b": "^-", "™": " trademark ", "©": " copyright ",
         "®": " registered ", "\u2044": "/", "№": " number ", "…": "...", "℃": "°C", "℉": "°F",
+        "º": "°",
     }
     | {fraction: f" {unicodedata.normalize('NFKC', fraction)} " for fraction in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"}
 )  # fmt: skip
@@ -164,7 +165,7 @@ def _joined(text: str) -> str:
         following = text[match.end() : match.end() + 1]
         start = match.end()
         words = line.split()
-        last = words[-1].lower() if words else ""
+        last = words[-1] if words else ""
         blank = match.group().count("\n") > 1
         if not last or last.rstrip("\"')]}”’»")[-1:] in ".,;:!?-…—" or not last.strip("\"')]}”’»"):
             pieces.append(" ")

@@ -57,19 +57,26 @@ _LABELLED = re.compile(
     r"airbus|porsche|peugeot|bmw|area code|level|locker|platform|rte|rt|hwy|rtx|gtx|"
     r"section) ?-?#?)(\d{3,4})(?![\w%]|[.,:/-]\d)"
 )
-_STATE_ZIP = re.compile(r"\b([A-Z]{2}) (\d{5})(?:-(\d{4}))?(?![\w,-]|\.\d)")
+_STATE_ZIP = re.compile(r"\b([A-Z]{2}),? (\d{5})(?:-(\d{4}))?(?![\w,-]|\.\d)")
 _HEX = re.compile(
     r"(?<![\w&])(?:(0x)([0-9A-Fa-f]{1,16})|(#)(?=\d{0,7}[A-Fa-f])([0-9A-Fa-f]{8}|[0-9A-Fa-f]{6}|"
     r"[0-9A-Fa-f]{3}))\b"
 )
 _VERSION = re.compile(r"(?<![\w.])([vV])\.? ?(?=\d)")
 _DOTTED = re.compile(r"(?<![\d.])\d+(?:\.\d+){2,}(?!\d)")
+_SERIES = re.compile(r"(?<![\w.-])([A-Z])(\d{1,2})\s?-\s?\1(\d{1,2})(?![\w-])")
 _AFTER_WORD = re.compile(r"(?<=[a-z])\.(?=\d)")
 _MIXED = re.compile(
     r"(?<![\w.,$£€¥'])(?=[A-Za-z0-9]{0,12}[A-Za-z])(?=[A-Za-z]{0,12}\d)(?:[A-Za-z]{1,12}\d{1,12}|"
     r"\d{1,3}[A-Za-z]{1,3}\d|\d{1,4}[A-Z]{2,3}(?![A-Za-z\d]))[A-Za-z0-9]{0,20}(?!\w|'\w)"
 )
 _POWERED = re.compile(r"(?:[kcmd]?m|ft|in|mi|yd)[23]")
+_NOT_SPELLED = {*UNITS, "ST", "ND", "RD", "TH", "AM", "PM", "AD", "BC", "CE", "BCE"}
+_HOUSE = re.compile(
+    r"(?<![\w.,$-])(\d{3,4}) (?=(?:(?:North|South|East|West|[NSEW])\.? )?(?:[A-Z][\w'’]{1,20} |\d{1,3}"
+    r"(?:st|nd|rd|th) ){1,3}(?:Street|Avenue|Road|Boulevard|Drive|Lane|Court|Way|Place|Highway|"
+    r"Expressway|Parkway|Square|Terrace)\b)"
+)
 _RUN = re.compile(r"[A-Za-z]+|\d+")
 _HYPHEN_NUMBER = re.compile(
     r"(?<!\d[A-Za-z])(?<!\d[A-Za-z]{2})(?<!°[CF])(?<=[A-Za-z])-(?=\d)(?!\d+(?:st|nd|rd|th)\b)"
@@ -93,10 +100,12 @@ def speak_codes(text: str) -> str:
     text = _PHONE.sub(_phone, text)
     text = _NAMED.sub(_named, text)
     text = _LABELLED.sub(lambda m: m[1].rstrip("-# ") + " " + label(m[2]), text)
+    text = _HOUSE.sub(lambda m: label(m[1]) + " ", text)
     text = _STATE_ZIP.sub(lambda m: f"{' '.join(m[1])} {_groups(m.group())}", text)
     text = _HEX.sub(
         lambda m: " ".join(["hex" if m[1] else "hash", *map(_letter, m[2] or m[4])]), text
     )
+    text = _SERIES.sub(r"\1\2 to \1\3", text)
     text = _MIXED.sub(_mixed, _VERSION.sub("V ", text))
     text = _DOTTED.sub(lambda m: " point ".join(map(cardinal, m.group().split("."))), text)
     return _HYPHEN_NUMBER.sub(" ", _AFTER_WORD.sub(" point ", text))
@@ -150,7 +159,7 @@ def _mixed(match: re.Match[str]) -> str:
     code = match.group()
     runs = _RUN.findall(code)
     if runs[0].isdigit() and len(runs) == 2:
-        spelled = runs[1].isupper() and len(runs[1]) > 1 and runs[1] not in UNITS
+        spelled = runs[1].isupper() and len(runs[1]) > 1 and runs[1] not in _NOT_SPELLED
         return f"{runs[0]} {' '.join(runs[1])}" if spelled else code
     if len(runs) == 3 and runs[0].isdigit() and runs[1] in "xXe":
         return code  # 4x4, 1e9

@@ -49,7 +49,7 @@ _NO_YEAR = re.compile(
     r"(?:mon|tues|wednes|thurs|fri|satur|sun)day)[ :,]{1,2})|((?:by|before|after|from|through|"
     r"between|effective|of|the) ))(\d{1,2})/(\d{1,2})(?![\d/%]|\.\d)(?! (?:of|the|an?|cups?)\b)"
 )
-_TO_NO_YEAR = re.compile(r"(?<=th|st|nd|rd)(?: ?- ?| (to|and) )(\d{1,2})/(\d{1,2})(?![\d/]|\.\d)")
+_TO_NO_YEAR = re.compile(r"(?<=th|st|nd|rd)(?: ?- ?| (to|and|or) )(\d{1,2})/(\d{1,2})(?![\d/]|\.\d)")
 _SUFFIX = r"(?:st|nd|rd|th)?"
 _DAY_FIRST = re.compile(
     rf"(?<![\w.,:/$-])(the )?(?:(\d{{1,2}}){_SUFFIX}(?: ?- ?| to | and ))?"
@@ -75,6 +75,7 @@ _FROM_TO = re.compile(
     rf"|(?<![\w:.,/$-])(\d{{1,2}}:[0-5]\d(?:{_HALF})?)\s?-\s?(?=\d{{1,2}}:[0-5]\d(?!\d))",
     re.IGNORECASE,
 )
+_NOON = re.compile(r"(?i)(?<=noon)\s?-\s?(?=\d)|(?<=midnight)\s?-\s?(?=\d)|(?<=m)-(?=noon|midnight)")
 _OTHER_CLOCK = re.compile(
     rf"(?<![\w.,:])([01]?\d|2[0-3])(?:\.([0-5]\d)(?={_HALF})|h([0-5]\d)(?!\w))", re.IGNORECASE
 )
@@ -90,6 +91,7 @@ _MILITARY = re.compile(
 
 def speak_times(text: str) -> str:
     """The text with clock times in words: "3:45 pm" becomes "three forty five P M"."""
+    text = _BEFORE_DATE.sub(lambda m: full_name(m[1]), _NOON.sub(" to ", text))
     text = _OTHER_CLOCK.sub(lambda m: f"{m[1]}:{m[2] or m[3]}", _ISO_TIME.sub(r"\1 at ", text))
     text = _FROM_TO.sub(lambda m: f"{m[1] or m[2]} to ", text)
     return _HOUR.sub(_hour, _CLOCK.sub(_clock, _MILITARY.sub(_military, text)))
@@ -98,7 +100,6 @@ def speak_times(text: str) -> str:
 def speak_dates(text: str) -> str:
     """The text with dates in words; 12/05/2024 is read month first unless that is impossible."""
     text = _SPAN.sub(lambda m: f"{full_name(m[1])} to {full_name(m[2])}", text)
-    text = _BEFORE_DATE.sub(lambda m: full_name(m[1]), text)
     text = _AFTER_DAY.sub(lambda m: f"{m[1]}{m[2] or ' '}{full_name(m[3])}", text)
     text = _BEFORE_DAY.sub(lambda m: full_name(m[1]), text)
     text = _STOPPED.sub(lambda m: full_name(m[1]) + ("." if m.end() == len(m.string) else ""), text)
@@ -215,7 +216,8 @@ def _clock(match: re.Match[str]) -> str:
     else:
         spoken.append(cardinal(minute))
     if second and int(second):
-        spoken.append(f"and {cardinal(str(int(second)))} seconds")
+        unit = "second" if int(second) == 1 else "seconds"
+        spoken.append(f"and {cardinal(str(int(second)))} {unit}")
     return " ".join(spoken) + _half_day(letter, match)
 
 

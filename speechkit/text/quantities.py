@@ -63,7 +63,7 @@ _AFTER_ONLY = ("TRY", "PHP", "Fr")
 """Codes that before a number are mostly something else."""
 _CODE = "|".join(code for code in _ISO.split("|") if code not in _AFTER_ONLY)
 _SIGN = (
-    rf"(?:(?<![A-Za-z])(?:(?i:US|AU|CA|NZ|HK|CDN) ?|(?:{_PREFIX})))?[{_SIGN_CHARACTERS}]"
+    rf"(?:(?<![A-Za-z])(?:(?i:US|AU|CA|NZ|HK|CDN) ?|(?:USD|CAD|AUD|NZD|{_PREFIX})))?[{_SIGN_CHARACTERS}]"
 )
 _AMOUNT = rf"(?:{NUMBER}|(?<!\d)\.\d++)"
 _SCALE = (
@@ -272,6 +272,8 @@ def _prefixed(match: re.Match[str]) -> str:
     """The words of an amount after its sign or code."""
     sign = match[1].replace(" ", "").rstrip(".")
     upper = sign.upper() if sign[-1] in _SIGN_CHARACTERS else sign
+    if len(upper) == 4 and upper[:3] in _CODES:
+        upper = sign = upper[:3]
     code = next((code for code in _CODES if code.lower() == sign.lower()), None)
     known = _CODES[code] if code else upper
     if known not in _MONEY_NAMES and known.upper() in _MONEY_NAMES:
@@ -416,6 +418,8 @@ def _scaled(match: re.Match[str]) -> str:
     if match.group() == "3M":
         return "three M"
     whole = amount.replace(",", "").partition(".")[0]
+    if scale == "K" and "." not in amount and len(amount) > 3 and "," not in amount:
+        return f"{label(amount)} K"
     if scale in ("K", "B", "T") and "." not in amount and (len(whole) < 3 or scale == "T"):
         return f"{number(amount)} {scale}"
     return f"{number(amount)} {_SCALES[scale.lower()]}"
