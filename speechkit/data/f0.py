@@ -5,7 +5,7 @@ Shapes: T samples, F frames of 10 ms.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +22,11 @@ F0_CEIL_HZ = 500.0
 _DIO_DECIMATION = 2
 
 
-def f0_frames(samples: int) -> int:
-    """Return the number of 10 ms frames of a clip: ceil(samples / 160)."""
+LengthT = TypeVar("LengthT", int, npt.NDArray[np.int64])
+
+
+def f0_frames(samples: LengthT) -> LengthT:
+    """Return the number of 10 ms frames of a clip, or of each of many: ceil(samples / 160)."""
     return -(-samples // F0_HOP_SAMPLES)
 
 

@@ -16,6 +16,7 @@ from speechkit.core.mel import LogMel
 from speechkit.data.align.graph import PhoneClasses, PhoneGraph, build_graph
 from speechkit.data.align.model import HOP_SAMPLES, AlignerConfig, features
 from speechkit.data.packed import PackedCorpus
+from speechkit.train.progress import progress
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ def read_transcripts(
     """
     found: list[Utterance] = []
     skipped: dict[str, int] = {}
-    for clip, meta in enumerate(corpus.clips):
+    listed = progress("reading texts", enumerate(corpus.clips), total=len(corpus), unit="clip")
+    for clip, meta in listed:
         text = meta["text"]
         if not text:
             reason = "no text"

@@ -23,16 +23,22 @@ from speechkit.core.config import from_dict, to_dict
 from speechkit.core.errors import CheckpointError
 from speechkit.core.mel import LogMel, MelConfig
 from speechkit.data.align.graph import phone_classes
+from speechkit.data.packed import PACKED_SAMPLE_RATE_HZ
+from speechkit.text import DEFAULT_VOCABULARY
 
 STACK = 2
+"""Mel frames in one of the aligner's."""
 HOP_SAMPLES = 320
+"""Samples in one of the aligner's frames."""
+FRAME_SECONDS = HOP_SAMPLES / PACKED_SAMPLE_RATE_HZ
+"""Length of one of the aligner's frames."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AlignerConfig:
     """Size and input of the aligner."""
 
-    symbols: tuple[str, ...]
+    symbols: tuple[str, ...] = DEFAULT_VOCABULARY.symbols
     """The phone vocabulary, padding first; decides the frame classes."""
 
     mel: MelConfig = field(default_factory=MelConfig)

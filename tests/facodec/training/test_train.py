@@ -1,4 +1,4 @@
-"""The training program: a step of every phase by command line, and how exports are taken up."""
+"""Training of the codecs: a step of every phase, and how exports are taken up."""
 
 from __future__ import annotations
 
@@ -89,11 +89,25 @@ def recipe(tmp_path: Path) -> Path:
 
 def run(data: TinyData, recipe: Path, phase: str, out: Path, init: Path | None = None) -> Path:
     """Train one step of a phase; its last export."""
-    given = ["--init", str(init)] if init is not None else []
-    program.main(
-        [phase, "--data", str(data.corpus.path), "--config", str(recipe), "--out", str(out), *given]
-    )
+    settings = load_toml(recipe, program.CodecTraining)
+    program.train_codec(phase, settings, data.corpus.path, out, init=init)
     return out / "last"
+
+
+def test_a_phase_that_does_not_exist(data: TinyData, recipe: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="vocoder, acoustic"):
+        run(data, recipe, "vocodr", tmp_path)
+
+
+def test_a_run_is_not_resumed_on_another_start(
+    data: TinyData, recipe: Path, tmp_path: Path
+) -> None:
+    first = run(data, recipe, "vocoder", tmp_path / "vocoder")
+    run(data, recipe, "acoustic", tmp_path / "acoustic", first)
+    with pytest.raises(ConfigError, match="another init: "):
+        run(data, recipe, "acoustic", tmp_path / "acoustic")
+    with pytest.raises(ConfigError, match="another init, phase: "):
+        run(data, recipe, "vocoder", tmp_path / "acoustic")
 
 
 def test_the_small_codecs_phases_follow_each_other(

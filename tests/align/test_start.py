@@ -1,17 +1,15 @@
-"""The Gaussian start and the hiss probe on sounds whose times are known."""
+"""The Gaussian start on sounds whose times are known."""
 
 from __future__ import annotations
 
 import math
 
-import pytest
 import torch
 from torch import Tensor
 
 from speechkit.core.mel import LogMel, MelConfig
 from speechkit.core.rng import generator
 from speechkit.data.align.graph import batch_graphs, build_graph, phone_classes
-from speechkit.data.align.lag import hiss_lag_ms
 from speechkit.data.align.start import Gaussians, cepstra, gaussian_paths, loud_span
 from speechkit.text import DEFAULT_VOCABULARY
 
@@ -34,21 +32,6 @@ def tone_hiss_tone() -> Tensor:
             pieces.append(0.0005 * noise_T)
     mel_HM: Tensor = LogMel(MEL)(torch.cat(pieces)[None])[0].T
     return mel_HM
-
-
-@pytest.mark.parametrize("late_frames", [-3, 0, 3])
-def test_hiss_tells_the_lag(late_frames: int) -> None:
-    """Times moved by a few frames are found to be that late."""
-    frames_P = torch.tensor(FRAMES)
-    frames_P[0] += late_frames
-    frames_P[-1] -= late_frames
-    found = hiss_lag_ms([(PHONES, frames_P, tone_hiss_tone())], MEL)
-    assert abs(found - 20.0 * late_frames) <= 10.0
-
-
-def test_no_hiss_no_lag() -> None:
-    """Without a hissing phone the lag is unknown."""
-    assert math.isnan(hiss_lag_ms([(("AA1",), torch.tensor([62]), tone_hiss_tone())], MEL))
 
 
 def test_loud_span_leaves_out_the_silences() -> None:
