@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import importlib.util
 import json
 import os
 import platform
@@ -27,6 +26,7 @@ from speechkit.core.checksums import SUMS_FILE, read_sums, record_sums
 from speechkit.core.errors import CheckpointError
 from speechkit.doctor import machine, models, software, sound
 from speechkit.doctor.finding import Finding, ok, problem, warning
+from speechkit.train.release import release
 
 ROOT = Path(__file__).resolve().parents[1]
 Usage = namedtuple("Usage", "total used free")
@@ -180,14 +180,9 @@ def test_weights_without_checksums(weights: Path) -> None:
 
 
 def test_a_release_writes_its_checksums(weights: Path, tmp_path: Path) -> None:
-    spec = importlib.util.spec_from_file_location("release", ROOT / "recipes" / "release.py")
-    assert spec is not None
-    assert spec.loader is not None
-    program = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(program)
     save_checkpoint(tmp_path / "run", {"a": torch.ones(4)}, {"size": 4})
     before = read_sums(weights)
-    program.release(tmp_path / "run", weights / "generator", {"minutes": 1})
+    release(tmp_path / "run", weights / "generator", {"minutes": 1})
     assert {one.status for one in models.check_weights(weights)} == {"ok"}
     assert before.items() < read_sums(weights).items()
 

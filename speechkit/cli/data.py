@@ -32,7 +32,7 @@ def add_align(verbs: arguments.Verbs[arguments.Parser]) -> None:
     align = verbs.add_parser("align", help="find when each phone of a packed corpus is spoken")
     align.add_argument("corpus", type=Path, help="packed corpus, from prepare")
     align.add_argument("-o", "--out", type=Path, help="sidecar file (default: beside the corpus)")
-    which = align.add_mutually_exclusive_group(required=True)
+    which = align.add_mutually_exclusive_group()
     which.add_argument(
         "--model", type=Path, metavar="FOLDER", help="trained aligner, from train aligner"
     )
@@ -152,6 +152,11 @@ def _align(args: argparse.Namespace) -> Outcome:
     if args.out is not None:
         inputs.check_output(args.out, (PACKED_SUFFIX,), args.corpus)
     _check_corpus(args.corpus)
+    if args.model is None and not args.train:
+        raise ConfigError(
+            "Give --model, the folder of a trained aligner, or --train to train one on this corpus "
+            "first, which takes ten minutes or --minutes."
+        )
     only_train = ("run", "minutes", "seed")
     if not args.train and any(getattr(args, name) is not None for name in only_train):
         raise ConfigError(f"--{', --'.join(only_train)} go with --train, not with --model.")

@@ -13,14 +13,15 @@ import soundfile
 import torch
 
 import speechkit
+from speechkit.core.checkpoint import load_checkpoint
 from speechkit.data.align.model import Aligner, AlignerConfig, save_aligner
-from speechkit.text import DEFAULT_VOCABULARY
+from speechkit.facodec.train import PHASES
 
 from .conftest import RATE_HZ, Run, buzz
 
 VERBS = (
     *("say", "swap", "voice", "convert", "codec", "prepare", "align", "encode"),
-    *("train", "eval", "bench", "convert-checkpoint", "watermark"),
+    *("train", "release", "eval", "bench", "convert-checkpoint", "watermark"),
 )
 MEASURES_OFF = ("--asr", "none", "--no-speaker", "--no-dnsmos")
 
@@ -28,7 +29,7 @@ MEASURES_OFF = ("--asr", "none", "--no-speaker", "--no-dnsmos")
 def shell(*argv: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     """Run the program as a process of its own, with standard input as bytes."""
     return subprocess.run(
-        [sys.executable, "-m", "speechkit.cli", *map(str, argv)],
+        [sys.executable, "-m", "speechkit", *map(str, argv)],
         input=stdin,
         capture_output=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -106,7 +107,7 @@ def test_prepare_reports_and_refuses(run: Run, corpus: Path, tmp_path: Path) -> 
 
 
 def test_align_uses_a_trained_aligner(run: Run, packed: Path, tmp_path: Path) -> None:
-    config = AlignerConfig(symbols=DEFAULT_VOCABULARY.symbols)
+    config = AlignerConfig(channels=16, blocks=1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         save_aligner(tmp_path / "aligner", Aligner(config))
@@ -117,6 +118,19 @@ def test_align_uses_a_trained_aligner(run: Run, packed: Path, tmp_path: Path) ->
     assert Path(report["out"]).is_file()
     assert "prepare" in run("align", tmp_path / "no.safetensors").error
     assert "nowhere" in run("align", packed, "--model", tmp_path / "nowhere").error
+
+
+def test_align_trains_only_when_told_to(run: Run, packed: Path, tmp_path: Path) -> None:
+    asked = run("align", packed).error
+    assert "--model" in asked
+    assert "--train" in asked
+    assert "--minutes" in run("align", packed, "--model", tmp_path, "--minutes", "1").error
+    assert "--model" in run("align", packed, "--model", tmp_path, "--train").error
+    ran = run("align", packed, "--train", "--minutes", "0.01", "--run", tmp_path / "a", "--json")
+    assert ran.code == 0, ran.err
+    report = json.loads(ran.out)
+    assert report["aligned"] == 4
+    assert report["model"] == str(tmp_path / "a" / "last")
 
 
 def test_encode_writes_codes(run: Run, packed: Path, model: Path) -> None:
@@ -169,13 +183,59 @@ def test_bench_times_encoding_and_decoding_apart(run: Run, model: Path, prompt: 
         assert sum(stages.values()) <= length["real_time_factor_p50"] * length["seconds"] * 1.01
 
 
-@pytest.mark.parametrize("part", ["aligner", "codec", "generator"])
-def test_train_hands_its_arguments_on(
-    run: Run, capsys: pytest.CaptureFixture[str], part: str
-) -> None:
-    shown = run("train", part, "--help")
+@pytest.mark.parametrize("model", ["aligner", "codec", "generator"])
+def test_train_says_what_it_needs(run: Run, model: str, tmp_path: Path) -> None:
+    shown = run("train", model, "--help")
     assert shown.code == 0
     assert "--minutes" in shown.out
-    missing = run("train", part, *(["acoustic"] if part == "codec" else []), "--out", "x")
-    assert missing.code == 2
-    assert "--data" in missing.err
+    phase = ["acoustic"] if model == "codec" else []
+    assert "--data" in run("train", model, *phase, "--out", "x").error
+    assert "MODEL" in run("train").error
+    codec = ["--codec", tmp_path] if model == "generator" else []
+    missing = ("--data", tmp_path / "no.safetensors", "--out", tmp_path / "run", "--steps", "1")
+    assert "no.safetensors" in run("train", model, *phase, *codec, *missing).error
+    assert not (tmp_path / "run").exists()
+
+
+def test_train_codec_knows_every_phase(run: Run, packed: Path, tmp_path: Path) -> None:
+    shown = run("train", "codec", "--help").out
+    assert all(phase in shown for phase in PHASES)
+    given = ("--data", packed, "--out", tmp_path / "run", "--steps", "1")
+    assert "vocoder" in run("train", "codec", "vocodr", *given).error
+
+
+def test_a_model_is_trained_and_released(run: Run, packed: Path, tmp_path: Path) -> None:
+    given = ("--data", packed, "--out", tmp_path / "run", "--steps", "1", "--device", "cpu")
+    small = ("--set", "model.channels=16", "--set", "model.blocks=1")
+    ran = run("train", "aligner", *given, *small, "--json")
+    assert ran.code == 0, ran.err
+    report = json.loads(ran.out)
+    assert (report["step"], report["finished"]) == (1, True)
+    ran = run("release", tmp_path / "run" / "last", tmp_path / "models" / "aligner")
+    assert ran.code == 0, ran.err
+    released = load_checkpoint(tmp_path / "models" / "aligner")
+    assert released.config["training"]["step"] == 1
+    assert {t.dtype for t in released.state.values() if t.is_floating_point()} == {torch.float16}
+    ran = run(
+        *("release", tmp_path / "run" / "last", tmp_path / "models" / "aligner"),
+        *("--training", '{"hours": 2}'),
+    )
+    assert load_checkpoint(tmp_path / "models" / "aligner").config["training"] == {"hours": 2}
+    assert "JSON" in run("release", tmp_path, tmp_path / "x", "--training", "2").error
+
+
+@pytest.mark.slow
+def test_train_runs_under_torchrun(packed: Path, tmp_path: Path) -> None:
+    """Two processes train; one reports."""
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    given = ("--data", packed, "--out", tmp_path / "run", "--steps", "2", "--device", "cpu")
+    done = subprocess.run(
+        [sys.executable, *launcher, "-m", "speechkit", "train", "aligner", *map(str, given)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Finished after 2 steps") == 1
+    assert (tmp_path / "run" / "last").is_dir()
