@@ -70,6 +70,7 @@ def train_generator(
     alignment = Alignment(sidecar_path(data), corpus.ids)
     codes = CorpusCodes(codes_path(data), corpus.ids)
     model = start_generator(recipe.generator, load_codec(codec), init, recipe.train.seed)
+    alignment.require_symbols(model.config.phone_symbols)
 
     def sequences(validation: bool) -> Sequences:
         return Sequences(

@@ -161,7 +161,11 @@ class Start:
     def alignment(self) -> Alignment | None:
         """Its phones and durations, if it has any."""
         sidecar = sidecar_path(self.data)
-        return Alignment(sidecar, self.corpus.ids) if sidecar.exists() else None
+        if not sidecar.exists():
+            return None
+        alignment = Alignment(sidecar, self.corpus.ids)
+        alignment.require_symbols(DEFAULT_VOCABULARY.symbols)
+        return alignment
 
     def codec(self) -> FACodec:
         """The small codec to train."""

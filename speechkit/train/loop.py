@@ -36,7 +36,7 @@ from speechkit.train.optimizer import (
     trained_parameters,
 )
 from speechkit.train.prefetch import Prefetcher, pinned, to_device
-from speechkit.train.progress import progress
+from speechkit.train.progress import Progress, progress
 from speechkit.train.schedule import lr_multiplier, progress_of
 from speechkit.train.state import Counters, check_identity, load_state, save_state
 from speechkit.train.stopping import StopRequest, stop_on_signal
@@ -114,7 +114,7 @@ class _Run:
     def go(self, request: StopRequest) -> TrainReport:
         """Train until the end, and return the report."""
         config, counters = self.config, self.counters
-        bar = progress(
+        bar: Progress[None] = progress(
             "training",
             total=config.steps,
             unit="step",

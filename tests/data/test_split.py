@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechkit.core.errors import DataError
-from speechkit.data.packed import ClipInfo, PackedCorpus
+from speechkit.data.packed import ClipInfo, PackedCorpus, write_packed
 from speechkit.data.split import split_clips
 
-from .test_packed import make_clip, write_packed
+from .test_packed import make_clip
 
 
 class Listed(PackedCorpus):
