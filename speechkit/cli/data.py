@@ -34,7 +34,10 @@ def add_align(verbs: arguments.Verbs[arguments.Parser]) -> None:
     align.add_argument("-o", "--out", type=Path, help="sidecar file (default: beside the corpus)")
     which = align.add_mutually_exclusive_group()
     which.add_argument(
-        "--model", type=Path, metavar="FOLDER", help="trained aligner, from train aligner"
+        "--model",
+        type=Path,
+        metavar="FOLDER",
+        help="trained aligner, from train aligner (default: the bundled one, for English)",
     )
     which.add_argument(
         "--train",
@@ -148,18 +151,15 @@ def _prepare(args: argparse.Namespace) -> Outcome:
 
 
 def _align(args: argparse.Namespace) -> Outcome:
-    """Align a packed corpus with a trained aligner, or with one trained now."""
+    """Align a packed corpus with a trained aligner, or where --train says so with one made now."""
     if args.out is not None:
         inputs.check_output(args.out, (PACKED_SUFFIX,), args.corpus)
     _check_corpus(args.corpus)
-    if args.model is None and not args.train:
-        raise ConfigError(
-            "Give --model, the folder of a trained aligner, or --train to train one on this corpus "
-            "first, which takes ten minutes or --minutes."
-        )
     only_train = ("run", "minutes", "seed")
     if not args.train and any(getattr(args, name) is not None for name in only_train):
-        raise ConfigError(f"--{', --'.join(only_train)} go with --train, not with --model.")
+        raise ConfigError(
+            f"--{', --'.join(only_train)} go with --train: add that, or leave them out."
+        )
     arguments.use_threads(args.threads)
 
     from speechkit.data.align.align import align_corpus
@@ -168,9 +168,10 @@ def _align(args: argparse.Namespace) -> Outcome:
     from speechkit.data.packed import PackedCorpus
     from speechkit.train import show_progress
     from speechkit.train.distributed import pick_device
+    from speechkit.tts import WEIGHTS
 
     device = pick_device(args.device)
-    folder: Path = args.model
+    folder: Path = WEIGHTS / "aligner" if args.model is None else args.model
     show_progress()
     if args.train:
         run: Path = args.run or args.corpus.with_suffix(".aligner")

@@ -121,10 +121,11 @@ def test_align_uses_a_trained_aligner(run: Run, packed: Path, tmp_path: Path) ->
 
 
 def test_align_trains_only_when_told_to(run: Run, packed: Path, tmp_path: Path) -> None:
-    asked = run("align", packed).error
-    assert "--model" in asked
-    assert "--train" in asked
-    assert "--minutes" in run("align", packed, "--model", tmp_path, "--minutes", "1").error
+    ran = run("align", packed, "--json")
+    assert ran.code == 0, ran.err
+    assert Path(json.loads(ran.out)["model"]).name == "aligner"
+    assert not packed.with_suffix(".aligner").exists()
+    assert "--train" in run("align", packed, "--minutes", "1").error
     assert "--model" in run("align", packed, "--model", tmp_path, "--train").error
     ran = run("align", packed, "--train", "--minutes", "0.01", "--run", tmp_path / "a", "--json")
     assert ran.code == 0, ran.err
