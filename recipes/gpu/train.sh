@@ -23,7 +23,7 @@ alignment() {
 codes() {
   if [ -f "$WORK/corpus.codes.safetensors" ]; then return; fi
   say "encoding"
-  "$PYTHON" -m speechkit.facodec.encode_corpus --data "$CORPUS" --codec "$WORK/models/acoustic" --threads "$OMP_NUM_THREADS"
+  "$PYTHON" -m speechkit.cli encode "$CORPUS" --codec "$WORK/models/acoustic" --threads "$OMP_NUM_THREADS"
 }
 
 codec_phase() {   # phase, run, minutes, more arguments

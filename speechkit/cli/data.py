@@ -40,13 +40,9 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
 
     encode = verbs.add_parser("encode", help="turn a packed corpus into codes, beside it")
     encode.add_argument("corpus", type=Path, help="packed corpus, from prepare")
-    encode.add_argument(
-        "--codec",
-        type=Path,
-        metavar="FOLDER",
-        help="folder of the codec (default: the bundled one)",
-    )
+    arguments.add_codec(encode)
     encode.add_argument("--all", action="store_true", help="also clips without an alignment")
+    encode.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="(cpu)")
     arguments.add_threads(encode)
     arguments.add_json(encode)
     encode.set_defaults(handler=_encode)
@@ -140,29 +136,14 @@ def _align(args: argparse.Namespace) -> Outcome:
 def _encode(args: argparse.Namespace) -> Outcome:
     """Encode a packed corpus."""
     _check_corpus(args.corpus)
-
-    from speechkit.data.codes import CorpusCodes, codes_path
-    from speechkit.data.packed import PackedCorpus
-    from speechkit.facodec import encode_corpus
-    from speechkit.tts import WEIGHTS
-
     arguments.use_threads(args.threads)
-    codec = WEIGHTS / "codec" if args.codec is None else args.codec
-    everything = ["--all"] if args.all else []
-    encode_corpus.main(["--data", str(args.corpus), "--codec", str(codec), *everything])
-    out = codes_path(args.corpus)
-    corpus = PackedCorpus(args.corpus)
-    codes = CorpusCodes(out, [clip["id"] for clip in corpus.clips])
-    encoded = sum(codes.has(clip) for clip in range(len(corpus)))
-    return Outcome(
-        text=f"encoded {encoded} of {len(corpus)} clips in {out}",
-        data={
-            "out": str(out),
-            "clips": len(corpus),
-            "encoded": encoded,
-            "codec": codes.codec_sha256,
-        },
-    )
+
+    from speechkit.facodec.encode_corpus import encode_corpus
+    from speechkit.train import show_progress
+
+    show_progress()
+    made = encode_corpus(args.corpus, args.codec, unaligned=args.all, device=args.device)
+    return Outcome(text=made.text(), data=made.to_json())
 
 
 def _check_corpus(path: Path) -> None:

@@ -8,9 +8,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from speechkit.cli import arguments, codec_report, conversion, inputs, output, suites, watermark
+from speechkit.cli import arguments, codec_report, conversion, inputs, suites, watermark
 from speechkit.cli.output import Outcome
-from speechkit.cli.say import trained
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,8 +47,6 @@ def _eval_tts(args: argparse.Namespace) -> Outcome:
     pairs = tts_pairs(args.data, args.per_speaker)
     arguments.use_threads(args.threads)
     tts = inputs.load_tts(args.model, {})
-    if not trained(tts):
-        output.warn_untrained(tts.weights)
 
     def synthesise(text: str, prompt_T: Tensor, seed: int) -> Tensor:
         return tts.synthesize(text, tts.voice(prompt_T), seed=seed, steps=args.steps).wave_T
@@ -65,7 +62,7 @@ def _eval_tts(args: argparse.Namespace) -> Outcome:
         earlier=args.out / suites.REPORT,
         progress=suites.progress,
     )
-    return suites.finish(args, report, {"weights": tts.weights, "trained": trained(tts)})
+    return suites.finish(args, report, {"weights": tts.weights, "trained": tts.trained})
 
 
 def resynthesise(codec: Codec, wave_T: Tensor, seed: int) -> Tensor:

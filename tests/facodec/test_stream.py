@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from speechkit.core.results import Codes
 from speechkit.core.rng import generator
 from speechkit.core.spans import spans
 from speechkit.facodec import stream
+from speechkit.facodec.codec import Factor
 from speechkit.facodec.small import source
 from speechkit.facodec.small.codec import FACodec, build_codec
 from speechkit.facodec.small.config import FACodecConfig, VocoderConfig
@@ -92,7 +93,7 @@ def test_short_recordings_are_decoded_in_one_go(codec: FACodec) -> None:
     assert torch.equal(pieces[0], codec.decode(codes, timbre(), generator(3)))
 
 
-def pieces(codec: FACodec, codes: Codes, block_seconds: float, **options: bool) -> list[Tensor]:
+def pieces(codec: FACodec, codes: Codes, block_seconds: float, **options: Any) -> list[Tensor]:
     rng = generator(3)
     return list(
         decode_stream(
@@ -101,17 +102,17 @@ def pieces(codec: FACodec, codes: Codes, block_seconds: float, **options: bool) 
     )
 
 
-@pytest.mark.parametrize("detail", [True, False])
+@pytest.mark.parametrize("without", [(), ("detail",)])
 def test_pieces_are_the_whole(
-    codec: FACodec, detail: bool, monkeypatch: pytest.MonkeyPatch
+    codec: FACodec, without: tuple[Factor, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As of a long recording, whose pitch is read in double precision.
     monkeypatch.setattr(source, "LONG_FRAMES", 0)
     codes = random_codes(90)
-    whole_T = codec.decode(codes, timbre(), generator(3), detail=detail)
+    whole_T = codec.decode(codes, timbre(), generator(3), without=without)
     assert float(whole_T.std()) > 1e-3
     for frames in (9, 40, 89, 90):
-        waves = pieces(codec, codes, frames / 50, detail=detail)
+        waves = pieces(codec, codes, frames / 50, without=without)
         assert [len(wave_T) for wave_T in waves[:-1]] == [320 * frames] * (len(waves) - 1)
         torch.testing.assert_close(torch.cat(waves), whole_T, atol=TOLERANCE, rtol=0)
 
@@ -202,17 +203,17 @@ def test_the_paper_codec_overlaps(
         same_KF = (codes.stacked() == whole.stacked())[int(version == "v2") :]
         return float(same_KF.float().mean()), timbre_D
 
-    def off(detail: bool) -> float:
-        expected_T = codec.decode(whole, whole_D, generator(0), detail=detail)
+    def off(*without: Factor) -> float:
+        expected_T = codec.decode(whole, whole_D, generator(0), without=without)
         given = (codec, whole, whole_D, generator(0))
-        waves = list(decode_stream(*given, detail=detail, whole_seconds=0, block_seconds=0.3))
+        waves = list(decode_stream(*given, without=without, whole_seconds=0, block_seconds=0.3))
         return float((torch.cat(waves) - expected_T).abs().max())
 
     same, timbre_D = encoded()
     assert same > 0.99
     assert float(torch.cosine_similarity(timbre_D, whole_D, dim=0)) > 0.95
     # Random weights enlarge the rounding of convolutions over another length.
-    assert max(off(True), off(False)) < 1e-3
+    assert max(off(), off("detail")) < 1e-3
     monkeypatch.setattr(stream, "CONTEXT_SECONDS", 0.0)
     assert encoded()[0] < same
     assert off(True) > 0.01

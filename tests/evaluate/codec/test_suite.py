@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from speechkit.core.checkpoint import WEIGHTS
 from speechkit.core.errors import DataError
 from speechkit.core.results import Codes
 from speechkit.evaluate.asr import WordErrors, word_errors
@@ -32,7 +33,6 @@ from speechkit.evaluate.table import load_rows
 from speechkit.facodec.codec import Codec
 from speechkit.facodec.quantizer import QuantizerConfig
 from speechkit.facodec.small.codec import FACodec, build_codec
-from speechkit.tts import WEIGHTS
 from tests.tiny import TINY_CODEC
 
 ALIGNER = WEIGHTS / "aligner"
