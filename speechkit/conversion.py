@@ -19,7 +19,7 @@ from torch import Tensor
 from speechkit.core.audio import Prompt, prepare_prompt, read_audio, write_audio
 from speechkit.core.errors import AudioError, ConfigError, PromptError
 from speechkit.core.rng import derive, generator
-from speechkit.facodec.codec import Codec, Factor
+from speechkit.facodec.codec import Codec
 from speechkit.facodec.pretrained import load_pretrained
 from speechkit.facodec.small.codec import FACodec
 from speechkit.facodec.small.features import TIMBRE_PITCH_SCALE
@@ -179,7 +179,7 @@ class VoiceConverter:
         codes, _ = encode_long(self.codec, wave_T)
         gain, samples = own_gain(self.codec, wave_T), len(wave_T)
         rng = generator(derive(seed, "noise"))
-        without: tuple[Factor, ...] = () if detail else ("detail",)
+        without = () if detail else ("detail",)
         waves = decode_stream(self.codec, codes, timbre_D, rng, without=without)
         levelled_waves = levelled(waves, gain, samples)
         if watermark is None:

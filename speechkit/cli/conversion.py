@@ -152,10 +152,10 @@ def _told(waves: Iterable[Tensor], rate_hz: int, *, quiet: bool) -> Iterator[Ten
 
 def _eval_convert(args: argparse.Namespace) -> Outcome:
     """Score sources, their resynthesis, and conversion with and without detail."""
-    from speechkit.cli.evaluate import resynthesise
     from speechkit.evaluate import eval_clips
     from speechkit.evaluate.codec import UNFINISHED
     from speechkit.evaluate.conversion import conversion_pairs, run_conversion_suite
+    from speechkit.facodec.stream import resynthesise
 
     scorers = suites.build_scorers(args, reference=False)
     pairs = conversion_pairs(eval_clips(args.data), args.recordings)[: args.limit]

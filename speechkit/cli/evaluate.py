@@ -14,8 +14,6 @@ from speechkit.cli.output import Outcome
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from speechkit.facodec.codec import Codec
-
 
 def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     """Add `eval` with its suites."""
@@ -42,6 +40,7 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
 def _eval_tts(args: argparse.Namespace) -> Outcome:
     """Score synthesis beside recordings and resynthesis."""
     from speechkit.evaluate import run_tts_suite, tts_pairs
+    from speechkit.facodec.stream import resynthesise
 
     scorers = suites.build_scorers(args, reference=False)
     pairs = tts_pairs(args.data, args.per_speaker)
@@ -63,11 +62,3 @@ def _eval_tts(args: argparse.Namespace) -> Outcome:
         progress=suites.progress,
     )
     return suites.finish(args, report, {"weights": tts.weights, "trained": tts.trained})
-
-
-def resynthesise(codec: Codec, wave_T: Tensor, seed: int) -> Tensor:
-    """What the codec makes of `wave_T`, as long as it was."""
-    from speechkit.core.rng import generator
-
-    codes, timbre_D = codec.encode(wave_T)
-    return codec.decode(codes, timbre_D, generator(seed))[: len(wave_T)]

@@ -6,7 +6,7 @@ Shapes: T samples, D channels of the timbre vector.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,8 +15,7 @@ from speechkit.core.errors import ConfigError
 from speechkit.core.results import Codes
 from speechkit.facodec.quantizer import QuantizerConfig
 
-Factor = Literal["prosody", "content", "detail"]
-FACTORS: tuple[Factor, ...] = ("prosody", "content", "detail")
+FACTORS: tuple[str, ...] = ("prosody", "content", "detail")
 """The factors that are codes; the fourth, timbre, is a vector."""
 
 
@@ -48,7 +47,7 @@ class Codec(Protocol):
         timbre_D: Tensor,
         rng: torch.Generator,
         *,
-        without: Collection[Factor] = (),
+        without: Collection[str] = (),
     ) -> Tensor:
         """`wave_T` of codes in a timbre, T = hop · F.
 

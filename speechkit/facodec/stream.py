@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 
 from speechkit.core.results import Codes, join
+from speechkit.core.rng import generator
 from speechkit.core.spans import spans
 from speechkit.core.timebase import frame_count, nearest_frames
-from speechkit.facodec.codec import Codec, Factor
+from speechkit.facodec.codec import Codec
 from speechkit.facodec.files import CodecFile
 from speechkit.facodec.small.codec import FACodec
 from speechkit.facodec.small.features import speech_gain
@@ -45,7 +46,7 @@ def decode_stream(
     timbre_D: Tensor,
     rng: torch.Generator,
     *,
-    without: Collection[Factor] = (),
+    without: Collection[str] = (),
     whole_seconds: float = WHOLE_SECONDS,
     block_seconds: float = BLOCK_SECONDS,
 ) -> Iterator[Tensor]:
@@ -92,6 +93,12 @@ def encode_long(
         pieces.append(codes.between(span.own.start, span.own.stop))
         timbre_D = timbre_D + own_D.cpu() * ((span.end - span.start) / frames)
     return join(pieces), timbre_D
+
+
+def resynthesise(codec: Codec, wave_T: Tensor, seed: int) -> Tensor:
+    """A recording through the codec in one go, as long as it was, at the codec's level."""
+    codes, timbre_D = codec.encode(wave_T)
+    return codec.decode(codes, timbre_D, generator(seed))[: len(wave_T)]
 
 
 def own_gain(codec: Codec, wave_T: Tensor) -> float | None:

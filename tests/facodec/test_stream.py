@@ -16,7 +16,6 @@ from speechkit.core.results import Codes
 from speechkit.core.rng import generator
 from speechkit.core.spans import spans
 from speechkit.facodec import stream
-from speechkit.facodec.codec import Factor
 from speechkit.facodec.small import source
 from speechkit.facodec.small.codec import FACodec, build_codec
 from speechkit.facodec.small.config import FACodecConfig, VocoderConfig
@@ -104,7 +103,7 @@ def pieces(codec: FACodec, codes: Codes, block_seconds: float, **options: Any) -
 
 @pytest.mark.parametrize("without", [(), ("detail",)])
 def test_pieces_are_the_whole(
-    codec: FACodec, without: tuple[Factor, ...], monkeypatch: pytest.MonkeyPatch
+    codec: FACodec, without: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As of a long recording, whose pitch is read in double precision.
     monkeypatch.setattr(source, "LONG_FRAMES", 0)
@@ -203,7 +202,7 @@ def test_the_paper_codec_overlaps(
         same_KF = (codes.stacked() == whole.stacked())[int(version == "v2") :]
         return float(same_KF.float().mean()), timbre_D
 
-    def off(*without: Factor) -> float:
+    def off(*without: str) -> float:
         expected_T = codec.decode(whole, whole_D, generator(0), without=without)
         given = (codec, whole, whole_D, generator(0))
         waves = list(decode_stream(*given, without=without, whole_seconds=0, block_seconds=0.3))
@@ -216,7 +215,7 @@ def test_the_paper_codec_overlaps(
     assert max(off(), off("detail")) < 1e-3
     monkeypatch.setattr(stream, "CONTEXT_SECONDS", 0.0)
     assert encoded()[0] < same
-    assert off(True) > 0.01
+    assert off() > 0.01
 
 
 def test_the_context_is_wider_than_the_paper_codec_looks() -> None:

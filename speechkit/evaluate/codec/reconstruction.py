@@ -28,7 +28,7 @@ from speechkit.evaluate.scoring import (
     stored_wave,
     write_manifest,
 )
-from speechkit.facodec.codec import Codec, Factor
+from speechkit.facodec.codec import Codec
 from speechkit.facodec.small.codec import FACodec
 from speechkit.facodec.small.features import pitch_hz
 from speechkit.facodec.training.losses import MultiScaleMelLoss
@@ -50,7 +50,7 @@ def codec_systems(codec: Codec, seed: int) -> dict[str, Render]:
     books = codec.quantizer
 
     def render(one: CodedClip, *, detail: bool) -> Coded:
-        without: tuple[Factor, ...] = () if detail else ("detail",)
+        without = () if detail else ("detail",)
         wave_T = codec.decode(one.codes, one.timbre_D, generator(seed), without=without)
         kept = books.books if detail else books.prosody_books + books.content_books
         sent_KF = one.codes.stacked()[:kept]

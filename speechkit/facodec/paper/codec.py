@@ -17,7 +17,7 @@ from speechkit.core.checkpoint import Checkpoint, build_and_load, load_checkpoin
 from speechkit.core.config import from_dict
 from speechkit.core.errors import AudioError, CheckpointError
 from speechkit.core.results import Codes
-from speechkit.facodec.codec import FACTORS, Factor, check_factors
+from speechkit.facodec.codec import FACTORS, check_factors
 from speechkit.facodec.paper.config import PaperCodecConfig
 from speechkit.facodec.paper.convolution import Encoder, Generator
 from speechkit.facodec.paper.heads import Heads, Readings, Reversal
@@ -234,7 +234,7 @@ class PaperCodec(nn.Module):
         )
         return readings
 
-    def embed(self, codes_BKF: Tensor, *, without: Collection[Factor] = ()) -> Tensor:
+    def embed(self, codes_BKF: Tensor, *, without: Collection[str] = ()) -> Tensor:
         """`z_BDF`, the sum of the parts of given codes but for those in `without`."""
         check_factors(without)
         quant = self.config.quantizer
@@ -287,7 +287,7 @@ class PaperCodec(nn.Module):
         timbre_D: Tensor,
         rng: torch.Generator,
         *,
-        without: Collection[Factor] = (),
+        without: Collection[str] = (),
     ) -> Tensor:
         """`wave_T` of codes in a timbre; nothing is drawn from `rng`.
 

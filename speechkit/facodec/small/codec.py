@@ -19,7 +19,7 @@ from speechkit.core.config import from_dict
 from speechkit.core.errors import CheckpointError
 from speechkit.core.mel import LogMel
 from speechkit.core.results import Codes
-from speechkit.facodec.codec import Factor, check_factors
+from speechkit.facodec.codec import check_factors
 from speechkit.facodec.convnext import ConvNeXtStack
 from speechkit.facodec.heads import FrameHead
 from speechkit.facodec.quantizer import Quantized, QuantizerConfig, ResidualVectorQuantizer
@@ -29,11 +29,11 @@ from speechkit.facodec.small.features import (
     active_mean,
     pair_frames,
     pitch_hz,
+    scale_mel,
     speech_gain,
     split_pitch,
     unpair_frames,
 )
-from speechkit.facodec.small.timbre import TimbreEncoder
 from speechkit.facodec.small.vocoder import build_vocoder
 
 
@@ -89,6 +89,36 @@ class Acoustics:
 
     voiced_BG: Tensor
     """Voicing, 0 or 1."""
+
+
+class TimbreEncoder(nn.Module):
+    """One vector a recording: attentive statistics of hidden frames plus the mean spectrum.
+
+    Okabe et al. 2018, "Attentive statistics pooling". The last element of the vector is the
+    measured median pitch and is appended by the codec, not learnt here.
+    """
+
+    def __init__(self, n_mels: int, channels: int, blocks: int) -> None:
+        super().__init__()
+        self.stack = ConvNeXtStack(2 * n_mels, channels, blocks)
+        self.attention = nn.Sequential(nn.Linear(channels, 64), nn.Tanh(), nn.Linear(64, channels))
+        self.out = nn.Linear(2 * channels + n_mels, channels - 1)
+        self.norm = nn.LayerNorm(channels - 1)
+
+    def forward(self, mel_BMG: Tensor) -> Tensor:
+        """`timbre_BD` without its last element, [B, channels − 1]."""
+        scaled = scale_mel(mel_BMG)
+        return self.pool(self.stack(pair_frames(scaled)).float(), scaled)
+
+    def pool(self, h_BFD: Tensor, scaled: Tensor) -> Tensor:
+        """The vector of a recording from its hidden frames and its scaled log-mel."""
+        weight = torch.softmax(self.attention(h_BFD).float(), dim=1)
+        mean = (weight * h_BFD).sum(1)
+        variance = (weight * (h_BFD - mean[:, None]).pow(2)).sum(1)
+        colour = active_mean(scaled)[..., 0]
+        pooled = torch.cat([mean, torch.sqrt(variance + 1e-6), colour], dim=-1)
+        timbre: Tensor = self.norm(self.out(pooled))
+        return timbre
 
 
 class FACodec(nn.Module):
@@ -221,7 +251,7 @@ class FACodec(nn.Module):
         timbre_D: Tensor,
         rng: torch.Generator,
         *,
-        without: Collection[Factor] = (),
+        without: Collection[str] = (),
     ) -> Tensor:
         """`wave_T` of codes in a timbre, the factors in `without` left out; see `Codec.decode`."""
         heard = self.acoustics(codes, timbre_D, without=without)
@@ -230,13 +260,14 @@ class FACodec(nn.Module):
 
     @torch.no_grad()
     def acoustics(
-        self, codes: Codes, timbre_D: Tensor, *, without: Collection[Factor] = ()
+        self, codes: Codes, timbre_D: Tensor, *, without: Collection[str] = ()
     ) -> Acoustics:
         """Log-mel, pitch and voicing of codes in a timbre: `decode` before the vocoder.
 
         Without prosody, melody, voicing and loudness are read off a zero vector.
         """
-        check_factors(without)
+        if without:
+            check_factors(without)
         z_prosody = self.prosody_books.embed(codes.prosody_KF[None])
         if "prosody" in without:
             z_prosody = torch.zeros_like(z_prosody)

@@ -20,7 +20,6 @@ from speechkit.core.results import Codes, join
 from speechkit.core.spans import Span, spans
 from speechkit.core.timebase import frame_count
 from speechkit.data.f0 import extract_f0
-from speechkit.facodec.codec import Factor
 from speechkit.facodec.small.codec import Analysis, FACodec
 from speechkit.facodec.small.features import (
     active_mean,
@@ -60,7 +59,7 @@ def decode_spans(
     timbre_D: Tensor,
     rng: torch.Generator,
     *,
-    without: Collection[Factor] = (),
+    without: Collection[str] = (),
     block_frames: int,
 ) -> Iterator[Tensor]:
     """What `codec.decode` makes of the codes, as one `wave_T` after the other.
