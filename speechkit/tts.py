@@ -319,13 +319,18 @@ def mix_voices(
     content: Voice | None = None,
     detail: Voice | None = None,
 ) -> Voice:
-    """One voice with a source for each attribute; what is not given comes from `timbre`."""
+    """One voice with a source for each attribute; what is not given comes from `timbre`.
+
+    It has the notes of all of them.
+    """
+    sources = [timbre, *(v for v in (prosody, duration, content, detail) if v is not None)]
     return replace(
         timbre,
         prosody=(prosody or timbre).prosody,
         duration=(duration or timbre).duration,
         content=(content or timbre).content,
         detail=(detail or timbre).detail,
+        notes=tuple(dict.fromkeys(note for voice in sources for note in voice.notes)),
     )
 
 

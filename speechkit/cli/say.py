@@ -5,16 +5,10 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from speechkit.cli import arguments, inputs, output
 from speechkit.cli.output import Outcome
-
-if TYPE_CHECKING:
-    from speechkit.core.results import Speech, Voice
-    from speechkit.tts import Script, ZeroShotTTS
 
 ATTRIBUTES = ("timbre", "prosody", "duration", "content", "detail")
 
@@ -89,23 +83,6 @@ def _add_common(parser: arguments.Parser) -> None:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Timed:
-    """Speech and how long everything took."""
-
-    speech: Speech
-    """What was said."""
-
-    load_seconds: float
-    """Loading the models."""
-
-    prompt_seconds: float
-    """Reading the voices off their prompts."""
-
-    speak_seconds: float
-    """Synthesis alone: what the real-time factor counts."""
-
-
 def _say(args: argparse.Namespace) -> Outcome:
     """Speak with all attributes from one prompt."""
     return _speak(args, {"timbre": args.prompt}, args.transcript)
@@ -125,7 +102,7 @@ def _speak(args: argparse.Namespace, paths: Mapping[str, Path], transcript: str 
     text = inputs.read_text(args.text, args.text_file)
 
     from speechkit.text import Frontend
-    from speechkit.tts import write_script
+    from speechkit.tts import mix_voices, write_script
 
     frontend = Frontend(lexicon)
     script = write_script(text, frontend)
@@ -136,59 +113,28 @@ def _speak(args: argparse.Namespace, paths: Mapping[str, Path], transcript: str 
     started = time.perf_counter()
     tts = inputs.load_tts(args.model, lexicon)
     loaded = time.perf_counter()
-    voices = {
-        path: inputs.make_voice(tts, path, source, phones) for path, source in sources.items()
-    }
+    made = {path: inputs.make_voice(tts, path, source, phones) for path, source in sources.items()}
     heard = time.perf_counter()
-    speech = _synthesize(tts, {name: voices[path] for name, path in paths.items()}, script, args)
-    timed = _Timed(
-        speech=speech,
-        load_seconds=loaded - started,
-        prompt_seconds=heard - loaded,
-        speak_seconds=time.perf_counter() - heard,
-    )
-    speech.save(args.out)
-    return _spoken(args, tts, timed)
-
-
-def _synthesize(
-    tts: ZeroShotTTS, voices: Mapping[str, Voice], script: Script, args: argparse.Namespace
-) -> Speech:
-    """The script with each attribute from its voice, and the notes of all of them."""
-    from dataclasses import replace
-
-    from speechkit.tts import mix_voices
-
-    mixed = mix_voices(
-        voices["timbre"],
-        prosody=voices.get("prosody"),
-        duration=voices.get("duration"),
-        content=voices.get("content"),
-        detail=voices.get("detail"),
-    )
-    notes = dict.fromkeys(note for voice in voices.values() for note in voice.notes)
-    return tts.synthesize(
+    voices = {name: made[path] for name, path in paths.items()}
+    speech = tts.synthesize(
         script,
-        replace(mixed, notes=tuple(notes)),
+        mix_voices(voices.pop("timbre"), **voices),
         seed=args.seed,
         speed=args.speed,
         steps=args.steps,
         watermark=arguments.watermark(args),
         progress=output.chunk_progress(quiet=args.quiet),
     )
+    factor = (time.perf_counter() - heard) / speech.seconds
+    speech.save(args.out)
 
-
-def _spoken(args: argparse.Namespace, tts: ZeroShotTTS, timed: _Timed) -> Outcome:
-    """What is said about finished speech."""
-    speech = timed.speech
-    factor = timed.speak_seconds / speech.seconds
     if not args.json:
         output.note_all(speech.notes, quiet=args.quiet)
     data = {
         "out": str(args.out),
         "real_time_factor": factor,
-        "load_seconds": timed.load_seconds,
-        "prompt_seconds": timed.prompt_seconds,
+        "load_seconds": loaded - started,
+        "prompt_seconds": heard - loaded,
         "weights": tts.weights,
         "trained": tts.trained,
         **speech.to_json(),
@@ -199,7 +145,7 @@ def _spoken(args: argparse.Namespace, tts: ZeroShotTTS, timed: _Timed) -> Outcom
     lines = [
         speech.text(),
         f"real-time factor  {factor:.3f} (seconds: {stages}; "
-        f"prompt {timed.prompt_seconds:.2f}, loading {timed.load_seconds:.2f})",
+        f"prompt {heard - loaded:.2f}, loading {loaded - started:.2f})",
         f"watermark         {output.mark_name(speech.watermark)}",
         f"wrote             {args.out} ({tts.weights})",
     ]
