@@ -82,7 +82,8 @@ def test_spans_cover_everything_once(length: int, piece: int, context: int) -> N
 @given(st.lists(st.floats(40, 700), min_size=1, max_size=30), st.sampled_from([8, 160]))
 def test_exact_lines_are_straight_lines(values: list[float], hop: int) -> None:
     x_BF = torch.tensor([values])
-    assert torch.allclose(exact_lines(x_BF, hop).float(), between_frames(x_BF, hop), rtol=1e-5)
+    # Single precision is off by up to 4e-5 on a steep line; half a sample would be 1e-3 and more.
+    assert torch.allclose(exact_lines(x_BF, hop).float(), between_frames(x_BF, hop), rtol=1e-4)
 
 
 def test_short_recordings_are_decoded_in_one_go(codec: FACodec) -> None:
