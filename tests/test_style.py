@@ -294,10 +294,6 @@ def import_circles(graph: Mapping[str, set[str]]) -> list[set[str]]:
     return circles
 
 
-KNOWN_CIRCLES = ("speechkit.facodec.pretrained", "speechkit.cli.conversion")
-"""One module of each circle that is still to be broken."""
-
-
 def test_circles_are_found() -> None:
     graph = {"a": {"b"}, "b": {"c", "d"}, "c": {"a"}, "d": {"e"}, "e": set()}
     assert import_circles(graph) == [{"a", "b", "c"}]
@@ -305,10 +301,7 @@ def test_circles_are_found() -> None:
 
 def test_modules_do_not_import_each_other_in_circles() -> None:
     circles = import_circles(import_graph())
-    shown = f"import circles: {[sorted(circle) for circle in circles]}"
-    if circles and all(any(known in circle for known in KNOWN_CIRCLES) for circle in circles):
-        pytest.xfail(shown)
-    assert not circles, shown
+    assert not circles, f"import circles: {[sorted(circle) for circle in circles]}"
 
 
 def module_names(*folders: str) -> list[str]:

@@ -66,12 +66,7 @@ def add_encode(verbs: arguments.Verbs[arguments.Parser]) -> None:
     """Add `encode`."""
     encode = verbs.add_parser("encode", help="turn a packed corpus into codes, beside it")
     encode.add_argument("corpus", type=Path, help="packed corpus, from prepare")
-    encode.add_argument(
-        "--codec",
-        type=Path,
-        metavar="FOLDER",
-        help="folder of the codec (default: the bundled one)",
-    )
+    arguments.add_codec(encode)
     encode.add_argument("--all", action="store_true", help="also clips without an alignment")
     _add_device(encode)
     arguments.add_threads(encode)
@@ -162,13 +157,13 @@ def _align(args: argparse.Namespace) -> Outcome:
         )
     arguments.use_threads(args.threads)
 
+    from speechkit.core.checkpoint import WEIGHTS
     from speechkit.data.align.align import align_corpus
     from speechkit.data.align.model import load_aligner
     from speechkit.data.alignment import sidecar_path
     from speechkit.data.packed import PackedCorpus
     from speechkit.train import show_progress
     from speechkit.train.distributed import pick_device
-    from speechkit.tts import WEIGHTS
 
     device = pick_device(args.device)
     folder: Path = WEIGHTS / "aligner" if args.model is None else args.model
@@ -204,25 +199,16 @@ def _train_aligner(args: argparse.Namespace, run: Path) -> TrainReport:
 def _encode(args: argparse.Namespace) -> Outcome:
     """Encode a packed corpus."""
     _check_corpus(args.corpus)
+    arguments.use_threads(args.threads)
 
-    from speechkit.data.codes import codes_path
     from speechkit.facodec.encode_corpus import encode_corpus
     from speechkit.train import show_progress
     from speechkit.train.distributed import pick_device
-    from speechkit.tts import WEIGHTS
 
     device = pick_device(args.device)
-    arguments.use_threads(args.threads)
     show_progress()
-    codec = WEIGHTS / "codec" if args.codec is None else args.codec
-    codes = encode_corpus(args.corpus, codec, everything=args.all, device=device)
-    out = codes_path(args.corpus)
-    clips = len(codes)
-    encoded = sum(codes.has(clip) for clip in range(clips))
-    return Outcome(
-        text=f"encoded {encoded} of {clips} clips in {out}",
-        data={"out": str(out), "clips": clips, "encoded": encoded, "codec": codes.codec_sha256},
-    )
+    made = encode_corpus(args.corpus, args.codec, unaligned=args.all, device=device)
+    return Outcome(text=made.text(), data=made.to_json())
 
 
 def _check_corpus(path: Path) -> None:

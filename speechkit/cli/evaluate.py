@@ -8,14 +8,11 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from speechkit.cli import arguments, codec_report, conversion, inputs, output, suites, watermark
+from speechkit.cli import arguments, codec_report, conversion, inputs, suites, watermark
 from speechkit.cli.output import Outcome
-from speechkit.cli.say import trained
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from speechkit.facodec.codec import Codec
 
 
 def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
@@ -43,13 +40,12 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
 def _eval_tts(args: argparse.Namespace) -> Outcome:
     """Score synthesis beside recordings and resynthesis."""
     from speechkit.evaluate import run_tts_suite, tts_pairs
+    from speechkit.facodec.stream import resynthesise
 
     scorers = suites.build_scorers(args, reference=False)
     pairs = tts_pairs(args.data, args.per_speaker)
     arguments.use_threads(args.threads)
     tts = inputs.load_tts(args.model, {})
-    if not trained(tts):
-        output.warn_untrained(tts.weights)
 
     def synthesise(text: str, prompt_T: Tensor, seed: int) -> Tensor:
         return tts.synthesize(text, tts.voice(prompt_T), seed=seed, steps=args.steps).wave_T
@@ -65,12 +61,4 @@ def _eval_tts(args: argparse.Namespace) -> Outcome:
         earlier=args.out / suites.REPORT,
         progress=suites.progress,
     )
-    return suites.finish(args, report, {"weights": tts.weights, "trained": trained(tts)})
-
-
-def resynthesise(codec: Codec, wave_T: Tensor, seed: int) -> Tensor:
-    """What the codec makes of `wave_T`, as long as it was."""
-    from speechkit.core.rng import generator
-
-    codes, timbre_D = codec.encode(wave_T)
-    return codec.decode(codes, timbre_D, generator(seed))[: len(wave_T)]
+    return suites.finish(args, report, {"weights": tts.weights, "trained": tts.trained})

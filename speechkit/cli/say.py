@@ -5,20 +5,12 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from speechkit.cli import arguments, inputs, output
 from speechkit.cli.output import Outcome
 
-if TYPE_CHECKING:
-    from speechkit.core.results import Speech, Voice
-    from speechkit.tts import ZeroShotTTS
-
 ATTRIBUTES = ("timbre", "prosody", "duration", "content", "detail")
-PHONES_SHOWN = 120
-"""Phones of the plain summary; --show-phones has them all."""
 
 
 def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
@@ -91,23 +83,6 @@ def _add_common(parser: arguments.Parser) -> None:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Timed:
-    """Speech and how long everything took."""
-
-    speech: Speech
-    """What was said."""
-
-    load_seconds: float
-    """Loading the models."""
-
-    prompt_seconds: float
-    """Reading the voices off their prompts."""
-
-    speak_seconds: float
-    """Synthesis alone: what the real-time factor counts."""
-
-
 def _say(args: argparse.Namespace) -> Outcome:
     """Speak with all attributes from one prompt."""
     return _speak(args, {"timbre": args.prompt}, args.transcript)
@@ -125,142 +100,89 @@ def _speak(args: argparse.Namespace, paths: Mapping[str, Path], transcript: str 
     inputs.check_output(args.out, inputs.AUDIO_SUFFIXES, *paths.values(), *text_file)
     lexicon = inputs.read_lexicon(args.lexicon)
     text = inputs.read_text(args.text, args.text_file)
-    inputs.check_text(text, lexicon)
-    if transcript is not None:
-        inputs.check_text(transcript, lexicon)
+
+    from speechkit.text import Frontend
+    from speechkit.tts import mix_voices, write_script
+
+    frontend = Frontend(lexicon)
+    script = write_script(text, frontend)
+    phones = None if transcript is None else frontend.phones(transcript)
     sources = {path: inputs.read_source(path) for path in paths.values()}
     arguments.use_threads(args.threads)
 
     started = time.perf_counter()
     tts = inputs.load_tts(args.model, lexicon)
-    if not trained(tts):
-        output.warn_untrained(tts.weights)
     loaded = time.perf_counter()
-    voices = {
-        path: inputs.make_voice(tts, path, source, transcript) for path, source in sources.items()
-    }
+    made = {path: inputs.make_voice(tts, path, source, phones) for path, source in sources.items()}
     heard = time.perf_counter()
-    speech = _synthesize(tts, {name: voices[path] for name, path in paths.items()}, text, args)
-    timed = _Timed(
-        speech=speech,
-        load_seconds=loaded - started,
-        prompt_seconds=heard - loaded,
-        speak_seconds=time.perf_counter() - heard,
-    )
-
-    from speechkit.core.audio import write_audio
-
-    write_audio(args.out, speech.wave_T, speech.sample_rate_hz)
-    return _spoken(args, tts, timed)
-
-
-def _synthesize(
-    tts: ZeroShotTTS, voices: Mapping[str, Voice], text: str, args: argparse.Namespace
-) -> Speech:
-    """The text with each attribute from its voice, and the notes of all of them."""
-    from dataclasses import replace
-
-    from speechkit.tts import mix_voices
-
-    mixed = mix_voices(
-        voices["timbre"],
-        prosody=voices.get("prosody"),
-        duration=voices.get("duration"),
-        content=voices.get("content"),
-        detail=voices.get("detail"),
-    )
-    notes = dict.fromkeys(note for voice in voices.values() for note in voice.notes)
-    return tts.synthesize(
-        text,
-        replace(mixed, notes=tuple(notes)),
+    voices = {name: made[path] for name, path in paths.items()}
+    speech = tts.synthesize(
+        script,
+        mix_voices(voices.pop("timbre"), **voices),
         seed=args.seed,
         speed=args.speed,
         steps=args.steps,
         watermark=arguments.watermark(args),
         progress=output.chunk_progress(quiet=args.quiet),
     )
+    factor = (time.perf_counter() - heard) / speech.seconds
+    speech.save(args.out)
 
-
-def _spoken(args: argparse.Namespace, tts: ZeroShotTTS, timed: _Timed) -> Outcome:
-    """What is said about finished speech."""
-    speech = timed.speech
-    factor = timed.speak_seconds / speech.seconds
     if not args.json:
         output.note_all(speech.notes, quiet=args.quiet)
     data = {
         "out": str(args.out),
-        "seconds": speech.seconds,
         "real_time_factor": factor,
-        "seed": speech.seed,
-        "phones": list(speech.phones),
-        "frames": list(speech.frames),
-        "stages_seconds": dict(speech.stages_seconds),
-        "load_seconds": timed.load_seconds,
-        "prompt_seconds": timed.prompt_seconds,
-        "sample_rate_hz": speech.sample_rate_hz,
+        "load_seconds": loaded - started,
+        "prompt_seconds": heard - loaded,
         "weights": tts.weights,
-        "trained": trained(tts),
-        "watermark": speech.watermark,
-        "notes": list(speech.notes),
+        "trained": tts.trained,
+        **speech.to_json(),
     }
     if args.quiet:
         return Outcome(text="", data=data)
-    shown = " ".join(speech.phones[:PHONES_SHOWN])
-    more = len(speech.phones) - PHONES_SHOWN
     stages = ", ".join(f"{name} {took:.2f}" for name, took in speech.stages_seconds.items())
     lines = [
-        f"phones            {shown}{f' … {more} more' if more > 0 else ''}",
-        f"seconds           {speech.seconds:.2f}",
+        speech.text(),
         f"real-time factor  {factor:.3f} (seconds: {stages}; "
-        f"prompt {timed.prompt_seconds:.2f}, loading {timed.load_seconds:.2f})",
-        f"seed              {speech.seed}",
+        f"prompt {heard - loaded:.2f}, loading {loaded - started:.2f})",
         f"watermark         {output.mark_name(speech.watermark)}",
         f"wrote             {args.out} ({tts.weights})",
     ]
     if args.show_phones:
-        lines += _phone_lines(tts, speech)
+        lines.append("start ms   ms  phone")
+        lines += [
+            f"{1000 * phone.start_seconds:8.0f} "
+            f"{1000 * (phone.end_seconds - phone.start_seconds):4.0f}  {phone.label}"
+            for phone in speech.timed_phones
+        ]
     return Outcome(text="\n".join(lines), data=data)
-
-
-def _phone_lines(tts: ZeroShotTTS, speech: Speech) -> list[str]:
-    """One line a phone: when it starts, how long it lasts, its symbol."""
-    frame_ms = 1000 * tts.codec.config.hop_samples / speech.sample_rate_hz
-    lines, start = ["start ms   ms  phone"], 0
-    for phone, frames in zip(speech.phones, speech.frames, strict=True):
-        lines.append(f"{start * frame_ms:8.0f} {frames * frame_ms:4.0f}  {phone}")
-        start += frames
-    return lines
 
 
 def _voice(args: argparse.Namespace) -> Outcome:
     """Save the voice of a prompt."""
     inputs.check_output(args.out, (inputs.VOICE_SUFFIX,), args.prompt)
     lexicon = inputs.read_lexicon(args.lexicon)
-    if args.transcript is not None:
-        inputs.check_text(args.transcript, lexicon)
+
+    from speechkit.text import Frontend
+
+    phones = None if args.transcript is None else Frontend(lexicon).phones(args.transcript)
     source = inputs.read_source(args.prompt)
     arguments.use_threads(args.threads)
     tts = inputs.load_tts(args.model, lexicon)
-    if not trained(tts):
-        output.warn_untrained(tts.weights)
-    voice = inputs.make_voice(tts, args.prompt, source, args.transcript)
+    voice = inputs.make_voice(tts, args.prompt, source, phones)
     voice.save(args.out)
     rhythm = voice.duration
-    phones = [tts.vocabulary.symbols[index] for index in rhythm.phones_P.tolist()]
+    symbols = [tts.vocabulary.symbols[index] for index in rhythm.phones_P.tolist()]
     data = {
         "out": str(args.out),
-        "phones": phones,
+        "phones": symbols,
         "frames": rhythm.frames_P.tolist(),
         "weights": tts.weights,
-        "trained": trained(tts),
+        "trained": tts.trained,
         "notes": list(voice.notes),
     }
     if not args.json:
         output.note_all(voice.notes, quiet=args.quiet)
-    text = f"phones  {' '.join(phones)}\nwrote   {args.out} ({tts.weights})"
+    text = f"phones  {' '.join(symbols)}\nwrote   {args.out} ({tts.weights})"
     return Outcome(text="" if args.quiet else text, data=data)
-
-
-def trained(tts: ZeroShotTTS) -> bool:
-    """False for random weights."""
-    return bool(getattr(tts, "trained", True))

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from speechkit.core.errors import DataError
+from speechkit.core.timebase import SAMPLE_RATE_HZ
 
-F0_SAMPLE_RATE_HZ = 16000
+F0_SAMPLE_RATE_HZ = SAMPLE_RATE_HZ
 F0_HOP_SAMPLES = 160
 F0_FLOOR_HZ = 60.0
 F0_CEIL_HZ = 500.0

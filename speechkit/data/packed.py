@@ -26,10 +26,11 @@ import torch
 from torch import Tensor
 
 from speechkit.core.errors import DataError
-from speechkit.data.f0 import F0_SAMPLE_RATE_HZ, f0_frames
+from speechkit.core.timebase import SAMPLE_RATE_HZ
+from speechkit.data.f0 import f0_frames
 
 PACKED_FORMAT = "speechkit-packed-1"
-PACKED_SAMPLE_RATE_HZ = F0_SAMPLE_RATE_HZ
+PACKED_SAMPLE_RATE_HZ = SAMPLE_RATE_HZ
 
 # The safetensors readers refuse larger headers.
 _MAX_HEADER_BYTES = 100_000_000

@@ -1,41 +1,78 @@
-"""Every clip of a packed corpus as codes, beside it: `speechkit encode`."""
+"""Every clip of a packed corpus as codes, in a file beside it: `speechkit encode`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from speechkit.core.checkpoint import load_checkpoint
+from speechkit.core.checkpoint import WEIGHTS, load_checkpoint
 from speechkit.core.errors import DataError
 from speechkit.data.alignment import Alignment, sidecar_path
-from speechkit.data.codes import CorpusCodes, codes_path, write_codes
+from speechkit.data.codes import codes_path, write_codes
 from speechkit.data.packed import PackedCorpus
-from speechkit.facodec.small.codec import FACodec, load_codec
+from speechkit.facodec.small.codec import FACodec, codec_of
 from speechkit.train.progress import progress
 
 
-def encode_corpus(
-    data: Path, codec: Path, *, everything: bool = False, device: str | torch.device = "cpu"
-) -> CorpusCodes:
-    """Write the codes that the codec in the folder `codec` gives for the packed corpus `data`.
+@dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """What became of a corpus."""
 
-    Clips without an alignment are left out, unless `everything` is wanted. Returns the codes, read
-    again. Raises DataError where the corpus has no alignment yet, CheckpointError for no codec.
+    out: str
+    """The file of codes."""
+
+    clips: int
+    """Clips of the corpus."""
+
+    encoded: int
+    """Clips that have codes."""
+
+    codec: str
+    """Hash of the codec's weights, in hexadecimal."""
+
+    def text(self) -> str:
+        """A line for people."""
+        return f"encoded {self.encoded} of {self.clips} clips in {self.out}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain JSON values."""
+        return asdict(self)
+
+
+def encode_corpus(
+    path: str | Path,
+    codec_folder: str | Path | None = None,
+    *,
+    unaligned: bool = False,
+    device: str | torch.device = "cpu",
+) -> Encoded:
+    """Write the codes of a packed corpus beside it, made by a codec (the bundled one).
+
+    Clips without an alignment are left out unless `unaligned`. Raises DataError for a corpus that
+    is missing, damaged or, without `unaligned`, not aligned yet; CheckpointError for what is no
+    small codec.
     """
-    corpus = PackedCorpus(data)
+    corpus = PackedCorpus(path)
     wanted = None
-    if not everything:
-        if not sidecar_path(data).exists():
+    if not unaligned:
+        if not sidecar_path(path).exists():
             raise DataError("The corpus has no alignment yet: run align first, or give --all.")
-        wanted = Alignment(sidecar_path(data), corpus.ids)
-    codes = corpus_codes(load_codec(codec).to(device), corpus, wanted)
-    listed = progress("encoding", codes, total=len(corpus), unit="clip")
-    path = codes_path(data)
-    write_codes(path, listed, corpus.ids, load_checkpoint(codec).sha256)
-    return CorpusCodes(path, corpus.ids)
+        wanted = Alignment(sidecar_path(path), corpus.ids)
+    checkpoint = load_checkpoint(WEIGHTS / "codec" if codec_folder is None else codec_folder)
+    made = corpus_codes(codec_of(checkpoint).to(device), corpus, wanted)
+    codes = list(progress("encoding", made, total=len(corpus), unit="clip"))
+    write_codes(codes_path(path), codes, corpus.ids, checkpoint.sha256)
+    return Encoded(
+        out=str(codes_path(path)),
+        clips=len(corpus),
+        encoded=sum(codes_KF.shape[1] > 0 for codes_KF in codes),
+        codec=checkpoint.sha256,
+    )
 
 
 @torch.no_grad()
@@ -43,11 +80,12 @@ def corpus_codes(
     codec: FACodec, corpus: PackedCorpus, wanted: Alignment | None
 ) -> Iterator[Tensor]:
     """`codes_KF` of each clip in order; empty where an alignment is given and lacks the clip."""
-    empty = torch.zeros(codec.config.quantizer.books, 0, dtype=torch.long)
+    empty = torch.zeros(codec.config.quantizer.books, 0, dtype=torch.int16)
     for clip in range(len(corpus)):
         if wanted is not None and not wanted.has(clip):
             yield empty
             continue
         # Codes alone: the timbre vector, which takes a fifth of the time, is not kept.
         parts = codec.quantize(codec.analyse(corpus.wave(clip), corpus.f0(clip)))
-        yield torch.cat([part.codes_BKF[0] for part in vars(parts).values()]).cpu()
+        codes_KF = torch.cat([part.codes_BKF[0] for part in vars(parts).values()])
+        yield codes_KF.to("cpu", torch.int16)

@@ -13,6 +13,7 @@ import soundfile
 import torch
 
 import speechkit
+from speechkit import cli
 from speechkit.core.checkpoint import load_checkpoint
 from speechkit.data.align.model import Aligner, AlignerConfig, save_aligner
 from speechkit.facodec.train import PHASES
@@ -70,6 +71,7 @@ def test_help_lists_the_verbs(run: Run) -> None:
     assert run("--version").out.split() == ["speechkit", speechkit.__version__]
     assert "VERB" in run().error
     assert "sing" in run("sing").error
+    assert "--prompt" in run("say", "--text", "Hi.").error
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -79,6 +81,40 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stderr.strip() == "set()"
+
+
+@pytest.mark.parametrize("verb", [verb for verbs in cli.VERBS.values() for verb in verbs])
+def test_a_verb_alone_is_the_verb_among_all(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    helps = []
+    for parser in (cli.build_parser(verb), cli.build_parser()):
+        with pytest.raises(SystemExit):
+            parser.parse_args([verb, "--help"])
+        helps.append(capsys.readouterr().out)
+    assert helps[0] == helps[1]
+
+
+@pytest.mark.parametrize(
+    ("argv", "foreign"),
+    [
+        ("say --prompt {prompt} --text Hi. -o {out}.wav --model {model}", "data.align cli.codec"),
+        ("codec encode {prompt} -o {out}.skc", "diffusion data.align tts text.g2p watermark"),
+        ("convert --source {prompt} --target {prompt} -o {out}.wav", "diffusion data.align tts"),
+    ],
+    ids=["say", "encode", "convert"],
+)
+def test_commands_import_what_they_need(
+    argv: str, foreign: str, prompt: Path, model: Path, out: Path
+) -> None:
+    code = (
+        "import sys; from speechkit.cli import main; code = main(sys.argv[2:]);"
+        "names = {f'speechkit.{name}' for name in sys.argv[1].split()};"
+        "assert not code and not names & set(sys.modules), names & set(sys.modules)"
+    )
+    words = argv.format(prompt=prompt, model=model, out=out.with_suffix("")).split()
+    done = subprocess.run(
+        [sys.executable, "-c", code, foreign, *words], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_processes_speak_and_fail_like_functions(model: Path, prompt: Path, out: Path) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from speechkit.core.errors import DataError, TextError
 from speechkit.core.mel import LogMel
+from speechkit.core.timebase import frame_count
 from speechkit.data.align.graph import PhoneClasses, PhoneGraph, build_graph
 from speechkit.data.align.model import HOP_SAMPLES, AlignerConfig, features
 from speechkit.data.packed import PackedCorpus
@@ -67,7 +68,7 @@ def read_transcripts(
         elif languages and meta["language"] not in languages:
             reason = "other language"
         else:
-            frames = -(-corpus.samples(clip) // HOP_SAMPLES)
+            frames = frame_count(corpus.samples(clip), HOP_SAMPLES)
             try:
                 phones = tuple(phones_of(text))
                 graph = build_graph(phones, classes)

@@ -50,7 +50,8 @@ def codec_systems(codec: Codec, seed: int) -> dict[str, Render]:
     books = codec.quantizer
 
     def render(one: CodedClip, *, detail: bool) -> Coded:
-        wave_T = codec.decode(one.codes, one.timbre_D, generator(seed), detail=detail)
+        without = () if detail else ("detail",)
+        wave_T = codec.decode(one.codes, one.timbre_D, generator(seed), without=without)
         kept = books.books if detail else books.prosody_books + books.content_books
         sent_KF = one.codes.stacked()[:kept]
         return Coded(

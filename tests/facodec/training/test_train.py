@@ -12,8 +12,8 @@ import torch
 from speechkit.core.checkpoint import save_checkpoint
 from speechkit.core.config import load_toml, to_dict
 from speechkit.core.errors import CheckpointError, ConfigError
+from speechkit.facodec import from_pretrained
 from speechkit.facodec import train as program
-from speechkit.facodec.codec import open_codec
 from speechkit.facodec.paper.codec import PaperCodec, build_paper_codec
 from speechkit.facodec.small.codec import FACodec
 from tests.facodec.builders import TinyData
@@ -116,14 +116,14 @@ def test_the_small_codecs_phases_follow_each_other(
     last = None
     for phase in ("vocoder", "acoustic", "decoder", "finetune", "adversarial"):
         last = run(data, recipe, phase, tmp_path / phase, last)
-        assert isinstance(open_codec(last), FACodec)
+        assert isinstance(from_pretrained(last), FACodec)
 
 
 def test_the_papers_phase_goes_on_from_its_own_export(
     data: TinyData, recipe: Path, tmp_path: Path
 ) -> None:
     first = run(data, recipe, "paper", tmp_path / "first")
-    codec = open_codec(first)
+    codec = from_pretrained(first)
     assert isinstance(codec, PaperCodec)
     assert codec.config.speakers == 2
     assert codec.config.phone_symbols
