@@ -195,7 +195,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ssl.augment": {"core", "data", "train", "facodec", "diffusion", "watermark"},
     "reading": MODELS,
     "tts": TTS,
-    "evaluate": TTS | {"ssl"},
+    "evaluate": TTS | {"tts"},
     "conversion": TTS | {"tts"},
     "export": TTS | {"tts"},
     "server": TTS | {"tts"},

