@@ -197,7 +197,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ssl": {"core", "data", "train"},
     "reading": MODELS,
     "tts": TTS,
-    "evaluate": TTS | {"ssl"},
+    "evaluate": TTS | {"tts"},
     "conversion": TTS | {"tts"},
     "doctor": {"core"},
     "demo": TTS | {"tts", "conversion"},

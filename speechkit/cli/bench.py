@@ -54,7 +54,7 @@ def _bench(args: argparse.Namespace) -> Outcome:
 def _bench_codec(args: argparse.Namespace) -> Outcome:
     """Time encoding and decoding."""
     from speechkit.core.audio import read_audio
-    from speechkit.evaluate.bench_codec import bench_codec
+    from speechkit.evaluate import bench_codec
     from speechkit.facodec.pretrained import load_pretrained
 
     arguments.use_threads(args.threads)

@@ -78,7 +78,7 @@ def _eval_codec(args: argparse.Namespace) -> Outcome:
         aligner=args.aligner or WEIGHTS / "aligner",
         train_codes=tuple(training_codes(args.train_codes, sha256)) if args.train_codes else (),
     )
-    scorers = suites.build_scorers(args, reference=suite.wants("reconstruction"))
+    scorers = suites.build_scorers(args, reference="reconstruction" in suite.sections)
     clips = eval_clips(args.data)
     arguments.use_threads(args.threads)
     report = run_codec_suite(

@@ -185,13 +185,21 @@ def test_eval_prints_tables_and_reports(
 ) -> None:
     folder = tmp_path / "tts"
     common = ("--data", packed, *MEASURES_OFF)
-    ran = run("eval", "tts", "--model", model, "-o", folder, *common, "--limit", "1", "--json")
+    short = (*common, "--limit", "1", "--pause-texts", "1")
+    ran = run("eval", "tts", "--model", model, "-o", folder, *short, "--json")
     assert ran.code == 0, ran.err
     report = json.loads(ran.out)
     assert list(report["summary"]) == ["recordings", "codec", "tts"]
+    assert report["extra"]["pauses of tts"]["clips"] == 1
     assert report["settings"]["trained"] is False
     assert json.loads((folder / "report.json").read_text()) == report
-    assert len(list(folder.rglob("*.wav"))) == 2 + 3
+    assert len(list(folder.rglob("*.wav"))) == 2 + 3 + 1
+    again = run("eval", "manifest", folder / "manifest.jsonl", *MEASURES_OFF, "-o", tmp_path)
+    assert again.out.startswith("system")
+    assert len(json.loads((tmp_path / "report.json").read_text())["clips"]) == 3
+    staged = run("eval", "tts", "--model", model, "-o", folder, *short, "--by-stage", "--json")
+    rows = list(json.loads(staged.out)["summary"])
+    assert (rows[0], rows[1], rows[-1]) == ("recordings", "true codes", "all generated")
     argv = ("--codec", model / "codec", "-o", tmp_path / "codec", *common, "--limit", "1")
     ran = run("eval", "codec", *argv, "--skip", "probes", "swaps", "baselines", "pictures")
     assert ran.code == 0, ran.err

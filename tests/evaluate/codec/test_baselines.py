@@ -16,10 +16,12 @@ from speechkit.evaluate.codec.baselines import (
     BASELINES,
     Baseline,
     Coded,
+    constant_delay,
     ogg_packets,
+    shift,
+    signal_delay,
     usable_baselines,
 )
-from speechkit.evaluate.codec.delay import constant_delay, shift, signal_delay
 
 
 def syllables(seconds: float = 3.0, seed: int = 0) -> Tensor:

@@ -6,24 +6,9 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from speechkit.core.errors import ConfigError, DataError
-from speechkit.evaluate import bench_tts, code_usage
+from speechkit.core.errors import ConfigError
+from speechkit.evaluate import bench_tts
 from speechkit.evaluate.bench import BENCH_TEXTS
-
-
-def test_usage_counts_entries_over_all_clips() -> None:
-    clips = [torch.tensor([[0, 1], [3, 3]]), torch.tensor([[2, 3], [3, 3]])]
-    first, second = code_usage(clips, (4, 8))
-    assert (first.used, first.used_share) == (4, 1.0)
-    assert first.perplexity == pytest.approx(4.0)
-    assert (second.used, second.used_share) == (1, 1 / 8)
-    assert second.perplexity == pytest.approx(1.0)
-
-
-@pytest.mark.parametrize("codes", [[[0, 1]], [[0], [8]], [0, 1]])
-def test_usage_refuses_codes_of_another_codec(codes: list[list[int]]) -> None:
-    with pytest.raises(DataError):
-        code_usage([torch.tensor(codes)], (4, 8))
 
 
 @dataclass
