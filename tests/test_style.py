@@ -182,7 +182,7 @@ FACODEC = DATA | {"data"}
 DIFFUSION = FACODEC | {"facodec"}
 MODELS = DIFFUSION | {"diffusion"}
 TTS = MODELS | {"watermark", "reading"}
-ENTRY = TTS | {"tts", "ssl", "evaluate", "conversion", "export", "server", "doctor"}
+ENTRY = TTS | {"tts", "swap", "ssl", "evaluate", "conversion", "export", "server", "doctor"}
 MAY_IMPORT: dict[str, set[str]] = {
     "core": set(),
     "text": TEXT,
@@ -197,13 +197,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tts": TTS,
     "evaluate": TTS | {"ssl"},
     "conversion": TTS | {"tts"},
+    "swap": TTS | {"tts"},
     "export": TTS | {"tts"},
     "server": TTS | {"tts"},
-    "doctor": {"core"},
-    "demo": TTS | {"tts", "conversion"},
+    "doctor": {"core", "data", "tts"},
+    "demo": TTS | {"tts", "conversion", "swap"},
     "cli": ENTRY | {"demo"},
     "__main__": {"cli"},
-    "": TTS | {"tts", "conversion"},
+    "": TTS | {"tts", "conversion", "swap"},
 }
 
 
