@@ -11,13 +11,16 @@ from __future__ import annotations
 from speechkit.watermark.code import DEFAULT_PAYLOAD, Watermark
 from speechkit.watermark.detection import Detection, detect
 from speechkit.watermark.embedding import StreamingEmbedder, embed, embed_pieces
+from speechkit.watermark.marking import Marked, mark
 
 __all__ = [
     "DEFAULT_PAYLOAD",
     "Detection",
+    "Marked",
     "StreamingEmbedder",
     "Watermark",
     "detect",
     "embed",
     "embed_pieces",
+    "mark",
 ]
