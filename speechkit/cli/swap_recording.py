@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from typing import Any
 
 from speechkit.cli import arguments, inputs, output, say
 from speechkit.cli.output import Outcome
@@ -33,10 +34,11 @@ def run(args: argparse.Namespace) -> Outcome:
     from speechkit.core.audio import write_audio
     from speechkit.swap import swap_recording
 
+    factors: dict[str, Any] = {name: voices[path] for name, path in paths.items()}
     speech = swap_recording(
         tts,
         voices[args.source],
-        **{name: voices[path] for name, path in paths.items()},
+        **factors,
         seed=args.seed,
         speed=args.speed,
         steps=args.steps,

@@ -1,7 +1,7 @@
 """Ids of all components in the page, and names of all calls; tests and scripts rely on them.
 
 Every component has its id as `elem_id`: `#prompt input[type=file]`, `#text textarea`, `#go`. Every
-name is an endpoint for `gradio_client`.
+name is an endpoint for `gradio_client`; a job of its `submit` ends with `Job.cancel`.
 """
 
 from __future__ import annotations
@@ -10,20 +10,23 @@ COMPONENTS: dict[str, tuple[str, ...]] = {
     "top": ("consent", "tabs", "about"),
     "speak": (
         *("tab-speak", "prompt", "prompt-seconds", "kept", "kept-note", "examples"),
-        *("text", "text-file", "speed", "steps", "seed", "random-seed", "go", "cancel"),
+        *("text", "text-file", "speed", "steps", "seed", "random-seed", "settings", "go", "cancel"),
         *("speech", "report", "picture", "phone-table"),
+        *("speech-to-prompt", "speech-to-convert", "speech-to-detect"),
     ),
     "swap": (
-        *("tab-swap", "swap-mode", "swap-text", "swap-recording", "swap-base", "swap-examples"),
+        *("tab-swap", "swap-mode", "swap-text", "swap-base", "swap-other", "swap-factors"),
         *("swap-timbre", "swap-prosody", "swap-duration", "swap-content", "swap-detail"),
-        *("swap-speed", "swap-steps", "swap-seed", "swap-go", "swap-cancel"),
-        *("swap-before", "swap-after", "swap-report"),
-        *("swap-picture", "swap-durations", "swap-similarity"),
+        *("swap-voices", "swap-settings", "swap-speed", "swap-steps", "swap-seed"),
+        *("swap-go", "swap-cancel", "swap-examples"),
+        *("swap-before", "swap-after", "swap-report", "swap-picture", "swap-durations"),
+        *("swap-after-to-prompt", "swap-after-to-convert", "swap-after-to-detect"),
     ),
     "convert": (
         *("tab-convert", "convert-source", "convert-target", "convert-pitch", "convert-detail"),
-        *("convert-seed", "convert-go", "convert-cancel", "convert-examples"),
+        *("convert-settings", "convert-seed", "convert-go", "convert-cancel", "convert-examples"),
         *("convert-result", "convert-report", "convert-picture"),
+        *("convert-result-to-prompt", "convert-result-to-convert", "convert-result-to-detect"),
     ),
     "codec": (
         *("tab-codec", "codec-recording", "codec-examples", "codec-go", "codec-cancel"),
@@ -37,5 +40,5 @@ COMPONENTS: dict[str, tuple[str, ...]] = {
 }
 """Tab → ids of its components."""
 
-CALLS = ("trim", "load_text", "speak", "swap", "convert", "codec", "drop", "detect", "cancel")
+CALLS = ("trim", "load_text", "speak", "swap", "convert", "codec", "drop", "detect")
 """Names of the endpoints."""

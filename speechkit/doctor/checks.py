@@ -142,10 +142,11 @@ def check_processor() -> Iterator[Finding]:
     import torch
     from torch.utils import collect_env
 
+    system = collect_env.get_os(collect_env.run)  # type: ignore[no-untyped-call]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = torch.get_num_threads()
     says = (
-        f"{collect_env.get_os(collect_env.run)}, {torch.backends.cpu.get_cpu_capability()}; torch "
+        f"{system}, {torch.backends.cpu.get_cpu_capability()}; torch "
         f"uses {threads} thread{'s' * (threads > 1)} on {cores or 1} core{'s' * (cores != 1)}."
     )
     if os.environ.get("OMP_WAIT_POLICY", "").upper() == "ACTIVE":
@@ -242,7 +243,7 @@ def check_audio() -> Iterator[Finding]:
         except Exception as error:
             reason, broken = str(error), True
         if broken:
-            status = "problem" if name in WRITTEN else "warning"
+            status: Status = "problem" if name in WRITTEN else "warning"
             advice = "Install soundfile again: its wheel brings the library that does this."
             yield Finding(f"audio {name}", status, f"Cannot be used: {reason}.", advice)
         else:
@@ -262,7 +263,7 @@ def check_gpu() -> Iterator[Finding]:
     from torch.utils import collect_env
 
     if not torch.cuda.is_available():
-        driver = collect_env.get_nvidia_driver_version(collect_env.run)
+        driver = collect_env.get_nvidia_driver_version(collect_env.run)  # type: ignore[no-untyped-call]
         if driver is None:
             yield Finding("gpu", "ok", "None, and none is needed: the CPU speaks fast enough.")
         else:
