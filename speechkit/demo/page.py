@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 TITLE = "speechkit"
 
+CALLS = ("trim", "load_text", "speak", "swap", "convert", "codec", "drop", "detect")
+"""Names of the endpoints for `gradio_client`; a job of its `submit` ends with `Job.cancel`."""
+
 CONSENT = """
 # speechkit
 Use a voice only with the **consent** of the person it belongs to, and say that the result is
@@ -31,7 +34,7 @@ body:not(.dark) { --neutral-400: #6b6b74 }
 .report progress::-webkit-progress-bar { background: var(--neutral-300); border-radius: 5px }
 .report progress::-webkit-progress-value { background: var(--primary-600); border-radius: 5px }
 .report progress::-moz-progress-bar { background: var(--primary-600) }
-.report th { white-space: nowrap }
+.report :is(th, td) { white-space: nowrap; padding: 4px 8px !important }
 .recording { min-height: 0 !important }
 footer .divider { display: none }
 """

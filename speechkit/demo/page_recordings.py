@@ -11,25 +11,9 @@ from speechkit.conversion import DETAIL, MAX_SEMITONES
 from speechkit.core.audio import read_audio, write_audio
 from speechkit.core.errors import ConfigError
 from speechkit.demo import jobs, plots
+from speechkit.demo import widgets as ui
 from speechkit.demo.limits import checked_number, checked_seed
 from speechkit.demo.state import AppState, escaped, note_lines, playable, session_of, shown_errors
-from speechkit.demo.widgets import (
-    JOBS,
-    Tab,
-    audio_box,
-    cancelling,
-    example_voices,
-    examples,
-    go_and_cancel,
-    opens_with,
-    picture_box,
-    report_line,
-    result_box,
-    seed_box,
-    send_row,
-    unchecked,
-    voice_name,
-)
 from speechkit.facodec.quantizer import code_usage
 from speechkit.watermark import DEFAULT_PAYLOAD, Detection, detect, embed
 from speechkit.watermark.detection import MAX_P_VALUE
@@ -55,7 +39,7 @@ none.
 """
 
 
-def add_convert(app: AppState) -> Tab:
+def add_convert(app: AppState) -> ui.Tab:
     """Lay out the tab Convert and wire it up."""
     import gradio as gr
 
@@ -70,14 +54,14 @@ def add_convert(app: AppState) -> Tab:
             with gr.Column():
                 with gr.Row():
                     label = f"Recording, up to {app.limits.max_recording_seconds:g} s"
-                    source = audio_box(app, "convert-source", label, first[0])
+                    source = ui.audio_box(app, "convert-source", label, first[0])
                     label = "Voice to convert to"
-                    target = audio_box(app, "convert-target", label, first[1], prompt=True)
-                names = [" → ".join(voice_name(p).split(",")[0] for p in pair) for pair in pairs]
+                    target = ui.audio_box(app, "convert-target", label, first[1], prompt=True)
+                names = [" → ".join(ui.voice_name(p).split(",")[0] for p in pair) for pair in pairs]
                 rows = [[str(path) for path in pair] for pair in pairs]
-                examples(app, rows, names, [source, target], "convert-examples")
+                ui.examples(app, rows, names, [source, target], "convert-examples")
                 with gr.Accordion("Settings", open=False, elem_id="convert-settings"):
-                    pitch = unchecked(
+                    pitch = ui.unchecked(
                         gr.Slider(
                             *(-MAX_SEMITONES, MAX_SEMITONES, 0),
                             step=0.5,
@@ -90,13 +74,13 @@ def add_convert(app: AppState) -> Tab:
                         label="Keep the recording's detail codes: clearer words, less similarity",
                         elem_id="convert-detail",
                     )
-                    seed = seed_box("convert-seed")
-                go, stop = go_and_cancel("Convert", "convert-go", "convert-cancel")
+                    seed = ui.seed_box("convert-seed")
+                go, stop = ui.go_and_cancel("Convert", "convert-go", "convert-cancel")
             with gr.Column(elem_classes="results"):
-                result = result_box("convert-result", "Converted")
-                sends = send_row("convert-result")
-                report = report_line("convert-report")
-                picture = picture_box("convert-picture", "Pitch and spectrograms")
+                result = ui.result_box("convert-result", "Converted")
+                sends = ui.send_row("convert-result")
+                report = ui.report_line("convert-report")
+                picture = ui.picture_box("convert-picture", "Pitch and spectrograms")
 
     def convert(
         source: str | None,
@@ -124,11 +108,11 @@ def add_convert(app: AppState) -> Tab:
 
     outputs = [result, report, picture]
     inputs = [source, target, pitch, detail, seed]
-    job = go.click(convert, inputs, outputs, show_progress_on=report, api_name="convert", **JOBS)
-    cancelling(app, stop, [job], report)
+    job = go.click(convert, inputs, outputs, show_progress_on=report, api_name="convert", **ui.JOBS)
+    ui.cancelling(app, stop, [job], report)
     example = partial(_example, convert, (source, target), (0, DETAIL, 0))
-    opens_with(app, tab.select, example, outputs)
-    return Tab(box=source, result=result, sends=sends)
+    ui.opens_with(app, tab.select, example, outputs)
+    return ui.Tab(box=source, result=result, sends=sends)
 
 
 def _example(
@@ -157,7 +141,7 @@ def _converted(app: AppState, made: jobs.Converted) -> tuple[Any, ...]:
     return playable(result.wave_T, result.sample_rate_hz), report, figure
 
 
-def add_codec(app: AppState) -> Tab:
+def add_codec(app: AppState) -> ui.Tab:
     """Lay out the tab Codec and wire it up."""
     import gradio as gr
 
@@ -168,22 +152,22 @@ def add_codec(app: AppState) -> Tab:
             with gr.Column():
                 label = f"Recording, up to {app.limits.max_recording_seconds:g} s"
                 first = app.examples[0] if app.examples else None
-                recording = audio_box(app, "codec-recording", label, first)
-                example_voices(app, recording, "codec-examples")
-                go, stop = go_and_cancel("Encode and decode", "codec-go", "codec-cancel")
+                recording = ui.audio_box(app, "codec-recording", label, first)
+                ui.example_voices(app, recording, "codec-examples")
+                go, stop = ui.go_and_cancel("Encode and decode", "codec-go", "codec-cancel")
             with gr.Column(elem_classes="results"):
-                result = result_box("codec-result", "Decoded")
-                report = report_line("codec-report")
+                result = ui.result_box("codec-result", "Decoded")
+                report = ui.report_line("codec-report")
         with gr.Row():
             with gr.Column():
-                stream = unchecked(
+                stream = ui.unchecked(
                     gr.Radio(list(names), value=names[0], label="Leave out", elem_id="codec-stream")
                 )
                 without = gr.Button("Decode without it", elem_id="codec-drop")
-                dropped = result_box("codec-dropped", "Without the stream")
-                drop_report = report_line("codec-drop-report")
+                dropped = ui.result_box("codec-dropped", "Without the stream")
+                drop_report = ui.report_line("codec-drop-report")
             with gr.Column():
-                picture = picture_box("codec-picture", "Code streams")
+                picture = ui.picture_box("codec-picture", "Code streams")
                 gr.Markdown(CODEC_CAPTION)
 
     def codec(recording: str | None, request: gr.Request) -> Iterator[tuple[Any, ...]]:
@@ -209,19 +193,19 @@ def add_codec(app: AppState) -> Tab:
 
     outputs = [result, report, picture]
     begun = [
-        go.click(codec, recording, outputs, show_progress_on=report, api_name="codec", **JOBS),
+        go.click(codec, recording, outputs, show_progress_on=report, api_name="codec", **ui.JOBS),
         without.click(
             drop,
             [recording, stream],
             [dropped, drop_report],
             show_progress_on=drop_report,
             api_name="drop",
-            **JOBS,
+            **ui.JOBS,
         ),
     ]
-    cancelling(app, stop, begun, report)
-    opens_with(app, tab.select, partial(_example, codec, (recording,), ()), outputs)
-    return Tab(box=recording)
+    ui.cancelling(app, stop, begun, report)
+    ui.opens_with(app, tab.select, partial(_example, codec, (recording,), ()), outputs)
+    return ui.Tab(box=recording)
 
 
 def _coded(app: AppState, made: jobs.Coded) -> tuple[Any, ...]:
@@ -255,7 +239,7 @@ def _coded(app: AppState, made: jobs.Coded) -> tuple[Any, ...]:
     return playable(made.wave_T, codec.sample_rate_hz), report, figure
 
 
-def add_detect(app: AppState) -> Tab:
+def add_detect(app: AppState) -> ui.Tab:
     """Lay out the tab Detect and wire it up."""
     import gradio as gr
 
@@ -266,13 +250,15 @@ def add_detect(app: AppState) -> Tab:
         with gr.Row():
             with gr.Column():
                 label = f"Recording, up to {app.limits.max_recording_seconds:g} s"
-                recording = audio_box(app, "detect-recording", label, marked)
-                names = [f"{voice_name(clip or '')}, {kind}" for kind in ("marked", "not marked")]
+                recording = ui.audio_box(app, "detect-recording", label, marked)
+                names = [
+                    f"{ui.voice_name(clip or '')}, {kind}" for kind in ("marked", "not marked")
+                ]
                 rows = [[str(marked)], [str(clip)]]
-                examples(app, rows, names, [recording], "detect-examples")
-                go, stop = go_and_cancel("Look for the mark", "detect-go", "detect-cancel")
+                ui.examples(app, rows, names, [recording], "detect-examples")
+                go, stop = ui.go_and_cancel("Look for the mark", "detect-go", "detect-cancel")
             with gr.Column(elem_classes="results"):
-                report = report_line("detect-report")
+                report = ui.report_line("detect-report")
 
     def look(recording: str | None, request: gr.Request) -> Iterator[str]:
         """Whether a recording is marked, and how sure that is."""
@@ -286,14 +272,14 @@ def add_detect(app: AppState) -> Tab:
             for (line,) in app.staged(work, lambda found: (detection_lines(found),), 1, 0):
                 yield line
 
-    job = go.click(look, recording, report, show_progress_on=report, api_name="detect", **JOBS)
-    cancelling(app, stop, [job], report)
+    job = go.click(look, recording, report, show_progress_on=report, api_name="detect", **ui.JOBS)
+    ui.cancelling(app, stop, [job], report)
 
     def example() -> Iterator[tuple[Any, ...]]:
         return ((line,) for line in _example(look, (recording,), ()))
 
-    opens_with(app, tab.select, example, [report])
-    return Tab(box=recording)
+    ui.opens_with(app, tab.select, example, [report])
+    return ui.Tab(box=recording)
 
 
 def _marked(app: AppState, clip: Path) -> Path:

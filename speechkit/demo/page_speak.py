@@ -7,6 +7,7 @@ from typing import Any
 
 from speechkit.core.audio import read_audio
 from speechkit.demo import jobs, plots
+from speechkit.demo import widgets as ui
 from speechkit.demo.limits import (
     MAX_SEED,
     checked_number,
@@ -16,30 +17,11 @@ from speechkit.demo.limits import (
 )
 from speechkit.demo.state import AppState, escaped, note_lines, playable, session_of, shown_errors
 from speechkit.demo.trim import best_part
-from speechkit.demo.widgets import (
-    JOBS,
-    KEEP_SECONDS,
-    LIGHT,
-    Tab,
-    audio_box,
-    cancelling,
-    example_voices,
-    go_and_cancel,
-    opens_with,
-    picture_box,
-    report_line,
-    result_box,
-    seed_box,
-    send_row,
-    speed_slider,
-    steps_slider,
-    unchecked,
-)
 
 DEFAULT_TEXT = "The quick brown fox jumped over the lazy dog, and nobody on the pier had noticed."
 
 
-def add_speak(app: AppState, load: Any) -> Tab:
+def add_speak(app: AppState, load: Any) -> ui.Tab:
     """Lay out the tab and wire it up; `load` is the page's event."""
     import gradio as gr
 
@@ -47,13 +29,13 @@ def add_speak(app: AppState, load: Any) -> Tab:
         with gr.Column():
             text = gr.Textbox(DEFAULT_TEXT, label="Text (English)", lines=2, elem_id="text")
             label = "Voice: 1 s or more of one speaker"
-            prompt = audio_box(app, "prompt", label, prompt=True)
-            example_voices(app, prompt, "examples")
+            prompt = ui.audio_box(app, "prompt", label, prompt=True)
+            ui.example_voices(app, prompt, "examples")
             with gr.Accordion("Settings, and a text from a file", open=False, elem_id="settings"):
                 with gr.Row():
-                    speed, steps = speed_slider("speed"), steps_slider("steps")
+                    speed, steps = ui.speed_slider("speed"), ui.steps_slider("steps")
                 with gr.Row():
-                    seed = seed_box("seed")
+                    seed = ui.seed_box("seed")
                     random = gr.Checkbox(False, label="A new seed each time", elem_id="random-seed")
                 file = gr.File(
                     label="Text file (UTF-8)",
@@ -62,22 +44,22 @@ def add_speak(app: AppState, load: Any) -> Tab:
                     height=120,
                     elem_id="text-file",
                 )
-                keep = unchecked(
+                keep = ui.unchecked(
                     gr.Slider(
-                        *(1, 30, KEEP_SECONDS),
+                        *(1, 30, ui.KEEP_SECONDS),
                         step=0.5,
                         label="Seconds kept of the voice",
                         elem_id="prompt-seconds",
                     )
                 )
-                kept = picture_box("kept", "What is kept of the voice")
+                kept = ui.picture_box("kept", "What is kept of the voice")
                 kept_note = gr.Markdown(elem_id="kept-note")
-            go, stop = go_and_cancel("Speak", "go", "cancel")
+            go, stop = ui.go_and_cancel("Speak", "go", "cancel")
         with gr.Column(elem_classes="results"):
-            speech = result_box("speech", "Speech")
-            sends = send_row("speech")
-            report = report_line("report")
-            picture = picture_box("picture", "Spectrogram and phones")
+            speech = ui.result_box("speech", "Speech")
+            sends = ui.send_row("speech")
+            report = ui.report_line("report")
+            picture = ui.picture_box("picture", "Spectrogram and phones")
             with gr.Accordion("Every phone with its times", open=False, elem_classes="sends"):
                 table = gr.Dataframe(
                     headers=["phone", "start, s", "end, s"],
@@ -89,17 +71,17 @@ def add_speak(app: AppState, load: Any) -> Tab:
     outputs = [speech, report, picture, table]
     trim, preview, load_text, speak = _handlers(app)
     shown: dict[str, Any] = {"outputs": [kept, kept_note], "show_progress": "hidden"}
-    prompt.change(preview, [prompt, keep], **shown, **LIGHT)
+    prompt.change(preview, [prompt, keep], **shown, **ui.LIGHT)
     keep.release(trim, [prompt, keep], **shown, api_name="trim")
     file.upload(load_text, file, text, api_name="load_text")
     inputs = [prompt, text, file, keep, speed, steps, seed, random]
-    job = go.click(speak, inputs, outputs, show_progress_on=report, api_name="speak", **JOBS)
-    cancelling(app, stop, [job], report)
+    job = go.click(speak, inputs, outputs, show_progress_on=report, api_name="speak", **ui.JOBS)
+    ui.cancelling(app, stop, [job], report)
 
     def finished() -> Iterator[tuple[Any, ...]]:
         wave_T = read_audio(app.examples[0], app.sample_rate_hz)
         settings: dict[str, Any] = {
-            "keep_seconds": KEEP_SECONDS,
+            "keep_seconds": ui.KEEP_SECONDS,
             "speed": 1.0,
             "steps": 0,
             "seed": 0,
@@ -109,9 +91,9 @@ def add_speak(app: AppState, load: Any) -> Tab:
 
     if app.examples:
         # As an initial value, Gradio's player would load it twice and stumble.
-        load(lambda: str(app.examples[0]), None, prompt, show_progress="hidden", **LIGHT)
-    opens_with(app, load, finished, outputs)
-    return Tab(box=prompt, result=speech, sends=sends)
+        load(lambda: str(app.examples[0]), None, prompt, show_progress="hidden", **ui.LIGHT)
+    ui.opens_with(app, load, finished, outputs)
+    return ui.Tab(box=prompt, result=speech, sends=sends)
 
 
 def _handlers(app: AppState) -> tuple[Any, ...]:

@@ -8,29 +8,10 @@ from torch import Tensor
 
 from speechkit.core.errors import ConfigError
 from speechkit.demo import jobs, plots
+from speechkit.demo import widgets as ui
 from speechkit.demo.limits import checked_number, checked_seed, checked_text
 from speechkit.demo.page_speak import DEFAULT_TEXT
 from speechkit.demo.state import AppState, escaped, note_lines, playable, session_of, shown_errors
-from speechkit.demo.widgets import (
-    JOBS,
-    KEEP_SECONDS,
-    LIGHT,
-    Tab,
-    audio_box,
-    cancelling,
-    examples,
-    go_and_cancel,
-    opens_with,
-    picture_box,
-    report_line,
-    result_box,
-    seed_box,
-    send_row,
-    speed_slider,
-    steps_slider,
-    unchecked,
-    voice_name,
-)
 from speechkit.swap import FACTORS, MAX_SECONDS
 
 RECORDING, TEXT = "Recording", "Text"
@@ -58,7 +39,7 @@ EXAMPLES = (
 )
 
 
-def add_swap(app: AppState) -> Tab:
+def add_swap(app: AppState) -> ui.Tab:
     """Lay out the tab and wire it up."""
     import gradio as gr
 
@@ -71,7 +52,7 @@ def add_swap(app: AppState) -> Tab:
         with gr.Row():
             with gr.Column():
                 choices = [("A recording, no text", RECORDING), ("A text", TEXT)]
-                mode = unchecked(
+                mode = ui.unchecked(
                     gr.Radio(choices, value=RECORDING, show_label=False, elem_id="swap-mode")
                 )
                 text = gr.Textbox(
@@ -79,10 +60,10 @@ def add_swap(app: AppState) -> Tab:
                 )
                 with gr.Row():
                     label = f"Recording, up to {MAX_SECONDS:g} s"
-                    base = audio_box(app, "swap-base", label, clips.get(first[1]), prompt=True)
+                    base = ui.audio_box(app, "swap-base", label, clips.get(first[1]), prompt=True)
                     label = "Another voice"
-                    other = audio_box(app, "swap-other", label, clips.get(first[2]), prompt=True)
-                factors = unchecked(
+                    other = ui.audio_box(app, "swap-other", label, clips.get(first[2]), prompt=True)
+                factors = ui.unchecked(
                     gr.CheckboxGroup(
                         [(MEANINGS[name], name) for name in FACTORS],
                         value=first[3],
@@ -90,21 +71,24 @@ def add_swap(app: AppState) -> Tab:
                         elem_id="swap-factors",
                     )
                 )
-                go, stop = go_and_cancel("Swap", "swap-go", "swap-cancel")
+                go, stop = ui.go_and_cancel("Swap", "swap-go", "swap-cancel")
             with gr.Column(elem_classes="results"):
-                players = [result_box("swap-before", "Before"), result_box("swap-after", "After")]
-                sends = send_row("swap-after")
-                report = report_line("swap-report")
+                players = [
+                    ui.result_box("swap-before", "Before"),
+                    ui.result_box("swap-after", "After"),
+                ]
+                sends = ui.send_row("swap-after")
+                report = ui.report_line("swap-report")
         with gr.Row():
             with gr.Column():
                 own, speed, steps, seed = _more(app)
             with gr.Column():
                 pictures = [
-                    picture_box("swap-picture", "Pitch and spectrograms"),
-                    picture_box("swap-durations", "How long each phone lasts"),
+                    ui.picture_box("swap-picture", "Pitch and spectrograms"),
+                    ui.picture_box("swap-durations", "How long each phone lasts"),
                 ]
     with tried:
-        examples(
+        ui.examples(
             app,
             [[r[0], str(clips[r[1]]), str(clips[r[2]]), r[3]] for r in rows],
             [f"{r[4]}: {_given(r[1])} ← {_given(r[2])}" for r in rows],
@@ -113,29 +97,29 @@ def add_swap(app: AppState) -> Tab:
         )
     outputs = [*players, report, *pictures]
     swap, show = _handlers(app)
-    mode.change(show, mode, [text, base], show_progress="hidden", **LIGHT)
+    mode.change(show, mode, [text, base], show_progress="hidden", **ui.LIGHT)
     inputs = [mode, text, base, other, factors, *own, speed, steps, seed]
-    job = go.click(swap, inputs, outputs, show_progress_on=report, api_name="swap", **JOBS)
-    cancelling(app, stop, [job], report)
+    job = go.click(swap, inputs, outputs, show_progress_on=report, api_name="swap", **ui.JOBS)
+    ui.cancelling(app, stop, [job], report)
 
     def finished() -> Iterator[tuple[Any, ...]]:
         base_T, other_T = (app.prompt(box.value["path"], "It", "") for box in (base, other))
         prompts = dict.fromkeys(first[3], other_T)
         settings: dict[str, Any] = {
-            "keep_seconds": KEEP_SECONDS,
+            "keep_seconds": ui.KEEP_SECONDS,
             "speed": 1.0,
             "steps": 0,
             "seed": 0,
         }
         return _swapping(app, None, base_T, prompts, settings)
 
-    opens_with(app, tab.select, finished, outputs)
-    return Tab(box=base, result=players[1], sends=sends)
+    ui.opens_with(app, tab.select, finished, outputs)
+    return ui.Tab(box=base, result=players[1], sends=sends)
 
 
 def _given(name: str) -> str:
     """The first name of a bundled voice."""
-    return voice_name(f"synthetic_{name}").split(",")[0]
+    return ui.voice_name(f"synthetic_{name}").split(",")[0]
 
 
 def _more(app: AppState) -> tuple[list[Any], Any, Any, Any]:
@@ -144,12 +128,12 @@ def _more(app: AppState) -> tuple[list[Any], Any, Any, Any]:
 
     title = "A voice of its own for a factor"
     with gr.Accordion(title, open=False, elem_id="swap-voices"), gr.Row():
-        own = [audio_box(app, f"swap-{name}", f"{name} from", prompt=True) for name in FACTORS]
+        own = [ui.audio_box(app, f"swap-{name}", f"{name} from", prompt=True) for name in FACTORS]
     with gr.Accordion("Settings", open=False, elem_id="swap-settings"), gr.Row():
         speed, steps, seed = (
-            speed_slider("swap-speed"),
-            steps_slider("swap-steps"),
-            seed_box("swap-seed"),
+            ui.speed_slider("swap-speed"),
+            ui.steps_slider("swap-steps"),
+            ui.seed_box("swap-seed"),
         )
     return own, speed, steps, seed
 
@@ -189,7 +173,7 @@ def _handlers(app: AppState) -> tuple[Any, ...]:
             if not set(factors or ()) <= set(FACTORS):
                 raise ConfigError(f"There is no such factor: choose from {', '.join(FACTORS)}.")
             settings = {
-                "keep_seconds": KEEP_SECONDS,
+                "keep_seconds": ui.KEEP_SECONDS,
                 "speed": checked_number(speed, 0.25, 4, "The speed"),
                 "steps": int(checked_number(steps, 0, 64, "The steps")),
                 "seed": checked_seed(seed),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import soundfile
 
-from speechkit.demo.ids import CALLS
+from speechkit.demo.page import CALLS
 
 pytestmark = pytest.mark.slow
 

@@ -22,7 +22,12 @@ SAID = "If you leave before sunrise, the road over the mountain is usually empty
 MAX_WER = 0.45
 TABS = ("Speak", "Factor swap", "Convert", "Codec", "Detect")
 WIDE, NARROW = (1280, 800), (390, 844)
-RESULTS = {"Speak": "speech", "Factor swap": "swap-after", "Convert": "convert-result"}
+RESULTS = {
+    "Speak": "speech",
+    "Factor swap": "swap-after",
+    "Convert": "convert-result",
+    "Codec": "codec-result",
+}
 FAINT = Path(__file__).with_name("contrast.js").read_text(encoding="utf-8")
 """Texts that are seen with a contrast below 4.5, by WCAG 2."""
 
@@ -120,6 +125,8 @@ def test_nothing_sticks_out(demo: Demo, theme: str, size: tuple[int, int]) -> No
         # Each tab opens with a finished example.
         if tab in RESULTS:
             demo.heard(RESULTS[tab])
+        else:
+            demo.page.get_by_text("Watermarked: synthetic speech").wait_for()
         faint = demo.page.evaluate(FAINT)
         assert not faint, f"hard to read in {tab}: {faint}"
         width = demo.page.evaluate("document.documentElement.scrollWidth")
