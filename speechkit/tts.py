@@ -25,7 +25,7 @@ from speechkit.facodec.small.codec import FACodec, load_codec
 from speechkit.reading import read_voice
 from speechkit.text import Frontend, PhoneVocabulary, chunk
 from speechkit.text.frames import FrameClasses
-from speechkit.watermark import Watermark, embed
+from speechkit.watermark import Watermark, mark
 
 WEIGHTS = Path(__file__).parent / "weights"
 """The bundled models: `codec` and `generator`."""
@@ -134,7 +134,8 @@ class ZeroShotTTS:
         watermark: Watermark | None = Watermark(),  # noqa: B008 (frozen)
         progress: Progress | None = None,
     ) -> Speech:
-        """The text in the voice, with an inaudible mark that `watermark=None` leaves out.
+        """The text in the voice, with an inaudible mark that `watermark=None` leaves out; speech
+        under 0.6 s has none, and its notes say so.
 
         Long text is spoken in chunks of up to `CHUNK_CHARACTERS`, each with draws of its own.
         `steps` sets the passes of the first books of prosody and content; more is slower and
@@ -161,19 +162,18 @@ class ZeroShotTTS:
                 waves.append(wave_T)
                 phones.extend(piece)
                 frames.extend(frames_P.tolist())
-            wave_T = torch.cat(waves)
             if watermark is not None:
                 clock.enter("watermark")
-                wave_T = embed(wave_T, self.sample_rate_hz, watermark.payload)
+            marked = mark(torch.cat(waves), self.sample_rate_hz, watermark)
         return Speech(
-            wave_T=wave_T,
+            wave_T=marked.wave_T,
             sample_rate_hz=self.sample_rate_hz,
             phones=tuple(phones),
             frames=tuple(frames),
             seed=seed,
             stages_seconds=clock.seconds,
-            notes=(*notes, *voice.notes),
-            watermark=None if watermark is None else watermark.payload,
+            notes=(*notes, *voice.notes, *marked.notes),
+            watermark=marked.payload,
         )
 
     def _speak(
