@@ -24,7 +24,7 @@ from speechkit.facodec.pretrained import load_pretrained
 from speechkit.facodec.small.codec import FACodec
 from speechkit.facodec.small.features import TIMBRE_PITCH_SCALE
 from speechkit.facodec.stream import decode_stream, encode_long, levelled, own_gain
-from speechkit.watermark import Watermark, embed_pieces
+from speechkit.watermark import MIN_SECONDS, Watermark, embed_pieces, mark
 
 DETAIL = True
 """Whether the source's detail codes are used by default, as in the paper; its public code drops
@@ -138,14 +138,15 @@ class VoiceConverter:
             seed=seed,
             pitch_shift_semitones=pitch_shift_semitones,
             detail=detail,
-            watermark=watermark,
+            watermark=None,
         )
+        marked = mark(torch.cat(list(waves)), self.sample_rate_hz, watermark)
         return Conversion(
-            wave_T=torch.cat(list(waves)),
+            wave_T=marked.wave_T,
             sample_rate_hz=self.sample_rate_hz,
             seed=seed,
-            notes=voice.notes,
-            watermark=None if watermark is None else watermark.payload,
+            notes=(*voice.notes, *marked.notes),
+            watermark=marked.payload,
         )
 
     def convert_stream(
@@ -161,7 +162,8 @@ class VoiceConverter:
         """`convert` as one `wave_T` after the other: of sources over 30 s, 20 s at a time.
 
         Converted speech is synthetic, so it carries an inaudible mark, which `watermark=None`
-        leaves out; the codec, which plays a recording back in its own voice, adds none.
+        leaves out and a source under 0.6 s has no room for; the codec, which plays a recording
+        back in its own voice, adds none.
         `pitch_shift_semitones` is added to the target's own pitch; `detail=False` leaves the
         source's detail codes out. All inputs are read and checked, and the source is encoded,
         before this returns. Raises AudioError for a source that cannot be read, is shorter than a
@@ -182,7 +184,7 @@ class VoiceConverter:
         without = () if detail else ("detail",)
         waves = decode_stream(self.codec, codes, timbre_D, rng, without=without)
         levelled_waves = levelled(waves, gain, samples)
-        if watermark is None:
+        if watermark is None or samples < MIN_SECONDS * self.sample_rate_hz:
             return levelled_waves
         return embed_pieces(levelled_waves, self.sample_rate_hz, watermark)
 

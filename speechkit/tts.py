@@ -26,7 +26,7 @@ from speechkit.facodec.small.codec import FACodec, codec_of
 from speechkit.reading import read_voice
 from speechkit.text import Frontend, PhoneVocabulary, chunk, is_boundary
 from speechkit.text.frames import FrameClasses
-from speechkit.watermark import Watermark, embed
+from speechkit.watermark import Marked, Watermark, mark
 
 MAX_CHARACTERS = 20_000
 """Longest text of one call."""
@@ -183,7 +183,8 @@ class ZeroShotTTS:
         watermark: Watermark | None = Watermark(),  # noqa: B008 (frozen)
         progress: Progress | None = None,
     ) -> Speech:
-        """The text in the voice, with an inaudible mark that `watermark=None` leaves out.
+        """The text in the voice, with an inaudible mark that `watermark=None` leaves out; speech
+        under 0.6 s has none, and its notes say so.
 
         Long text is spoken in chunks of up to `CHUNK_CHARACTERS`, each with draws of its own.
         `steps` sets the passes of the first codebooks of prosody and content; more is slower and
@@ -210,26 +211,25 @@ class ZeroShotTTS:
                 draws = Draws(sampler=sampler, seed=derive(seed, number), begin=begin)
                 yield torch.tensor(self.vocabulary.ids(phones)), draws
 
-        def mark(wave_T: Tensor) -> Tensor:
-            if watermark is None:
-                return wave_T
-            clock.enter("watermark")
-            return embed(wave_T, self.sample_rate_hz, watermark.payload)
+        def stamp(wave_T: Tensor) -> Marked:
+            if watermark is not None:
+                clock.enter("watermark")
+            return mark(wave_T, self.sample_rate_hz, watermark)
 
-        wave_T, frames_P = self._speak(chunks(), voice, speed, mark)
+        marked, frames_P = self._speak(chunks(), voice, speed, stamp)
         clock.enter("")
         phones, frames = tuple(chain(*script.chunks)), tuple(frames_P.tolist())
         times = timed(phones, frames, self.codec.hop_samples / self.sample_rate_hz)
         return Speech(
-            wave_T=wave_T,
+            wave_T=marked.wave_T,
             sample_rate_hz=self.sample_rate_hz,
             phones=phones,
             frames=frames,
             words=_timed_words(script.words, times),
             seed=seed,
             stages_seconds=clock.seconds,
-            notes=(*script.notes, *voice.notes),
-            watermark=None if watermark is None else watermark.payload,
+            notes=(*script.notes, *voice.notes, *marked.notes),
+            watermark=marked.payload,
         )
 
     @torch.no_grad()
@@ -238,9 +238,9 @@ class ZeroShotTTS:
         chunks: Iterable[tuple[Tensor, Draws]],
         voice: Voice,
         speed: float,
-        mark: Callable[[Tensor], Tensor],
-    ) -> tuple[Tensor, Tensor]:
-        """The spine: `phones_P` of each chunk, in a voice, to `wave_T` and `frames_P` of all."""
+        stamp: Callable[[Tensor], Marked],
+    ) -> tuple[Marked, Tensor]:
+        """The spine: `phones_P` of each chunk, in a voice, to their marked speech and `frames_P`."""
         stages, waves, frames = self.generator, [], []
         for phones_P, draws in chunks:
             frames_P = stages.draw_durations(phones_P, voice.duration, draws)
@@ -253,7 +253,7 @@ class ZeroShotTTS:
             noise = generator(derive(draws.seed, "noise"))
             waves.append(self.codec.decode(stages.codes_of(target), voice.timbre_D, noise))
             frames.append(frames_P)
-        return mark(torch.cat(waves)), torch.cat(frames)
+        return stamp(torch.cat(waves)), torch.cat(frames)
 
     def swap(
         self,

@@ -185,7 +185,7 @@ FACODEC = DATA | {"data"}
 DIFFUSION = FACODEC | {"facodec"}
 MODELS = DIFFUSION | {"diffusion"}
 TTS = MODELS | {"watermark", "reading"}
-ENTRY = TTS | {"tts", "ssl", "evaluate", "conversion", "doctor"}
+ENTRY = TTS | {"tts", "swap", "ssl", "evaluate", "conversion", "doctor"}
 MAY_IMPORT: dict[str, set[str]] = {
     "core": set(),
     "text": TEXT,
@@ -199,11 +199,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tts": TTS,
     "evaluate": TTS | {"tts"},
     "conversion": TTS | {"tts"},
-    "doctor": {"core"},
-    "demo": TTS | {"tts", "conversion"},
+    "swap": TTS | {"tts"},
+    "doctor": {"core", "data", "tts"},
+    "demo": TTS | {"tts", "conversion", "swap"},
     "cli": ENTRY | {"demo"},
     "__main__": {"cli"},
-    "": TTS | {"tts", "conversion"},
+    "": TTS | {"tts", "conversion", "swap"},
 }
 
 

@@ -85,6 +85,7 @@ def _convert(args: argparse.Namespace) -> Outcome:
     from speechkit.conversion import DETAIL
     from speechkit.core.audio import write_audio_pieces
     from speechkit.core.timebase import SAMPLE_RATE_HZ
+    from speechkit.watermark import MIN_SECONDS
 
     started = time.perf_counter()
     converter = load_converter(args.codec)
@@ -103,10 +104,13 @@ def _convert(args: argparse.Namespace) -> Outcome:
     )
     rate_hz = converter.sample_rate_hz
     samples = write_audio_pieces(args.out, _told(waves, rate_hz, quiet=args.quiet), rate_hz)
-    payload = None if mark is None else mark.payload
     took, seconds = time.perf_counter() - started, samples / rate_hz
+    payload = None if mark is None or seconds < MIN_SECONDS else mark.payload
+    notes = target.notes
+    if mark is not None and payload is None:
+        notes = (*notes, f"Too short to carry a watermark, which takes {MIN_SECONDS:g} s.")
     if not args.json:
-        output.note_all(target.notes, quiet=args.quiet)
+        output.note_all(notes, quiet=args.quiet)
     data = {
         "out": str(args.out),
         "seconds": seconds,
@@ -118,7 +122,7 @@ def _convert(args: argparse.Namespace) -> Outcome:
         "weights": converter.weights,
         "trained": converter.trained,
         "watermark": payload,
-        "notes": list(target.notes),
+        "notes": list(notes),
     }
     text = (
         f"seconds           {seconds:.2f}\n"

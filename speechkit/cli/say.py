@@ -9,6 +9,7 @@ from pathlib import Path
 
 from speechkit.cli import arguments, inputs, output
 from speechkit.cli.output import Outcome
+from speechkit.core.errors import ConfigError
 
 ATTRIBUTES = ("timbre", "prosody", "duration", "content", "detail")
 
@@ -27,16 +28,23 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     _add_speaking(say)
     say.set_defaults(handler=_say)
 
-    swap = verbs.add_parser("swap", help="speak a text with each attribute from another voice")
+    swap = verbs.add_parser(
+        "swap", help="a text, or a recording, with each attribute from another voice"
+    )
     for name in ATTRIBUTES:
         swap.add_argument(
             f"--{name}",
             type=Path,
-            required=name == "timbre",
             metavar="FILE",
-            help="recording or saved voice" + ("" if name == "timbre" else " (default: --timbre)"),
+            help="recording or saved voice"
+            + ("" if name == "timbre" else " (default: --timbre; with --source the source's own)"),
         )
-    _add_speaking(swap)
+    _add_speaking(swap).add_argument(
+        "--source",
+        type=Path,
+        metavar="FILE",
+        help="a recording in place of a text: what is not given stays as it is there",
+    )
     swap.set_defaults(handler=_swap)
 
     voice = verbs.add_parser("voice", help="analyse a prompt once, to speak with it often")
@@ -47,8 +55,8 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     voice.set_defaults(handler=_voice)
 
 
-def _add_speaking(parser: arguments.Parser) -> None:
-    """Add the flags of verbs that write speech."""
+def _add_speaking(parser: arguments.Parser) -> argparse._MutuallyExclusiveGroup:
+    """Add the flags of verbs that write speech; gives the group of what is spoken."""
     text = parser.add_mutually_exclusive_group(required=True)
     text.add_argument("--text", help="what to say; - reads standard input")
     text.add_argument("--text-file", type=Path, metavar="FILE", help="UTF-8 file with the text")
@@ -68,6 +76,7 @@ def _add_speaking(parser: arguments.Parser) -> None:
         "--show-phones", action="store_true", help="print every phone with its length"
     )
     _add_common(parser)
+    return text
 
 
 def _add_common(parser: arguments.Parser) -> None:
@@ -89,7 +98,13 @@ def _say(args: argparse.Namespace) -> Outcome:
 
 
 def _swap(args: argparse.Namespace) -> Outcome:
-    """Speak with attributes from several prompts."""
+    """Speak, or swap in a recording, with attributes from several prompts."""
+    from speechkit.cli import swap_recording
+
+    if args.source is not None:
+        return swap_recording.run(args)
+    if args.timbre is None:
+        raise ConfigError("A text needs a voice: give --timbre.")
     sources = {name: getattr(args, name) for name in ATTRIBUTES if getattr(args, name) is not None}
     return _speak(args, sources, None)
 

@@ -1,4 +1,4 @@
-"""What all tabs share: the models, the limits, the desk, the uploads, and how errors are shown."""
+"""What all tabs share: the models, the limits, the uploads, and the one worker that computes."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import gc
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from speechkit.core.errors import SpeechkitError
-from speechkit.demo.desk import Desk
 from speechkit.demo.jobs import Models, Report
 from speechkit.demo.limits import Limits, checked_path, read_recording
 
@@ -24,14 +25,23 @@ if TYPE_CHECKING:
 
     from speechkit.demo.plots import Array
 
+_Made = TypeVar("_Made")
+
 _SIGNS = {ord(sign): f"&#{ord(sign)};" for sign in "\\`*_[]<>#|&$~"}
 """What Markdown, HTML and formulas start with."""
+
+_YIELD_SECONDS = 0.5
+"""How often a job yields at least: only there can Gradio close it."""
 
 _LOG = logging.getLogger(__name__)
 
 
+class CancelledError(SpeechkitError):
+    """The job was cancelled, or its tab closed."""
+
+
 @dataclass(kw_only=True)
-class Studio:
+class AppState:
     """Everything a tab needs to do a job."""
 
     models: Models
@@ -46,16 +56,24 @@ class Studio:
     examples: tuple[Path, ...] = ()
     """Bundled prompts."""
 
-    desk: Desk = field(init=False)
-    """Who may compute."""
+    finished: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Tab → the example that it opens with, made when somebody first looks at it."""
+
+    shared: set[str] = field(default_factory=set)
+    """Names and paths of files in `uploads` that no single session owns."""
 
     _seen: dict[str, set[Path]] = field(default_factory=dict)
     """Session → uploads it used; they go when it goes."""
 
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    # One thread for all jobs: a cancelled one still ends its stage before the next one begins.
+    _worker: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="demo-job")
+    )
+
     def __post_init__(self) -> None:
-        self.desk = Desk(self.limits.max_waiting)
+        self.shared |= {example.name for example in self.examples}
 
     @property
     def sample_rate_hz(self) -> int:
@@ -66,13 +84,15 @@ class Studio:
         self, path: str | None, field: str, session: str, *, max_seconds: float | None = None
     ) -> Tensor:
         """`wave_T` of an uploaded recording; raises AudioError or PathError."""
-        folders = (self.uploads,)
         if path:
-            self._remember(session, checked_path(path, folders, field))
+            real = checked_path(path, (self.uploads,), field)
+            if not {real.name, str(real)} & self.shared:
+                with self._lock:
+                    self._seen.setdefault(session, set()).add(real)
         return read_recording(
             path,
             self.sample_rate_hz,
-            folders,
+            (self.uploads,),
             self.limits,
             field=field,
             max_seconds=max_seconds,
@@ -83,48 +103,67 @@ class Studio:
         longest = self.limits.max_prompt_seconds
         return self.recording(path, field, session, max_seconds=longest)
 
-    @contextmanager
-    def turn(self, session: str, progress: Callable[..., object]) -> Iterator[Report]:
-        """Wait for the session's turn; gives the `report` of its job.
-
-        Raises BusyError and CancelledError; `progress` is the page's own.
-        """
-        with self.desk.job(session, lambda ahead: _tell(progress, 0.0, _queue_line(ahead))) as job:
-
-            def report(share: float, stage: str) -> None:
-                job.check()
-                _tell(progress, share, stage)
-
-            try:
-                yield report
-            finally:
-                # Figures are cyclic: without this those of many jobs wait for their turn.
-                gc.collect()
-            job.check()
-
     def leave(self, session: str) -> None:
-        """A tab was closed: end its job, and remove what nobody else uploaded too."""
-        self.desk.cancel(session)
+        """A tab was closed: remove what nobody else uploaded too."""
         with self._lock:
             own = self._seen.pop(session, set())
             used = set().union(*self._seen.values()) if self._seen else set()
         for path in own - used:
             path.unlink(missing_ok=True)
 
-    def _remember(self, session: str, path: Path) -> None:
-        # Examples stay: they lie in the uploads too, under the name that they have here.
-        if path.name in {example.name for example in self.examples}:
-            return
-        with self._lock:
-            self._seen.setdefault(session, set()).add(path)
+    def settle(self) -> None:
+        """Wait until what was cancelled has ended."""
+        self._worker.submit(lambda: None).result()
+
+    def staged(
+        self,
+        work: Callable[[Report], _Made],
+        view: Callable[[_Made], tuple[Any, ...]],
+        outputs: int,
+        told: int,
+    ) -> Iterator[tuple[Any, ...]]:
+        """A job of the page: its progress in output number `told`, at last its result.
+
+        Gradio closes this when the job is cancelled or its tab closed; the work then ends at its
+        next stage. Raises what the work raises.
+        """
+        lines: SimpleQueue[str | None] = SimpleQueue()
+        closed = threading.Event()
+
+        def report(share: float, stage: str) -> None:
+            if closed.is_set():
+                raise CancelledError("Cancelled. Nothing of it was kept.")
+            lines.put(progress_bar(share, stage))
+
+        def run() -> tuple[Any, ...]:
+            try:
+                report(0.0, "starting")
+                return view(work(report))
+            finally:
+                # Figures are cyclic: without this those of many jobs wait for their turn.
+                gc.collect()
+                lines.put(None)
+
+        def row(said: str) -> tuple[Any, ...]:
+            return tuple(said if index == told else None for index in range(outputs))
+
+        try:
+            job = self._worker.submit(run)
+            line: str | None = progress_bar(0.0, "waiting for its turn")
+            while line is not None:
+                yield row(line)
+                with suppress(Empty):
+                    line = lines.get(timeout=_YIELD_SECONDS)
+            if isinstance(error := job.exception(), SpeechkitError):
+                yield row(f"**Sorry.** {escaped(str(error))}")
+            yield job.result()
+        finally:
+            closed.set()
 
 
-def _tell(progress: Callable[..., object], share: float, line: str) -> None:
-    progress(min(share, 1.0), desc=line)
-
-
-def _queue_line(ahead: int) -> str:
-    return f"waiting: {ahead} {'job' if ahead == 1 else 'jobs'} before yours"
+def progress_bar(share: float, stage: str) -> str:
+    """How far a job is, as Markdown."""
+    return f"<progress value='{min(share, 1.0):.3f}' max='1'></progress> {escaped(stage)}"
 
 
 def session_of(request: gr.Request) -> str:
