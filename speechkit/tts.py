@@ -240,7 +240,7 @@ class ZeroShotTTS:
         speed: float,
         stamp: Callable[[Tensor], Marked],
     ) -> tuple[Marked, Tensor]:
-        """The spine: `phones_P` of each chunk, in a voice, to their marked speech and `frames_P`."""
+        """The spine: `phones_P` of each chunk, in a voice, to marked speech and `frames_P`."""
         stages, waves, frames = self.generator, [], []
         for phones_P, draws in chunks:
             frames_P = stages.draw_durations(phones_P, voice.duration, draws)

@@ -79,6 +79,7 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
 
 def _eval_tts(args: argparse.Namespace) -> Outcome:
     """Score synthesis beside recordings and resynthesis."""
+    from speechkit.core.checkpoint import WEIGHTS
     from speechkit.evaluate import (
         PhoneReader,
         eval_clips,
@@ -89,7 +90,6 @@ def _eval_tts(args: argparse.Namespace) -> Outcome:
     )
     from speechkit.evaluate.pairs import spread
     from speechkit.facodec.stream import resynthesise
-    from speechkit.tts import WEIGHTS
 
     scorers = suites.build_scorers(args, reference=False)
     pairs = everyone = tts_pairs(args.data, args.per_speaker)

@@ -6,10 +6,15 @@ import argparse
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from speechkit.cli import arguments, inputs, output
 from speechkit.cli.output import Outcome
 from speechkit.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from speechkit.core.results import Speech
+    from speechkit.tts import ZeroShotTTS
 
 ATTRIBUTES = ("timbre", "prosody", "duration", "content", "detail")
 
@@ -140,6 +145,18 @@ def _speak(args: argparse.Namespace, paths: Mapping[str, Path], transcript: str 
         watermark=arguments.watermark(args),
         progress=output.chunk_progress(quiet=args.quiet),
     )
+    return finish(args, tts, speech, clock=(started, loaded, heard))
+
+
+def finish(
+    args: argparse.Namespace,
+    tts: ZeroShotTTS,
+    speech: Speech,
+    *,
+    clock: tuple[float, float, float],
+) -> Outcome:
+    """Write the file and say how it went; `clock` is when loading, prompts and speaking began."""
+    started, loaded, heard = clock
     factor = (time.perf_counter() - heard) / speech.seconds
     speech.save(args.out)
 

@@ -6,7 +6,7 @@ import argparse
 import time
 from typing import Any
 
-from speechkit.cli import arguments, inputs, output, say
+from speechkit.cli import arguments, inputs, say
 from speechkit.cli.output import Outcome
 from speechkit.core.errors import ConfigError
 
@@ -25,13 +25,10 @@ def run(args: argparse.Namespace) -> Outcome:
 
     started = time.perf_counter()
     tts = inputs.load_tts(args.model, {})
-    if not say.trained(tts):
-        output.warn_untrained(tts.weights)
     loaded = time.perf_counter()
     voices = {path: inputs.make_voice(tts, path, read, None) for path, read in sources.items()}
     heard = time.perf_counter()
 
-    from speechkit.core.audio import write_audio
     from speechkit.swap import swap_recording
 
     factors: dict[str, Any] = {name: voices[path] for name, path in paths.items()}
@@ -44,11 +41,4 @@ def run(args: argparse.Namespace) -> Outcome:
         steps=args.steps,
         watermark=arguments.watermark(args),
     )
-    timed = say._Timed(
-        speech=speech,
-        load_seconds=loaded - started,
-        prompt_seconds=heard - loaded,
-        speak_seconds=time.perf_counter() - heard,
-    )
-    write_audio(args.out, speech.wave_T, speech.sample_rate_hz)
-    return say._spoken(args, tts, timed)
+    return say.finish(args, tts, speech, clock=(started, loaded, heard))

@@ -213,8 +213,9 @@ def check_disk() -> Iterator[Finding]:
 
 def check_models() -> Iterator[Finding]:
     """Whether the bundled models load."""
+    from speechkit.core.checkpoint import WEIGHTS
     from speechkit.data.align.model import load_aligner
-    from speechkit.tts import WEIGHTS, ZeroShotTTS
+    from speechkit.tts import ZeroShotTTS
 
     tts = ZeroShotTTS.from_pretrained()
     load_aligner(WEIGHTS / "aligner")

@@ -14,9 +14,8 @@ from torch import Tensor
 from speechkit.core.checkpoint import load_checkpoint
 from speechkit.core.errors import DataError, TextError
 from speechkit.core.mel import LogMel
-from speechkit.data.align import load_aligner
 from speechkit.data.align.graph import batch_graphs, build_graph
-from speechkit.data.align.model import HOP_SAMPLES, features, pad_features
+from speechkit.data.align.model import HOP_SAMPLES, features, load_aligner, pad_features
 from speechkit.data.align.viterbi import best_path, durations
 from speechkit.text import Frontend
 

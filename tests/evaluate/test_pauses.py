@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from speechkit.core.audio import read_audio
+from speechkit.core.checkpoint import WEIGHTS
 from speechkit.core.errors import DataError
 from speechkit.evaluate.pairs import EvalClip
 from speechkit.evaluate.pauses import PAUSE_TEXTS, measure_pauses, punctuated, speak_texts
 from speechkit.evaluate.phones import PhoneReader
 from speechkit.evaluate.scorers import Wave
-from speechkit.tts import WEIGHTS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

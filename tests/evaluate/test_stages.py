@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from speechkit.core.audio import read_audio
+from speechkit.core.checkpoint import WEIGHTS
 from speechkit.core.results import Codes
 from speechkit.evaluate.pairs import Pair
 from speechkit.evaluate.phones import PhoneReader
 from speechkit.evaluate.scorers import Scorers
 from speechkit.evaluate.stages import ALL, GENERATED, read_truth, regenerate, stage_systems
 from speechkit.evaluate.suites import run_tts_suite
-from speechkit.tts import WEIGHTS, ZeroShotTTS
+from speechkit.tts import ZeroShotTTS
 from tests.tiny import tiny_model
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
