@@ -6,7 +6,7 @@ import argparse
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from speechkit.cli import arguments, inputs, output
 from speechkit.cli.output import Outcome
@@ -104,14 +104,45 @@ def _say(args: argparse.Namespace) -> Outcome:
 
 def _swap(args: argparse.Namespace) -> Outcome:
     """Speak, or swap in a recording, with attributes from several prompts."""
-    from speechkit.cli import swap_recording
-
     if args.source is not None:
-        return swap_recording.run(args)
+        return _swap_recording(args)
     if args.timbre is None:
         raise ConfigError("A text needs a voice: give --timbre.")
     sources = {name: getattr(args, name) for name in ATTRIBUTES if getattr(args, name) is not None}
     return _speak(args, sources, None)
+
+
+def _swap_recording(args: argparse.Namespace) -> Outcome:
+    """Swap the factors of a recording, without any text."""
+    paths = {name: getattr(args, name) for name in ATTRIBUTES if getattr(args, name)}
+    if not paths:
+        names = ", ".join(f"--{name}" for name in ATTRIBUTES)
+        raise ConfigError(f"There is nothing to swap with: give at least one of {names}.")
+    if args.lexicon is not None:
+        raise ConfigError("--lexicon is for texts: leave it out with --source.")
+    inputs.check_output(args.out, inputs.AUDIO_SUFFIXES, args.source, *paths.values())
+    sources = {path: inputs.read_source(path) for path in (args.source, *paths.values())}
+    arguments.use_threads(args.threads)
+
+    started = time.perf_counter()
+    tts = inputs.load_tts(args.model, {})
+    loaded = time.perf_counter()
+    voices = {path: inputs.make_voice(tts, path, read, None) for path, read in sources.items()}
+    heard = time.perf_counter()
+
+    from speechkit.swap import swap_recording
+
+    factors: dict[str, Any] = {name: voices[path] for name, path in paths.items()}
+    speech = swap_recording(
+        tts,
+        voices[args.source],
+        **factors,
+        seed=args.seed,
+        speed=args.speed,
+        steps=args.steps,
+        watermark=arguments.watermark(args),
+    )
+    return _finish(args, tts, speech, clock=(started, loaded, heard))
 
 
 def _speak(args: argparse.Namespace, paths: Mapping[str, Path], transcript: str | None) -> Outcome:
@@ -145,10 +176,10 @@ def _speak(args: argparse.Namespace, paths: Mapping[str, Path], transcript: str 
         watermark=arguments.watermark(args),
         progress=output.chunk_progress(quiet=args.quiet),
     )
-    return finish(args, tts, speech, clock=(started, loaded, heard))
+    return _finish(args, tts, speech, clock=(started, loaded, heard))
 
 
-def finish(
+def _finish(
     args: argparse.Namespace,
     tts: ZeroShotTTS,
     speech: Speech,
