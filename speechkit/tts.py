@@ -24,7 +24,7 @@ from speechkit.diffusion.duration import stretch
 from speechkit.diffusion.generator import Draws, Generator, generator_of
 from speechkit.facodec.small.codec import FACodec, codec_of
 from speechkit.reading import read_voice
-from speechkit.text import Frontend, PhoneVocabulary, chunk, is_boundary
+from speechkit.text import Frontend, PhoneVocabulary, TextFrontend, is_boundary
 from speechkit.text.frames import FrameClasses
 from speechkit.watermark import Marked, Watermark, mark
 
@@ -53,7 +53,7 @@ class Script:
     """What could not be spoken."""
 
 
-def write_script(text: str, frontend: Frontend) -> Script:
+def write_script(text: str, frontend: TextFrontend) -> Script:
     """Text as phones, in chunks of up to `CHUNK_CHARACTERS` characters.
 
     Raises TextError for a text that is too long, or in which nothing can be spoken.
@@ -62,18 +62,8 @@ def write_script(text: str, frontend: Frontend) -> Script:
         raise TextError(
             f"The text has {len(text)} characters; split it into parts of at most {MAX_CHARACTERS}."
         )
-    reports = [frontend.report(part) for part in chunk(text, CHUNK_CHARACTERS)]
-    spoken = [report for report in reports if report.phones]
-    if not spoken:
-        # Says why: there is no text, or none in a script that we can read.
-        frontend.phones(text)
-        raise TextError("Nothing in the text can be spoken: give at least one English word.")
-    skipped = list(dict.fromkeys(symbol for report in reports for symbol in report.skipped))
-    return Script(
-        chunks=tuple(report.phones for report in spoken),
-        words=tuple(word for report in spoken for word in report.words),
-        notes=(f"Not spoken: {' '.join(skipped[:20])}",) if skipped else (),
-    )
+    pieces = frontend.pieces(text, CHUNK_CHARACTERS)
+    return Script(chunks=pieces.phones, words=pieces.words, notes=pieces.notes)
 
 
 class _Clock:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from speechkit.text.chunk import chunk
 from speechkit.text.frontend import Frontend, Pieces, TextFrontend, TextReport
 from speechkit.text.normalize import normalize
 from speechkit.text.vocab import (
@@ -20,7 +19,6 @@ __all__ = [
     "Pieces",
     "TextFrontend",
     "TextReport",
-    "chunk",
     "is_boundary",
     "normalize",
 ]

@@ -35,7 +35,8 @@ _AFTER_NAME = {
 }  # fmt: skip
 _PLACE = re.compile(rf"([\w,'’]{{1,40}}) ({'|'.join(_AFTER_NAME)})\.(?!\w)")
 _PLACE_BARE = re.compile(
-    r"((?:(?<!\w)\d{1,5}[A-Za-z]{0,2} (?:[NSEW]{1,2}\.? )?)?(?:[A-Z][\w'’]{1,30}|\d{1,3}(?:st|nd|rd|th))) "
+    r"((?:(?<!\w)\d{1,5}[A-Za-z]{0,2} (?:[NSEW]{1,2}\.? )?)?(?:[A-Z][\w'’]{1,30}|\d{1,3}(?:st|"
+    r"nd|rd|th))) "
     r"(St|Dr|Ave|Blvd|Rd|Ln|Hwy|Pkwy|Expy|Fwy|Sq|Ct|Pl|Cres|Jr|Sr|Inc|Ltd|Corp|hwy|blvd|ave)\b"
     r"(?!['’.]\w)(?=[,.;:!?)]|$| (?:[a-z]|[A-Z]))"
 )
@@ -64,7 +65,8 @@ _STOP_GOES = "|".join(sorted(map(re.escape, _ANYWHERE), key=len, reverse=True))
 _PLAIN = re.compile(rf"\b({_STOP_GOES})\.(?!\w)", re.IGNORECASE)
 _BARE = re.compile(
     r"(?<![\w.'-])(vs|etc|approx|Blvd|blvd|Bldg|bldg|hwy|dept|govt|tbsp|tsp|tbsps|tsps|qty|w/o|w/|"
-    r"b/c|c/o|n/a|N/A|Apt|apt|Ste|Ext|ext|Rm|rm|Hwy|Pkwy|pkwy)(?![\w'/-]|\.\w)(?=\.?(\s?#?\d|[A-Z\d]?))"
+    r"b/c|c/o|n/a|N/A|Apt|apt|Ste|Ext|ext|Rm|rm|Hwy|Pkwy|pkwy)(?![\w'/-]|\.\w)(?=\.?(\s?#?\d|"
+    r"[A-Z\d]?))"
 )
 _BARE_NAMES = {
     "vs": "versus", "etc": "et cetera", "approx": "approximately", "blvd": "boulevard",
@@ -87,43 +89,374 @@ _BEFORE_NUMBER = {
     "rte": "route", "rt": "route", "hwy": "highway", "yr": "year", "wk": "week", "gr": "grade",
 }  # fmt: skip
 _COUNTED = re.compile(
-    rf"(?<![\w.'])({'|'.join(sorted(_BEFORE_NUMBER, key=len, reverse=True))})\. ?(?=#?\d|[IVXL]{2,7}\b)",
+    rf"(?<![\w.'])({'|'.join(sorted(_BEFORE_NUMBER, key=len, reverse=True))})\. ?(?=#?\d|[IVXL]{2, 7}\b)",
     re.IGNORECASE,
 )
 _VERSUS = re.compile(r"(?<=[a-z]) vs?\.? (?=[A-Z\d])")
-_INITIALISM = re.compile(r"(?<![\w.])(?:[A-Za-z]\.){2,}[A-Za-z]?(?!\w)|\b(?:Ph\.?D|M\.?Sc|B\.?Sc)\b\.?")
+_INITIALISM = re.compile(
+    r"(?<![\w.])(?:[A-Za-z]\.){2,}[A-Za-z]?(?!\w)|\b(?:Ph\.?D|M\.?Sc|B\.?Sc)\b\.?"
+)
 _INITIALS = re.compile(r"(?<![\w'.])(?<![A-Z] )((?:[A-HJ-Z]\. ?){1,6})(?=([A-Z][a-z]+))")
 _STARTERS = frozenset(
-    "A About After Again All Also Although Always An And Another Any Anyone Are As At Be Because "
-    "Before Both But By Can Could Did Do Does During Each Either Even Every Everyone Few Finally "
-    "First For From Further Had Has Have He Her Here His How However I If In Instead Is It Its Just "
-    "Last Later Let Like Many Maybe Meanwhile More Most Much My Neither Never Next No Nobody None "
-    "Nor Not Nothing Now Of Often On Once One Only Or Other Others Our Over People Perhaps Please "
-    "Several She Should Since So Some Someone Sometimes Soon Still Such Than That The Their Then "
-    "There Therefore These They This Those Though Thus To Today Together Too Two Under Unless Until "
-    "Was We Well Were What When Where Whether Which While Who Why Will With Within Without Would "
-    "Yes Yesterday Yet You Your".split()
+    [
+        "A",
+        "About",
+        "After",
+        "Again",
+        "All",
+        "Also",
+        "Although",
+        "Always",
+        "An",
+        "And",
+        "Another",
+        "Any",
+        "Anyone",
+        "Are",
+        "As",
+        "At",
+        "Be",
+        "Because",
+        "Before",
+        "Both",
+        "But",
+        "By",
+        "Can",
+        "Could",
+        "Did",
+        "Do",
+        "Does",
+        "During",
+        "Each",
+        "Either",
+        "Even",
+        "Every",
+        "Everyone",
+        "Few",
+        "Finally",
+        "First",
+        "For",
+        "From",
+        "Further",
+        "Had",
+        "Has",
+        "Have",
+        "He",
+        "Her",
+        "Here",
+        "His",
+        "How",
+        "However",
+        "I",
+        "If",
+        "In",
+        "Instead",
+        "Is",
+        "It",
+        "Its",
+        "Just",
+        "Last",
+        "Later",
+        "Let",
+        "Like",
+        "Many",
+        "Maybe",
+        "Meanwhile",
+        "More",
+        "Most",
+        "Much",
+        "My",
+        "Neither",
+        "Never",
+        "Next",
+        "No",
+        "Nobody",
+        "None",
+        "Nor",
+        "Not",
+        "Nothing",
+        "Now",
+        "Of",
+        "Often",
+        "On",
+        "Once",
+        "One",
+        "Only",
+        "Or",
+        "Other",
+        "Others",
+        "Our",
+        "Over",
+        "People",
+        "Perhaps",
+        "Please",
+        "Several",
+        "She",
+        "Should",
+        "Since",
+        "So",
+        "Some",
+        "Someone",
+        "Sometimes",
+        "Soon",
+        "Still",
+        "Such",
+        "Than",
+        "That",
+        "The",
+        "Their",
+        "Then",
+        "There",
+        "Therefore",
+        "These",
+        "They",
+        "This",
+        "Those",
+        "Though",
+        "Thus",
+        "To",
+        "Today",
+        "Together",
+        "Too",
+        "Two",
+        "Under",
+        "Unless",
+        "Until",
+        "Was",
+        "We",
+        "Well",
+        "Were",
+        "What",
+        "When",
+        "Where",
+        "Whether",
+        "Which",
+        "While",
+        "Who",
+        "Why",
+        "Will",
+        "With",
+        "Within",
+        "Without",
+        "Would",
+        "Yes",
+        "Yesterday",
+        "Yet",
+        "You",
+        "Your",
+    ]
 )
 """Words that, after a letter and a full stop, begin a sentence rather than go on with a name."""
 
 _NAMES = frozenset(
-    "Abdullah Abdul Adrian Agnes Ahmed Alan Albert Alexander Alexandra Alexios Alfonso Alfred "
-    "Amenhotep Andrew Anna Anne Anthony Antiochus Artaxerxes Arthur August Augustus Baldwin Basil "
-    "Baudouin Bayezid Beatrice Bela Benedict Benjamin Boleslaw Boniface Calixtus Carl Casimir "
-    "Catherine Celestine Charles Christian Christina Clement Cleopatra Clovis Conrad Constantine "
-    "Constantius Cosimo Cyrus Daniel Darius David Donald Edmund Edward Edwin Elizabeth Emmanuel Eric "
-    "Ernest Eugene Felipe Felix Ferdinand Francis Francisco Franz Frank Frederick Frederik Fuad "
-    "George Gerald Gilbert Godfrey Gordon Gregory Gustav Gustavus Haakon Hadrian Harald Harold Harry "
-    "Hassan Henri Henry Herbert Honorius Howard Hugh Humbert Hussein Innocent Isaac Isabella Ivan "
-    "Jack Jacob James Jerome Joan Joanna John Joseph Juan Julius Justin Justinian Karl Kenneth "
-    "Ladislaus Lawrence Leo Leonard Leopold Lewis Lothair Louis Louise Lucius Ludwig Magnus Malcolm "
-    "Manuel Margaret Marcellus Maria Martin Mary Matthew Maximilian Mehmed Michael Mohammed Muhammad "
-    "Murad Mustafa Napoleon Nectanebo Nicholas Norodom Olaf Oliver Oscar Otto Patrick Paul Pedro "
-    "Peter Philip Philippe Pius Ptolemy Rainier Ralph Rama Rameses Ramesses Ramses Ranavalona Raymond "
-    "Richard Robert Roger Roland Ronald Rudolf Rudolph Rupert Samuel Sancho Sam Sargon Selim Seti "
-    "Shapur Sigismund Sixtus Stephen Suleiman Sverre Sylvester Theodore Theodosius Theobald Thomas "
-    "Thutmose Tiberius Tutankhamun Umberto Urban Valdemar Valentinian Vasili Victor Victoria Vittorio "
-    "Vladimir Walter Wenceslaus Wilhelm Wilhelmina William Willem Xerxes Zog".split()
+    [
+        "Abdullah",
+        "Abdul",
+        "Adrian",
+        "Agnes",
+        "Ahmed",
+        "Alan",
+        "Albert",
+        "Alexander",
+        "Alexandra",
+        "Alexios",
+        "Alfonso",
+        "Alfred",
+        "Amenhotep",
+        "Andrew",
+        "Anna",
+        "Anne",
+        "Anthony",
+        "Antiochus",
+        "Artaxerxes",
+        "Arthur",
+        "August",
+        "Augustus",
+        "Baldwin",
+        "Basil",
+        "Baudouin",
+        "Bayezid",
+        "Beatrice",
+        "Bela",
+        "Benedict",
+        "Benjamin",
+        "Boleslaw",
+        "Boniface",
+        "Calixtus",
+        "Carl",
+        "Casimir",
+        "Catherine",
+        "Celestine",
+        "Charles",
+        "Christian",
+        "Christina",
+        "Clement",
+        "Cleopatra",
+        "Clovis",
+        "Conrad",
+        "Constantine",
+        "Constantius",
+        "Cosimo",
+        "Cyrus",
+        "Daniel",
+        "Darius",
+        "David",
+        "Donald",
+        "Edmund",
+        "Edward",
+        "Edwin",
+        "Elizabeth",
+        "Emmanuel",
+        "Eric",
+        "Ernest",
+        "Eugene",
+        "Felipe",
+        "Felix",
+        "Ferdinand",
+        "Francis",
+        "Francisco",
+        "Franz",
+        "Frank",
+        "Frederick",
+        "Frederik",
+        "Fuad",
+        "George",
+        "Gerald",
+        "Gilbert",
+        "Godfrey",
+        "Gordon",
+        "Gregory",
+        "Gustav",
+        "Gustavus",
+        "Haakon",
+        "Hadrian",
+        "Harald",
+        "Harold",
+        "Harry",
+        "Hassan",
+        "Henri",
+        "Henry",
+        "Herbert",
+        "Honorius",
+        "Howard",
+        "Hugh",
+        "Humbert",
+        "Hussein",
+        "Innocent",
+        "Isaac",
+        "Isabella",
+        "Ivan",
+        "Jack",
+        "Jacob",
+        "James",
+        "Jerome",
+        "Joan",
+        "Joanna",
+        "John",
+        "Joseph",
+        "Juan",
+        "Julius",
+        "Justin",
+        "Justinian",
+        "Karl",
+        "Kenneth",
+        "Ladislaus",
+        "Lawrence",
+        "Leo",
+        "Leonard",
+        "Leopold",
+        "Lewis",
+        "Lothair",
+        "Louis",
+        "Louise",
+        "Lucius",
+        "Ludwig",
+        "Magnus",
+        "Malcolm",
+        "Manuel",
+        "Margaret",
+        "Marcellus",
+        "Maria",
+        "Martin",
+        "Mary",
+        "Matthew",
+        "Maximilian",
+        "Mehmed",
+        "Michael",
+        "Mohammed",
+        "Muhammad",
+        "Murad",
+        "Mustafa",
+        "Napoleon",
+        "Nectanebo",
+        "Nicholas",
+        "Norodom",
+        "Olaf",
+        "Oliver",
+        "Oscar",
+        "Otto",
+        "Patrick",
+        "Paul",
+        "Pedro",
+        "Peter",
+        "Philip",
+        "Philippe",
+        "Pius",
+        "Ptolemy",
+        "Rainier",
+        "Ralph",
+        "Rama",
+        "Rameses",
+        "Ramesses",
+        "Ramses",
+        "Ranavalona",
+        "Raymond",
+        "Richard",
+        "Robert",
+        "Roger",
+        "Roland",
+        "Ronald",
+        "Rudolf",
+        "Rudolph",
+        "Rupert",
+        "Samuel",
+        "Sancho",
+        "Sam",
+        "Sargon",
+        "Selim",
+        "Seti",
+        "Shapur",
+        "Sigismund",
+        "Sixtus",
+        "Stephen",
+        "Suleiman",
+        "Sverre",
+        "Sylvester",
+        "Theodore",
+        "Theodosius",
+        "Theobald",
+        "Thomas",
+        "Thutmose",
+        "Tiberius",
+        "Tutankhamun",
+        "Umberto",
+        "Urban",
+        "Valdemar",
+        "Valentinian",
+        "Vasili",
+        "Victor",
+        "Victoria",
+        "Vittorio",
+        "Vladimir",
+        "Walter",
+        "Wenceslaus",
+        "Wilhelm",
+        "Wilhelmina",
+        "William",
+        "Willem",
+        "Xerxes",
+        "Zog",
+    ]
 )
 """Names of rulers and of people, after whom a numeral is an ordinal: "Henry the eighth"."""
 _RULING = (
@@ -134,16 +467,20 @@ _NAMED = re.compile(
     rf"(?<![\w-])((?:(?:{_RULING}) )?)((?:[A-Z][\w'’-]{{1,24}} ){{1,3}})([IVXL]{{1,7}})\b(?![-.]\w|/)"
 )
 _CENTURY = re.compile(
-    r"(?<![\w-])([IVXL]{1,6})(?:th|st|nd|rd)?(?=[ -](?:century|centuries|dynasty|olympi\w{2}|congress|"
-    r"legion|corps|army|millennium|arrondissement|edition|amendment|anniversary)\b)", re.IGNORECASE
+    r"(?<![\w-])([IVXL]{1,6})(?:th|st|nd|rd)?(?=[ -](?:century|centuries|dynasty|olympi\w{2}|"
+    r"congress|"
+    r"legion|corps|army|millennium|arrondissement|edition|amendment|anniversary)\b)",
+    re.IGNORECASE,
 )
 _SUFFIXED = re.compile(r"(?<![\w-])([IVXL]{2,7})(?:th|st|nd|rd)\b")
 _THE = re.compile(r"(?<=\b[Tt]he )([IVX]{2,6})(?= [a-zA-Z])(?! (?:and|or|drip|fluids?|lines?)\b)")
 _SECTIONS = (
     "chapters?|parts?|acts?|scene|volumes?|vol|books?|sections?|articles?|phases?|types?|class|"
-    "figures?|tables?|appendix|annex|world wars?|super bowl|wrestlemania|canto|titles?|stages?|lessons?|"
+    "figures?|tables?|appendix|annex|world wars?|super bowl|wrestlemania|canto|titles?|"
+    "stages?|lessons?|"
     "units?|rounds?|levels?|episodes?|seasons?|marks?|mk|grades?|divisions?|groups?|category|tier|"
-    "schedule|amendment|psalm|sonnet|symphony|opus|movement|exercise|theorem|lemma|step|sector|zone|"
+    "schedule|amendment|psalm|sonnet|symphony|opus|movement|exercise|theorem|lemma|step|"
+    "sector|zone|"
     "area|block|page|plate|note|rule|factor|vatican|apollo|gemini|final fantasy|rocky|star wars|"
     "star trek|version|page|generation|gen|day|week|year|form|league|match|game|heat|"
     "option|problem|question|case|camp|list|cohort|arm|study|series|complex|quarter|saturn|titan"
@@ -370,14 +707,18 @@ def _named(match: re.Match[str]) -> str:
         return match.group()
     if person:
         return f"{ruling}{names}the {ordinal(str(value))}"
-    return match.group() if len(numeral) == 1 and numeral != "V" else f"{names}{cardinal(str(value))}"
+    return (
+        match.group() if len(numeral) == 1 and numeral != "V" else f"{names}{cardinal(str(value))}"
+    )
 
 
 def _section(match: re.Match[str]) -> str:
     """The cardinal after "Chapter" and the like; "part I" only where it cannot be the pronoun."""
     numeral = match[2]
     value = roman_value(numeral.upper())
-    if numeral.upper() != numeral and (numeral.lower() != numeral or "l" in numeral or "c" in numeral):
+    if numeral.upper() != numeral and (
+        numeral.lower() != numeral or "l" in numeral or "c" in numeral
+    ):
         return match.group()
     pronoun = numeral == "I" and not _AFTER_FIRST.match(match.string, match.end())
     if not value or (pronoun and match[1].islower()) or numeral in ("C", "L", "i"):

@@ -53,7 +53,9 @@ _NEW_LINE_TAGS = frozenset((
 ))  # fmt: skip
 _BREAK_TIME = re.compile(r"time\s*=\s*[\"']?\s*([\d.]{1,8})\s*(ms|s)", re.IGNORECASE)
 _STRENGTH = re.compile(r"strength\s*=\s*[\"']?\s*([a-z-]{1,10})", re.IGNORECASE)
-_ALIAS = re.compile(r"(?s)<sub\s+alias\s*=\s*[\"']([^\"'<>]{1,200})[\"']\s*>[^<]{0,200}</sub>", re.I)
+_ALIAS = re.compile(
+    r"(?s)<sub\s+alias\s*=\s*[\"']([^\"'<>]{1,200})[\"']\s*>[^<]{0,200}</sub>", re.I
+)
 _SPELL = re.compile(
     r"<say-as\s+interpret-as\s*=\s*[\"'](?:characters|spell-out|verbatim|digits|telephone)[\"'][^>]"
     r"{0,80}>([^<]{0,80})</say-as>",
@@ -67,8 +69,44 @@ _SMILEY = re.compile(r"(?:(?<=\s)|^)[:;=8][-'o]?[()DPp|/\\](?=\s|$)")
 _SPACED_THOUSANDS = re.compile(r"(?<=\d)[\u00a0\u202f\u2009](?=\d{3}(?!\d))")
 _LINES = re.compile(r"[^\S\n]*\n\s*")
 _OPEN_ENDED = frozenset(
-    "a an the of to in on at by for from with and or but nor as is are was were be than that my our "
-    "your his her its their this these those into onto".split()
+    [
+        "a",
+        "an",
+        "the",
+        "of",
+        "to",
+        "in",
+        "on",
+        "at",
+        "by",
+        "for",
+        "from",
+        "with",
+        "and",
+        "or",
+        "but",
+        "nor",
+        "as",
+        "is",
+        "are",
+        "was",
+        "were",
+        "be",
+        "than",
+        "that",
+        "my",
+        "our",
+        "your",
+        "his",
+        "her",
+        "its",
+        "their",
+        "this",
+        "these",
+        "those",
+        "into",
+        "onto",
+    ]
 )
 """Words that no line of its own ends with: the sentence goes on."""
 _WRAPPED = 50
@@ -167,10 +205,12 @@ def _joined(text: str) -> str:
         words = line.split()
         last = words[-1] if words else ""
         blank = match.group().count("\n") > 1
-        if not last or last.rstrip("\"')]}”’»")[-1:] in ".,;:!?-…—" or not last.strip("\"')]}”’»"):
-            pieces.append(" ")
-        elif not blank and (
-            last in _OPEN_ENDED or (len(line) >= _WRAPPED and following.islower())
+        if (
+            not last
+            or last.rstrip("\"')]}”’»")[-1:] in ".,;:!?-…—"
+            or not last.strip("\"')]}”’»")
+            or not blank
+            and (last in _OPEN_ENDED or (len(line) >= _WRAPPED and following.islower()))
         ):
             pieces.append(" ")
         else:

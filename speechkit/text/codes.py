@@ -26,7 +26,9 @@ _SPOKEN = {
     "$": "dollar", "(": "bracket", ")": "bracket",
 }  # fmt: skip
 _TRAILING = ".,;:!?)/"
-_FILE_DOT = re.compile(r"(?<=[a-z0-9_]{2})\.(?=(?!\d)[a-z0-9]{1,12}(?![\w.]))(?<!\d\.)|(?<=\s)\.(?=[a-z]{2,4}\b)")
+_FILE_DOT = re.compile(
+    r"(?<=[a-z0-9_]{2})\.(?=(?!\d)[a-z0-9]{1,12}(?![\w.]))(?<!\d\.)|(?<=\s)\.(?=[a-z]{2,4}\b)"
+)
 
 _SEP = r"[ .\u2011-]"
 _PHONE = re.compile(
@@ -49,8 +51,31 @@ _NAMED = re.compile(
     r"(\d{3,20}(?:[ -]\d{2,8}){0,5})(?![\w%]|[.,:/-]\d)"
 )
 _GOES_ON = frozenset(
-    "and or for to from if when now at on in is was by before after then please today as with so "
-    "but".split()
+    [
+        "and",
+        "or",
+        "for",
+        "to",
+        "from",
+        "if",
+        "when",
+        "now",
+        "at",
+        "on",
+        "in",
+        "is",
+        "was",
+        "by",
+        "before",
+        "after",
+        "then",
+        "please",
+        "today",
+        "as",
+        "with",
+        "so",
+        "but",
+    ]
 )
 _LABELLED = re.compile(
     r"(?i)\b((?:room|route|highway|interstate|bus|suite|apartment|gate|flat|unit|channel|boeing|"
@@ -73,7 +98,8 @@ _MIXED = re.compile(
 _POWERED = re.compile(r"(?:[kcmd]?m|ft|in|mi|yd)[23]")
 _NOT_SPELLED = {*UNITS, "ST", "ND", "RD", "TH", "AM", "PM", "AD", "BC", "CE", "BCE"}
 _HOUSE = re.compile(
-    r"(?<![\w.,$-])(\d{3,4}) (?=(?:(?:North|South|East|West|[NSEW])\.? )?(?:[A-Z][\w'’]{1,20} |\d{1,3}"
+    r"(?<![\w.,$-])(\d{3,4}) (?=(?:(?:North|South|East|West|[NSEW])\.? "
+    r")?(?:[A-Z][\w'’]{1,20} |\d{1,3}"
     r"(?:st|nd|rd|th) ){1,3}(?:Street|Avenue|Road|Boulevard|Drive|Lane|Court|Way|Place|Highway|"
     r"Expressway|Parkway|Square|Terrace)\b)"
 )
@@ -95,7 +121,9 @@ def speak_codes(text: str) -> str:
     """The text with telephone numbers, codes and versions in words."""
     if not re.search(r"\d", text):
         return text
-    text = _PLAYS.sub(lambda m: f"{cardinal(m[1])} {cardinal(m[2])}" if m[1] else "four oh one K", text)
+    text = _PLAYS.sub(
+        lambda m: f"{cardinal(m[1])} {cardinal(m[2])}" if m[1] else "four oh one K", text
+    )
     text = _VANITY.sub(lambda m: f"{'one ' if m[1] else ''}{label(m[2])} ", text)
     text = _PHONE.sub(_phone, text)
     text = _NAMED.sub(_named, text)

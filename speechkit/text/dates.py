@@ -49,7 +49,9 @@ _NO_YEAR = re.compile(
     r"(?:mon|tues|wednes|thurs|fri|satur|sun)day)[ :,]{1,2})|((?:by|before|after|from|through|"
     r"between|effective|of|the) ))(\d{1,2})/(\d{1,2})(?![\d/%]|\.\d)(?! (?:of|the|an?|cups?)\b)"
 )
-_TO_NO_YEAR = re.compile(r"(?<=th|st|nd|rd)(?: ?- ?| (to|and|or) )(\d{1,2})/(\d{1,2})(?![\d/]|\.\d)")
+_TO_NO_YEAR = re.compile(
+    r"(?<=th|st|nd|rd)(?: ?- ?| (to|and|or) )(\d{1,2})/(\d{1,2})(?![\d/]|\.\d)"
+)
 _SUFFIX = r"(?:st|nd|rd|th)?"
 _DAY_FIRST = re.compile(
     rf"(?<![\w.,:/$-])(the )?(?:(\d{{1,2}}){_SUFFIX}(?: ?- ?| to | and ))?"
@@ -75,7 +77,9 @@ _FROM_TO = re.compile(
     rf"|(?<![\w:.,/$-])(\d{{1,2}}:[0-5]\d(?:{_HALF})?)\s?-\s?(?=\d{{1,2}}:[0-5]\d(?!\d))",
     re.IGNORECASE,
 )
-_NOON = re.compile(r"(?i)(?<=noon)\s?-\s?(?=\d)|(?<=midnight)\s?-\s?(?=\d)|(?<=m)-(?=noon|midnight)")
+_NOON = re.compile(
+    r"(?i)(?<=noon)\s?-\s?(?=\d)|(?<=midnight)\s?-\s?(?=\d)|(?<=m)-(?=noon|midnight)"
+)
 _OTHER_CLOCK = re.compile(
     rf"(?<![\w.,:])([01]?\d|2[0-3])(?:\.([0-5]\d)(?={_HALF})|h([0-5]\d)(?!\w))", re.IGNORECASE
 )
@@ -85,7 +89,10 @@ _CLOCK = re.compile(
 )
 _HOUR = re.compile(rf"(?<![\d:.,])(1[0-2]|0?[1-9])\s?{_HALF_DAY}", re.IGNORECASE)
 _MILITARY = re.compile(
-    r"(?i)(?<![\w.,:/-])((?:at|by|until|before|after|from) )?([01]\d|2[0-3])([0-5]\d) ?(?:hours|hrs)\b"
+
+        r"(?i)(?<![\w.,:/-])((?:at|by|until|before|after|from) )?([01]\d|2[0-3])([0-5]\d) "
+        r"?(?:hours|hrs)\b"
+
 )
 
 

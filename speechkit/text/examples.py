@@ -39,13 +39,16 @@ _FRAMES: Mapping[str, str] = {
     "five {w}|S have {w}|H has A {w}|D N {w} .|some {w} P N|no {w}|of {w} .|in their {w}",
     "A": "D {w} N|a very {w} N|H is {w} .|it was so {w}|D N is too {w} P O|very {w}|{w} and A",
     "P": "H {w} O .|H {w} D N|have S {w} O ?|S have {w} D N|has H {w} it|had {w} O|S {w} it Y|"
-    "S {w} D N Y|was {w} P D N|H {w} it T and left|I {w} that D N was A|is {w} by N|have never {w} O|"
+    "S {w} D N Y|was {w} P D N|H {w} it T and left|I {w} that D N was A|is {w} by N|have "
+    "never {w} O|"
     "S 've {w} O|H {w} P D N|we {w} it Y .|having {w} it|Y S {w} it|D N was {w} aloud",
 }
 _PHRASES: Mapping[str, str] = {
     "lead:metal": "made of lead|lead pipes|lead pipe|lead paint|lead poisoning|a lead bullet|heavy as "
-    "lead|the lead in a pencil|a pencil lead|lead and zinc|copper and lead|molten lead|a lump of lead|"
-    "lead is a heavy metal|a lead weight|traces of lead in the water|lead acid battery|lead free fuel",
+    "lead|the lead in a pencil|a pencil lead|lead and zinc|copper and lead|molten lead|a lump "
+    "of lead|"
+    "lead is a heavy metal|a lead weight|traces of lead in the water|lead acid battery|lead "
+    "free fuel",
     "lead:guide": "they lead the way|the lead singer|in the lead|which team will lead|lead me home|"
     "lead a quiet life|a lead role|take the lead|lead the team|a dog lead|lead to trouble|to lead|"
     "our lead engineer|follow my lead|a sales lead|roads lead to Rome|we lead by two points",
@@ -59,7 +62,8 @@ _PHRASES: Mapping[str, str] = {
     "row:fight": "they had a row about money|a terrible row|a row with his wife|a blazing row|the "
     "neighbours had a row|a row broke out|an angry row|a row over tax|what is that row",
     "row:line": "row the boat|row your boat|in a row|the front row|a row of houses|two days in a row|"
-    "a row of trees|the last row|row across the lake|delete the row|we row every morning|second row",
+    "a row of trees|the last row|row across the lake|delete the row|we row every morning|"
+    "second row",
     "bass:fish": "he caught a bass|sea bass|fish for bass|a bass in the lake|bass fishing|grilled bass|"
     "striped bass|a large bass swam by|we ate bass for dinner|bass and trout|the bass were biting",
     "bass:sound": "the bass guitar|a bass drum|turn up the bass|he sings bass|the double bass|the bass "
@@ -73,7 +77,8 @@ _PHRASES: Mapping[str, str] = {
     "winds:air": "strong winds|high winds|winds of change|the winds are strong|trade winds|cold winds|"
     "winds up to fifty miles|the four winds",
     "tear:rip": "do not tear the paper|tear it up|tear down the wall|a tear in the fabric|wear and tear|"
-    "tear along the line|they tear the page|don't tear it|tear open|tear it apart|to tear|will tear|"
+    "tear along the line|they tear the page|don't tear it|tear open|tear it apart|to tear|"
+    "will tear|"
     "a tear in my shirt|tear off a piece|a muscle tear",
     "tear:drop": "a tear ran down her cheek|shed a tear|a tear fell|tear gas|a single tear|wiped away a "
     "tear|a tear in her eye|a tear of joy|tear drops|tear ducts|not a tear",
@@ -86,7 +91,8 @@ _PHRASES: Mapping[str, str] = {
     "wound:hurt": "the wound healed|a deep wound|clean the wound|a bullet wound|the wound bled|wound him|"
     "to wound|an open wound|salt in the wound|a head wound|did it wound you",
     "content:pleased": "I am content|he is content|content with|she was content to wait|we are content|"
-    "feel content|be content|happy and content|not content with that|to his heart's content|perfectly "
+    "feel content|be content|happy and content|not content with that|to his heart's content|"
+    "perfectly "
     "content|they seemed content",
     "content:N": "the content of the page|web content|fat content|create content|new content|content "
     "creator|the content is good|post content|table of content|alcohol content|form and content",
@@ -104,43 +110,58 @@ _PHRASES: Mapping[str, str] = {
     "live in Reading|Reading University|a train to Reading",
     "job:work": "a job|my new job|good job|get a job|job offer|the job is done|Job application|find a job|"
     "Job description|Job title|a full time job|did a great job|Job interview",
-    "job:name": "the book of Job|the patience of Job|God and Job|Job suffered|Job answered the Lord|Job said",
+    "job:name": (
+        "the book of Job|the patience of Job|God and Job|Job suffered|Job answered the Lord|Job "
+        "said"
+    ),
     "sake:drink": "a cup of sake|drink sake|sake and sushi|Japanese sake|hot sake|a bottle of sake|sake bar",
     "sake:reason": "for the sake of|for goodness sake|for your sake|art for art's sake|for heaven's sake",
     "resume:V": "resume work|resume the game|to resume|will resume|resume playing|resume it|talks resume|"
-    "please resume|we resume tomorrow|classes resume on Monday|press play to resume|resume your work",
+    "please resume|we resume tomorrow|classes resume on Monday|press play to resume|resume "
+    "your work",
     "resume:N": "send your resume|my resume|a resume|update your resume|the resume|her resume|resume and "
     "cover letter|a strong resume|on my resume|read the resume",
     "aged:years": "he is aged forty|aged ten|aged between five|children aged six|a man aged fifty|aged "
     "over sixty|cheese aged for a year|she aged quickly|aged eighteen|women aged thirty",
     "aged:old": "an aged man|the aged|her aged mother|aged parents|care for the aged|an aged king",
     "axes:ax": "axes and saws|they swung their axes|sharp axes|battle axes|two axes|axes and hammers",
-    "axes:axis": "the x and y axes|the axes of the graph|both axes|three axes|coordinate axes|label the axes",
+    "axes:axis": (
+        "the x and y axes|the axes of the graph|both axes|three axes|coordinate axes|label the axes"
+    ),
     "minute:A": "a minute detail|minute amounts|minute particles|minute traces|in minute detail|a minute "
     "quantity|so minute|minute differences",
     "minute:N": "wait a minute|one minute|last minute|this minute|a minute later|per minute|five minute "
     "walk|the minute I saw|just a minute|the next minute|a ten minute break|a minute ago",
     "close:V": "close the door|close your eyes|please close it|the shop will close|close the window|to "
-    "close|we close at nine|close it|close all tabs|close up|they close early|don't close|close the deal",
+    "close|we close at nine|close it|close all tabs|close up|they close early|don't close|"
+    "close the deal",
     "close:A": "close to home|a close friend|so close|close by|come close|a close game|stay close|very "
-    "close|close to the edge|close enough|they are close|too close|close up photo|close relatives|close "
+    "close|close to the edge|close enough|they are close|too close|close up photo|close "
+    "relatives|close "
     "to you|sit close to me|close call",
-    "live:V": "I live in Berlin|where do you live|they live here|to live|live and learn|we live next door|"
+    "live:V": "I live in Berlin|where do you live|they live here|to live|live and learn|we live next "
+    "door|"
     "long live the king|live well|live with it|people who live alone|how do you live",
     "live:N": "live music|a live show|your changes are live|we watched it live|the band plays live|go "
-    "live|live on air|live television|a live wire|live broadcast|live in concert|we are live|watch it "
+    "live|live on air|live television|a live wire|live broadcast|live in concert|we are live|"
+    "watch it "
     "live|live from London|the site is live now|it is live|live animals|live tonight|it went live|"
     "streaming live|the page goes live|perform live",
-    "lives:V": "she lives in Paris|he lives alone|it lives|who lives here|lives with|my sister lives|lives "
+    "lives:V": "she lives in Paris|he lives alone|it lives|who lives here|lives with|my sister lives|"
+    "lives "
     "near|the cat lives|everyone lives",
-    "lives:N": "nine lives|their lives|save lives|the lives of others|our lives|many lives|lives were lost|"
+    "lives:N": "nine lives|their lives|save lives|the lives of others|our lives|many lives|lives were "
+    "lost|"
     "better lives|past lives|lives matter|in all our lives",
     "use:V": "please use this|we use it|use the door|to use|use your head|you can use mine|they use "
     "tools|use it|don't use that|use a pen|easy to use|I use it daily",
-    "use:N": "a good use|no use|the use of|what is the use|in use|make use of|its use|any use|of use|for "
+    "use:N": "a good use|no use|the use of|what is the use|in use|make use of|its use|any use|of use|"
+    "for "
     "use in|it's no use|use of force|ready for use",
-    "read:V": "I read every day|they often read books|read this|please read it|to read|will read|can you "
-    "read|read more|do you read|let me read|I like to read|read the book|read on|I read a lot|we read "
+    "read:V": "I read every day|they often read books|read this|please read it|to read|will read|can "
+    "you "
+    "read|read more|do you read|let me read|I like to read|read the book|read on|I read a lot|"
+    "we read "
     "to them every night|did you read it|read aloud|must read|children read better",
     "august:month": "in August|August the first|last August|August is hot|early August|by August",
     "mobile:moving": "a mobile phone|my mobile|mobile app|mobile network|call my mobile|on mobile|Mobile "

@@ -58,6 +58,8 @@ class Pieces:
 
     phones: tuple[tuple[str, ...], ...]
     """The phone sequence of each piece; together they are the phones of the whole text."""
+    words: tuple[str, ...]
+    """All words, as they are read out."""
     notes: tuple[str, ...]
     """What to tell whoever wrote the text, one sentence each: what is not spoken."""
 
@@ -141,8 +143,10 @@ class Frontend:
             pieces.append(_sequence(tokens[span], spoken[span]))
         listed = " ".join(report.skipped[:_MOST_LISTED])
         more = len(report.skipped) - _MOST_LISTED
-        notes = [f"Not spoken: {listed}" + (f" and {more} more" if more > 0 else "")] if listed else []
-        return Pieces(phones=tuple(pieces), notes=tuple(notes))
+        notes = (
+            [f"Not spoken: {listed}" + (f" and {more} more" if more > 0 else "")] if listed else []
+        )
+        return Pieces(phones=tuple(pieces), words=report.words, notes=tuple(notes))
 
     def _read(self, text: str) -> tuple[TextReport, list[str], list[tuple[str, ...]]]:
         """The report, the words and marks, and the phones of each."""

@@ -7,7 +7,6 @@ import re
 from speechkit.text.numbers import (
     NUMBER,
     cardinal,
-    digits,
     label,
     number,
     ordinal,
@@ -62,9 +61,7 @@ _ISO = "|".join(sorted((*_CODES, "CHF", "SEK", "NOK", "PLN", "CZK", "HUF", "ZAR"
 _AFTER_ONLY = ("TRY", "PHP", "Fr")
 """Codes that before a number are mostly something else."""
 _CODE = "|".join(code for code in _ISO.split("|") if code not in _AFTER_ONLY)
-_SIGN = (
-    rf"(?:(?<![A-Za-z])(?:(?i:US|AU|CA|NZ|HK|CDN) ?|(?:USD|CAD|AUD|NZD|{_PREFIX})))?[{_SIGN_CHARACTERS}]"
-)
+_SIGN = rf"(?:(?<![A-Za-z])(?:(?i:US|AU|CA|NZ|HK|CDN) ?|(?:USD|CAD|AUD|NZD|{_PREFIX})))?[{_SIGN_CHARACTERS}]"
 _AMOUNT = rf"(?:{NUMBER}|(?<!\d)\.\d++)"
 _SCALE = (
     r"(?:\s?((?i:k|mm|mn|m|bn|b|tn))\b(?!-)|((?i:t))\b(?!-)"
@@ -85,12 +82,16 @@ _CENTS = re.compile(r"(?<![\d.])(\d{1,3})\s?¢")
 _PENCE = re.compile(r"(?<![\w.,£])(\d{1,2})p\b(?!\.\w)")
 _COMMA_DECIMAL = re.compile(r"(?<![\d.,])(\d{1,3}(?:\.\d{3})+),(\d{1,2})(?![\d,])")
 _EURO_DECIMAL = re.compile(r"(?<=€)\s?(\d+),(\d\d)(?!\d)|(?<![\d.,])(\d+),(\d\d)(?=\s?€)")
-_OTHER_GROUPS = re.compile(r"(?<![\d.,'])(\d{1,2}(?:,\d\d)+,\d{3}|\d{1,3}(?:'\d{3})+|\d{1,3}(?: 000)+)(?![\d'])")
+_OTHER_GROUPS = re.compile(
+    r"(?<![\d.,'])(\d{1,2}(?:,\d\d)+,\d{3}|\d{1,3}(?:'\d{3})+|\d{1,3}(?: 000)+)(?![\d'])"
+)
 _PER = re.compile(
     r"(?<=[\w%])\s?/\s?(?:(second|sec|minute|min|hour|hr|day|night|week|wk|month|mo|year|yr|person|"
     r"head|unit|item|page|word|kg|lb|oz|mile|gallon|gal|each|d|h|s)\b)(?!/)"
 )
-_COUNTED = re.compile(r"\d|dollar|euro|pound|cent|pence|yen|rupee|franc|million|thousand|[a-z]{3}s$")
+_COUNTED = re.compile(
+    r"\d|dollar|euro|pound|cent|pence|yen|rupee|franc|million|thousand|[a-z]{3}s$"
+)
 _PER_NAMES = {
     "sec": "second", "min": "minute", "hr": "hour", "wk": "week", "mo": "month", "yr": "year",
     "kg": "kilogram", "lb": "pound", "oz": "ounce", "gal": "gallon", "d": "day", "h": "hour",
@@ -154,13 +155,23 @@ _MEASURE = re.compile(
     r"(?![\w'°])"
 )
 _SCALED_MEASURE = re.compile(rf"(?<=illion|ousand) ({_UNIT})(?![\w'°])")
-_INCHES = re.compile(r"(?<![\w'.])(\d{1,2})'\s?(\d{1,2})\"|(?<![\w'\".])(\d+(?:\.\d+)?)\"(?=[\s,;)x]|$)")
+_INCHES = re.compile(
+    r"(?<![\w'.])(\d{1,2})'\s?(\d{1,2})\"|(?<![\w'\".])(\d+(?:\.\d+)?)\"(?=[\s,;)x]|$)"
+)
 _INCHES_GLUED = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)in\b(?!-)")
 _COORDINATE = re.compile(
-    r"(\d{1,3}(?:\.\d+)?)°\s?(?:(\d{1,2}(?:\.\d+)?)'\s?(?:(\d{1,2}(?:\.\d+)?)(?:\"|'')\s?)?)?([NSEW])\b"
+
+        r"(\d{1,3}(?:\.\d+)?)°\s?(?:(\d{1,2}(?:\.\d+)?)'\s?(?:(\d{1,2}(?:\.\d+)?)(?:\"|"
+        r"'')\s?)?)?([NSEW])\b"
+
 )
 _HEADINGS = {"N": "north", "S": "south", "E": "east", "W": "west"}
-_CLOCKED = re.compile(r"(?<![\w.])(\d{1,3})h\s?(\d{1,2})m(?:in)?(?:\s?(\d{1,2})s)?\b|(?<![\w.])(\d{1,3})m\s?(\d{1,2})s\b")
+_CLOCKED = re.compile(
+
+        r"(?<![\w.])(\d{1,3})h\s?(\d{1,2})m(?:in)?(?:\s?(\d{1,2})s)?\b|"
+        r"(?<![\w.])(\d{1,3})m\s?(\d{1,2})s\b"
+
+)
 _POWERS = {"2": "square ", "3": "cubic "}
 
 _SUM = re.compile(
@@ -176,8 +187,15 @@ _ASKED_SUM = re.compile(
 )
 _OPERATORS = {"-": "minus", "*": "times", "/": "divided by", "x": "times", "×": "times"}
 _OPERATOR = re.compile(r"(?<=[\w)%])\s?([-*/]|(?<=[\d) ])x(?=[\d( ]))\s?(?=[\w(])")
-_DOWNWARDS = re.compile(r"(?<![\d.,:/-])(\d{1,9}(?:\.\d{1,9})?) - (\d{1,9}(?:\.\d{1,9})?)(?![\d,]|\.\d| -)")
-_SCORED = re.compile(r"(?i)\b(?:w[io]n|wins|lost|lose|beat|lead|led|draw|drew|score|tied|victory|defeat|final)\b[^.]{0,40}$")
+_DOWNWARDS = re.compile(
+    r"(?<![\d.,:/-])(\d{1,9}(?:\.\d{1,9})?) - (\d{1,9}(?:\.\d{1,9})?)(?![\d,]|\.\d| -)"
+)
+_SCORED = re.compile(
+
+        r"(?i)\b(?:w[io]n|wins|lost|lose|beat|lead|led|draw|drew|score|tied|victory|defeat|"
+        r"final)\b[^.]{0,40}$"
+
+)
 _MINUS = re.compile(rf"(?:(?<=[\s(=<>~:,])|^)-(?=(?:{_SIGN}\s?)?\.?\d)")
 _RANGE = re.compile(rf"(?<=\d)(%|s|°[CF]?|[kmKM])?(?:\s-\s|-)(?=[{_SIGN_CHARACTERS}]?\d)")
 _RANGE_UNITS = re.compile(
@@ -185,7 +203,9 @@ _RANGE_UNITS = re.compile(
 )
 _DECADE = re.compile(r"(?<![\w.,'])'?(\d\d)?(\d0)'?s\b(?!\w)")
 _HUNDREDS = re.compile(r"(?<![\w.,'])([1-9]00)'?s\b")
-_WAITED = re.compile(r"(?i)\b(?:wait|after|every|within|takes?|took|lasts?|than|timeout|in about|under|over) $")
+_WAITED = re.compile(
+    r"(?i)\b(?:wait|after|every|within|takes?|took|lasts?|than|timeout|in about|under|over) $"
+)
 _ORDINAL = re.compile(r"(?<![\d.,])(\d{1,3}(?:,\d{3})+|\d+)(?:st|nd|rd|th)(s?)\b", re.IGNORECASE)
 _MIXED = re.compile(
     r"(?<![\d/.,])(?:(\d{1,4})[ -])?(\d{1,5})/(\d{1,5})((?i:st|nd|rd|th)s?\b)?"
@@ -221,16 +241,20 @@ def speak_quantities(text: str) -> str:
     text = _RANGE_UNITS.sub(r"\1 to ", _money_spans(_MINUS.sub("minus ", text)))
     text = _RANGE.sub(lambda m: f"{m[1] or ''} to ", text)
     text = _MONEY.sub(_prefixed, text)
-    text = _MONEY_AFTER.sub(lambda m: _money(m[1], _CODES.get(m[5], m[5]), m[2] or m[3] or m[4]), text)
+    text = _MONEY_AFTER.sub(
+        lambda m: _money(m[1], _CODES.get(m[5], m[5]), m[2] or m[3] or m[4]), text
+    )
     text = _PENCE.sub(lambda m: _count(m[1], "penny", "pence"), text)
     text = _CENTS.sub(lambda m: _count(m[1], "cent", "cents"), text)
     text = _HUNDREDS.sub(_hundreds, _DECADE.sub(_decade, text))
     text = _INCHES.sub(_inches, _COORDINATE.sub(_coordinate, text))
-    text = _CLOCKED.sub(_clocked, _INCHES_GLUED.sub(r'\1 inches', text))
+    text = _CLOCKED.sub(_clocked, _INCHES_GLUED.sub(r"\1 inches", text))
     text = _RESOLUTION.sub(lambda m: f"{label(m[1])} {m[2].upper()}", text)
     text = _TIMES.sub(lambda m: f"{m[1] or ''} by ", _MIXED.sub(_fraction, text))
     text = _SCALED.sub(_scaled, _SCIENTIFIC.sub(_scientific, text))
-    text = _SCALED_MEASURE.sub(lambda m: " " + _unit(m[1], None, False), _MEASURE.sub(_measure, text))
+    text = _SCALED_MEASURE.sub(
+        lambda m: " " + _unit(m[1], None, False), _MEASURE.sub(_measure, text)
+    )
     text = _ORDINAL.sub(lambda m: ordinal(m[1]) + m[2], text)
     text = _PER.sub(_per, text)
     text = _TIMES_OVER.sub(lambda m: f"{number(m[1])} X", text)
@@ -241,6 +265,7 @@ def speak_quantities(text: str) -> str:
 
 def _sums(text: str) -> str:
     """The text with the signs of sums in words; "7 - 2" goes down, so it is no span."""
+
     def spoken(match: re.Match[str]) -> str:
         weak = match.re is _SUM and match[1][0] not in "=e" and " - " not in match.group()
         if weak and "-" in match.group():
@@ -437,5 +462,3 @@ def _power(match: re.Match[str]) -> str:
         return " squared" if match[2] == "2" else " cubed"
     exponent = cardinal(match[2]) if match[2].isdigit() else match[2].upper()
     return f" to the power of {'minus ' if match[1] == '-' else ''}{exponent}"
-
-

