@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from speechkit.conversion import VoiceConverter
     from speechkit.core.results import Codes, Speech, Voice
     from speechkit.facodec.small.codec import FACodec
+    from speechkit.swap import swap_recording
     from speechkit.tts import ZeroShotTTS
 
 __version__ = "0.1.0"
@@ -21,6 +22,7 @@ __all__ = [
     "VoiceConverter",
     "ZeroShotTTS",
     "__version__",
+    "swap_recording",
 ]
 
 _HOME = {
@@ -30,6 +32,7 @@ _HOME = {
     "Voice": "speechkit.core.results",
     "VoiceConverter": "speechkit.conversion",
     "ZeroShotTTS": "speechkit.tts",
+    "swap_recording": "speechkit.swap",
 }
 
 

@@ -16,16 +16,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from speechkit.core.audio import prepare_prompt, read_audio
-from speechkit.core.checkpoint import load_checkpoint
+from speechkit.core.audio import Prompt, prepare_prompt, read_audio, write_audio
 from speechkit.core.errors import AudioError, ConfigError, PromptError
 from speechkit.core.rng import derive, generator
-from speechkit.facodec.codec import Codec, open_codec
+from speechkit.facodec.codec import Codec
+from speechkit.facodec.pretrained import load_pretrained
 from speechkit.facodec.small.codec import FACodec
 from speechkit.facodec.small.features import TIMBRE_PITCH_SCALE
 from speechkit.facodec.stream import decode_stream, encode_long, levelled, own_gain
-from speechkit.tts import WEIGHTS
-from speechkit.watermark import Watermark, embed_pieces
+from speechkit.watermark import MIN_SECONDS, Watermark, embed_pieces, mark
 
 DETAIL = True
 """Whether the source's detail codes are used by default, as in the paper; its public code drops
@@ -37,6 +36,9 @@ MAX_SEMITONES = 24.0
 
 Recording = str | Path | Tensor
 """An audio file of any rate, or a mono wave at the codec's."""
+
+TargetRecording = Recording | Prompt
+"""Of a target; a `Prompt`, which `prepare_prompt` made at the codec's rate, is used as it is."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,6 +76,10 @@ class Conversion:
         """Length of the wave."""
         return len(self.wave_T) / self.sample_rate_hz
 
+    def save(self, path: str | Path) -> None:
+        """Write the wave to a file that ends in .wav, .flac or .ogg; raises AudioError."""
+        write_audio(path, self.wave_T, self.sample_rate_hz)
+
 
 class VoiceConverter:
     """Says what a recording says in the voice of another one."""
@@ -84,38 +90,32 @@ class VoiceConverter:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path | None = None) -> VoiceConverter:
-        """With the bundled codec, or that of a folder.
+        """With the bundled codec, or one that `speechkit.facodec.from_pretrained` finds.
 
-        Raises CheckpointError or ConfigError for a folder that holds none.
+        Raises CheckpointError or ConfigError where there is none.
         """
-        root = WEIGHTS / "codec" if folder is None else Path(folder)
-        codec, found = open_codec(root), load_checkpoint(root)
-        return cls(codec, weights=f"codec {found.sha256[:8]}", trained="training" in found.config)
+        found = load_pretrained(folder)
+        return cls(found.codec, weights=found.name, trained=found.trained)
 
     @property
     def sample_rate_hz(self) -> int:
         """Samples a second of everything it says."""
         return self.codec.sample_rate_hz
 
-    def target(self, recordings: Recording | Sequence[Recording]) -> Target:
+    def target(self, recordings: TargetRecording | Sequence[TargetRecording]) -> Target:
         """The voice of one or more recordings of a speaker, 1 to 30 s of each.
 
         Several give the mean of their timbre vectors. Raises AudioError for a file that cannot be
         read, PromptError for one that is silent or too short.
         """
-        if isinstance(recordings, (str, Path, Tensor)):
+        if isinstance(recordings, str | Path | Tensor | Prompt):
             recordings = [recordings]
         if not recordings:
             raise PromptError("There is no target: give at least one recording of the voice.")
         timbres: list[Tensor] = []
         notes: list[str] = []
         for recording in recordings:
-            wave_T = self._wave(recording)
-            try:
-                ready = prepare_prompt(wave_T, self.sample_rate_hz)
-            except PromptError as error:
-                name = "The target" if isinstance(recording, Tensor) else f"{recording}"
-                raise PromptError(f"{name}: {error}") from error
+            ready = recording if isinstance(recording, Prompt) else self._prompt(recording)
             timbres.append(self.codec.encode(ready.wave_T)[1])
             notes += ready.notes
         return Target(timbre_D=torch.stack(timbres).mean(0), notes=tuple(dict.fromkeys(notes)))
@@ -123,7 +123,7 @@ class VoiceConverter:
     def convert(
         self,
         source: Recording,
-        target: Recording | Sequence[Recording] | Target,
+        target: TargetRecording | Sequence[TargetRecording] | Target,
         *,
         seed: int = 0,
         pitch_shift_semitones: float = 0.0,
@@ -138,20 +138,21 @@ class VoiceConverter:
             seed=seed,
             pitch_shift_semitones=pitch_shift_semitones,
             detail=detail,
-            watermark=watermark,
+            watermark=None,
         )
+        marked = mark(torch.cat(list(waves)), self.sample_rate_hz, watermark)
         return Conversion(
-            wave_T=torch.cat(list(waves)),
+            wave_T=marked.wave_T,
             sample_rate_hz=self.sample_rate_hz,
             seed=seed,
-            notes=voice.notes,
-            watermark=None if watermark is None else watermark.payload,
+            notes=(*voice.notes, *marked.notes),
+            watermark=marked.payload,
         )
 
     def convert_stream(
         self,
         source: Recording,
-        target: Recording | Sequence[Recording] | Target,
+        target: TargetRecording | Sequence[TargetRecording] | Target,
         *,
         seed: int = 0,
         pitch_shift_semitones: float = 0.0,
@@ -161,7 +162,8 @@ class VoiceConverter:
         """`convert` as one `wave_T` after the other: of sources over 30 s, 20 s at a time.
 
         Converted speech is synthetic, so it carries an inaudible mark, which `watermark=None`
-        leaves out; the codec, which plays a recording back in its own voice, adds none.
+        leaves out and a source under 0.6 s has no room for; the codec, which plays a recording
+        back in its own voice, adds none.
         `pitch_shift_semitones` is added to the target's own pitch; `detail=False` leaves the
         source's detail codes out. All inputs are read and checked, and the source is encoded,
         before this returns. Raises AudioError for a source that cannot be read, is shorter than a
@@ -179,11 +181,21 @@ class VoiceConverter:
         codes, _ = encode_long(self.codec, wave_T)
         gain, samples = own_gain(self.codec, wave_T), len(wave_T)
         rng = generator(derive(seed, "noise"))
-        waves = decode_stream(self.codec, codes, timbre_D, rng, detail=detail)
+        without = () if detail else ("detail",)
+        waves = decode_stream(self.codec, codes, timbre_D, rng, without=without)
         levelled_waves = levelled(waves, gain, samples)
-        if watermark is None:
+        if watermark is None or samples < MIN_SECONDS * self.sample_rate_hz:
             return levelled_waves
         return embed_pieces(levelled_waves, self.sample_rate_hz, watermark)
+
+    def _prompt(self, recording: Recording) -> Prompt:
+        """A recording of a target made ready; a PromptError names it."""
+        wave_T = self._wave(recording)
+        try:
+            return prepare_prompt(wave_T, self.sample_rate_hz)
+        except PromptError as error:
+            name = "The target" if isinstance(recording, Tensor) else f"{recording}"
+            raise PromptError(f"{name}: {error}") from error
 
     def _wave(self, recording: Recording) -> Tensor:
         """A recording as a finite mono wave."""

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from speechkit.core.errors import PromptError
 from speechkit.core.results import Attribute, Rhythm, Voice
-from speechkit.data.align.graph import batch_graphs, build_graph, phone_classes
-from speechkit.data.align.viterbi import best_path, durations
 from speechkit.diffusion.duration import collapse, expand
 from speechkit.facodec.small.codec import FACodec
 from speechkit.text.frames import FrameClasses
@@ -29,7 +27,7 @@ def read_voice(
 ) -> Voice:
     """A voice with all attributes from one recording.
 
-    Without `phones` they are read off the content codes by the codec's phone head; with them
+    Without `phones` they are read off the content codes by the codec's phone predictor; with them
     their times are found by forced alignment on the same posteriors. Raises PromptError when the
     recording cannot hold the phones, or holds no speech.
     """
@@ -50,9 +48,7 @@ def read_voice(
     )
 
 
-def recognise(
-    logits_FV: Tensor, symbols: tuple[str, ...], vocabulary: PhoneVocabulary
-) -> Rhythm:
+def recognise(logits_FV: Tensor, symbols: tuple[str, ...], vocabulary: PhoneVocabulary) -> Rhythm:
     """Phones and durations from frame posteriors; every pause is a word boundary."""
     path_F = smooth_path(torch.log_softmax(logits_FV, dim=-1), SWITCH_PENALTY)
     names = (WORD_BOUNDARY, *symbols[1:])
@@ -84,6 +80,10 @@ def force(
     phones: tuple[str, ...],
 ) -> Rhythm:
     """Durations of given phones by forced alignment; raises PromptError if they do not fit."""
+    # Here, because a voice without a transcript needs nothing of the aligner.
+    from speechkit.data.align.graph import batch_graphs, build_graph, phone_classes
+    from speechkit.data.align.viterbi import best_path, durations
+
     classes = phone_classes(vocabulary.symbols)
     frame_symbols = FrameClasses(vocabulary).symbols
     assert symbols == frame_symbols

@@ -1,5 +1,8 @@
 """House rules for every file: size, annotations, docstrings, no pickle, one-way quiet imports.
 
+The limits on size are smell alarms, not a shape to cut to: a function that reads top to bottom is
+better than five of eight lines.
+
 Read from the syntax tree, so a rule that is broken names file and line without running the file.
 """
 
@@ -9,7 +12,7 @@ import ast
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -17,8 +20,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "speechkit"
 
-MAX_FILE_LINES = 350
-MAX_FUNCTION_LINES = 60
+MAX_FILE_LINES = 450
+MAX_FUNCTION_LINES = 80
 MIN_DOCUMENTED_SHARE = 0.9
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -69,9 +72,9 @@ def test_files_are_short() -> None:
     long = {
         str(path.relative_to(ROOT)): count
         for path in EVERYTHING
-        if (count := len(path.read_text(encoding="utf-8").splitlines())) >= MAX_FILE_LINES
+        if (count := len(path.read_text(encoding="utf-8").splitlines())) > MAX_FILE_LINES
     }
-    assert not long, f"files of {MAX_FILE_LINES} lines and more: {long}"
+    assert not long, f"files of more than {MAX_FILE_LINES} lines: {long}"
 
 
 def test_functions_are_short() -> None:
@@ -79,9 +82,9 @@ def test_functions_are_short() -> None:
         f"{place(path, node)} {node.name}: {node.end_lineno - node.lineno + 1}"
         for path in EVERYTHING
         for node in functions(path)
-        if node.end_lineno is not None and node.end_lineno - node.lineno + 1 >= MAX_FUNCTION_LINES
+        if node.end_lineno is not None and node.end_lineno - node.lineno + 1 > MAX_FUNCTION_LINES
     ]
-    assert not long, f"functions of {MAX_FUNCTION_LINES} lines and more: {long}"
+    assert not long, f"functions of more than {MAX_FUNCTION_LINES} lines: {long}"
 
 
 def test_everything_is_annotated() -> None:
@@ -182,7 +185,7 @@ FACODEC = DATA | {"data"}
 DIFFUSION = FACODEC | {"facodec"}
 MODELS = DIFFUSION | {"diffusion"}
 TTS = MODELS | {"watermark", "reading"}
-ENTRY = TTS | {"tts", "ssl", "evaluate", "conversion", "export", "server", "doctor"}
+ENTRY = TTS | {"tts", "swap", "ssl", "evaluate", "conversion", "doctor"}
 MAY_IMPORT: dict[str, set[str]] = {
     "core": set(),
     "text": TEXT,
@@ -192,40 +195,39 @@ MAY_IMPORT: dict[str, set[str]] = {
     "train": {"core"},
     "watermark": {"core"},
     "ssl": {"core", "data", "train"},
-    "ssl.augment": {"core", "data", "train", "facodec", "diffusion", "watermark"},
     "reading": MODELS,
     "tts": TTS,
-    "evaluate": TTS | {"ssl"},
+    "evaluate": TTS | {"tts"},
     "conversion": TTS | {"tts"},
-    "export": TTS | {"tts"},
-    "server": TTS | {"tts"},
-    "doctor": {"core"},
-    "demo": TTS | {"tts", "conversion"},
+    "swap": TTS | {"tts"},
+    "doctor": {"core", "data", "tts"},
+    "demo": TTS | {"tts", "conversion", "swap"},
     "cli": ENTRY | {"demo"},
     "__main__": {"cli"},
-    "": TTS | {"tts", "conversion"},
+    "": TTS | {"tts", "conversion", "swap"},
 }
+
+
+def imported_names(path: Path, nodes: Iterable[ast.AST]) -> Iterator[tuple[ast.AST, str]]:
+    """Yield the dotted name of everything that these nodes of a file import."""
+    package = path.relative_to(ROOT).with_suffix("").parts[:-1]
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            base = list(package[: len(package) - node.level + 1]) if node.level else []
+            stem = ".".join([*base, *([node.module] if node.module else [])])
+            for alias in node.names:
+                yield node, f"{stem}.{alias.name}"
 
 
 def imports(path: Path) -> Iterator[tuple[ast.AST, str]]:
     """Yield what a file imports from the package, inside functions too, without its name."""
-    package = path.relative_to(ROOT).with_suffix("").parts[:-1]
-    for node in ast.walk(tree(path)):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = list(package[: len(package) - node.level + 1]) if node.level else []
-            stem = ".".join([*base, *([node.module] if node.module else [])])
-            # `from speechkit import core` names the part in the list, not in the stem.
-            names = [
-                f"{stem}.{alias.name}" if stem == "speechkit" else stem for alias in node.names
-            ]
-        else:
-            continue
-        for name in names:
-            head, _, rest = name.partition(".")
-            if head == "speechkit" and rest.split(".")[0] in part_names():
-                yield node, rest
+    for node, name in imported_names(path, ast.walk(tree(path))):
+        head, _, rest = name.partition(".")
+        if head == "speechkit" and rest.split(".")[0] in part_names():
+            yield node, rest
 
 
 def part_names() -> set[str]:
@@ -235,32 +237,77 @@ def part_names() -> set[str]:
 
 
 def part_of(path: Path) -> str:
-    """Return the part of the package a file belongs to, the most exact one that has a rule."""
+    """Return the part of the package a file belongs to; "" is the package's own `__init__`."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
-    if parts == ("__init__",):
-        return ""
-    name = ".".join(parts[:2])
-    return name if name in MAY_IMPORT else parts[0]
+    return "" if parts == ("__init__",) else parts[0]
 
 
 def test_imports_point_one_way() -> None:
-    unknown = part_names() - set(MAY_IMPORT)
-    assert not unknown, f"say in MAY_IMPORT what these may import: {unknown}"
+    parts = part_names() | {""}
+    assert parts == set(MAY_IMPORT), "MAY_IMPORT must have a rule for each part, and no others"
     wrong = [
         f"{place(path, node)} {part_of(path) or 'speechkit'} imports {name}"
         for path in python_files("speechkit")
         for node, name in imports(path)
-        if name.split(".")[0] not in MAY_IMPORT[part_of(path)] | {part_of(path).split(".")[0]}
+        if name.split(".")[0] not in MAY_IMPORT[part_of(path)] | {part_of(path)}
     ]
     assert not wrong, f"against the direction of dependencies: {wrong}"
 
 
+def module_name(path: Path) -> str:
+    """Return the dotted name of a module of the package."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def import_graph() -> dict[str, set[str]]:
+    """Return, for each module of the package, those it imports, inside functions too.
+
+    An import inside a function hides a circle from Python, not from a reader.
+    """
+    modules = {module_name(path): path for path in python_files("speechkit")}
+    graph: dict[str, set[str]] = {name: set() for name in modules}
+    for module, path in modules.items():
+        for _, name in imported_names(path, ast.walk(tree(path))):
+            # What is named may be a module, or something in one.
+            target = name if name in modules else name.rpartition(".")[0]
+            if target in modules and target != module:
+                graph[module].add(target)
+    return graph
+
+
+def import_circles(graph: Mapping[str, set[str]]) -> list[set[str]]:
+    """Return the groups of modules that reach each other."""
+    reached: dict[str, set[str]] = {}
+    for module in graph:
+        found: set[str] = set()
+        waiting = [module]
+        while waiting:
+            fresh = graph[waiting.pop()] - found
+            found |= fresh
+            waiting += fresh
+        reached[module] = found
+    circles = []
+    for module in graph:
+        circle = {other for other in reached[module] if module in reached[other]}
+        if circle and circle not in circles:
+            circles.append(circle)
+    return circles
+
+
+def test_circles_are_found() -> None:
+    graph = {"a": {"b"}, "b": {"c", "d"}, "c": {"a"}, "d": {"e"}, "e": set()}
+    assert import_circles(graph) == [{"a", "b", "c"}]
+
+
+def test_modules_do_not_import_each_other_in_circles() -> None:
+    circles = import_circles(import_graph())
+    assert not circles, f"import circles: {[sorted(circle) for circle in circles]}"
+
+
 def module_names(*folders: str) -> list[str]:
     """Return the dotted names of all modules under these parts of the package."""
-    names = []
-    for path in python_files(*folders):
-        parts = path.relative_to(ROOT).with_suffix("").parts
-        names.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+    names = [module_name(path) for path in python_files(*folders)]
     return [name for name in names if not name.endswith("__main__")]
 
 

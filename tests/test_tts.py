@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +13,10 @@ from typing import Any
 import pytest
 import soundfile
 import torch
+from torch import Tensor
 
+from speechkit.core import checkpoint
+from speechkit.core.audio import prepare_prompt
 from speechkit.core.checkpoint import save_checkpoint
 from speechkit.core.config import to_dict
 from speechkit.core.errors import (
@@ -19,14 +24,13 @@ from speechkit.core.errors import (
     CheckpointError,
     ConfigError,
     PromptError,
-    SpeechkitError,
     TextError,
 )
-from speechkit.core.results import Speech, Voice
+from speechkit.core.results import Attribute, Rhythm, Speech, Voice
 from speechkit.diffusion.config import STAGES, DenoiserConfig
 from speechkit.diffusion.generator import build_generator
-from speechkit.tts import CHUNK_CHARACTERS, MAX_CHARACTERS, ZeroShotTTS
-from speechkit.watermark import DEFAULT_PAYLOAD, Watermark, embed
+from speechkit.tts import CHUNK_CHARACTERS, MAX_CHARACTERS, ZeroShotTTS, write_script
+from speechkit.watermark import DEFAULT_PAYLOAD, Watermark, detect, embed
 from tests.diffusion.builders import live_generator, random_voice
 from tests.facodec.builders import vowel
 from tests.facodec.small.test_codec import fresh
@@ -87,6 +91,14 @@ def test_speech_is_marked_unless_told_otherwise(say: Say, plain: Speech) -> None
     assert "watermark" not in bare.stages_seconds
 
 
+@pytest.mark.parametrize("speed", [1.0, 4.0])
+def test_what_is_said_of_the_mark_is_what_is_found(say: Say, speed: float) -> None:
+    for text in ("No.", "Good morning."):
+        speech = say(text, speed=speed)
+        assert detect(speech.wave_T, 16_000).payload == speech.watermark
+        assert any("watermark" in note for note in speech.notes) == (speech.watermark is None)
+
+
 def test_speed_scales_the_frames(say: Say, plain: Speech) -> None:
     frames = sum(plain.frames)
     fast, slow = sum(say(speed=2.0).frames), sum(say(speed=0.5).frames)
@@ -126,7 +138,7 @@ def test_text_too_long_is_refused_at_once(say: Say, length: int) -> None:
 def test_symbols_that_are_not_spoken_are_noted(say: Say) -> None:
     speech = say("Hi \u4f60 there.")
     assert any("\u4f60" in note for note in speech.notes)
-    assert say("Hi.").notes == ()
+    assert say("Hi.", watermark=None).notes == ()
 
 
 def test_an_unknown_inline_phone_is_refused(say: Say) -> None:
@@ -218,8 +230,22 @@ def test_a_model_folder_is_loaded_whole(folder: Path) -> None:
     assert one.sample_rate_hz == 16_000
     assert one.weights == same.weights
     assert one.weights.startswith("codec ")
+    assert not one.trained
     waves = [model.synthesize("Hi.", random_voice(0), steps=1).wave_T for model in (one, same)]
     assert torch.equal(*waves)
+
+
+def test_each_checkpoint_is_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+    tensors = checkpoint.load_tensors
+
+    def counted(path: str | Path) -> tuple[dict[str, Tensor], str]:
+        read.append(Path(path))
+        return tensors(path)
+
+    monkeypatch.setattr(checkpoint, "load_tensors", counted)
+    ZeroShotTTS.from_pretrained(folder)
+    assert sorted(path.parent.name for path in read) == ["codec", "generator"]
 
 
 def test_incomplete_and_broken_folders_are_refused(folder: Path, tmp_path: Path) -> None:
@@ -244,6 +270,91 @@ def test_a_generator_of_another_codec_is_refused(tmp_path: Path) -> None:
         ZeroShotTTS.from_pretrained(root)
 
 
+def test_words_and_phones_have_times(plain: Speech) -> None:
+    assert [word.label for word in plain.words] == ["Hello", "there", "world"]
+    hello, _, world = plain.words
+    phones = plain.timed_phones
+    assert [phone.label for phone in phones] == list(plain.phones)
+    assert phones[0].start_seconds == 0
+    assert phones[-1].end_seconds == pytest.approx(plain.seconds)
+    # "^ HH AH0 L OW1": the word begins and ends with its phones.
+    assert hello.start_seconds == phones[1].start_seconds
+    assert hello.end_seconds == pytest.approx(phones[4].end_seconds)
+    assert world.end_seconds == pytest.approx(phones[-3].end_seconds)
+    for before, after in itertools.pairwise(phones):
+        assert before.end_seconds == pytest.approx(after.start_seconds)
+
+
+def test_words_of_all_chunks_have_times(tts: ZeroShotTTS) -> None:
+    text = "We went to the sea, [[HH AH0 L OW1]] and it's 5 o'clock! " * 8
+    speech = tts.synthesize(text, random_voice(0), steps=1)
+    assert len(speech.words) == len(tts.frontend.report(text).words)
+    starts = [word.start_seconds for word in speech.words]
+    assert starts == sorted(starts)
+    assert all(word.start_seconds < word.end_seconds for word in speech.words)
+
+
+def test_speech_is_saved_and_reported(plain: Speech, tmp_path: Path) -> None:
+    plain.save(tmp_path / "it.wav")
+    samples, rate_hz = soundfile.read(tmp_path / "it.wav")
+    assert (len(samples), rate_hz) == (len(plain.wave_T), 16_000)
+    with pytest.raises(AudioError, match="mp3"):
+        plain.save(tmp_path / "it.mp3")
+    facts = plain.to_json()
+    assert json.loads(json.dumps(facts)) == facts
+    assert facts["words"][0]["label"] == "Hello"
+    assert "HH AH0 L OW1" in plain.text()
+
+
+def test_a_script_and_a_prepared_prompt_are_taken_as_they_are(
+    tts: ZeroShotTTS, plain: Speech, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = write_script(TEXT, tts.frontend)
+    prompt = prepare_prompt(torch.from_numpy(vowel(1.5)))
+    expected = tts.voice(prompt.wave_T, transcript="Ah.")
+    phones = tts.frontend.phones("Ah.")
+
+    def again(*args: object, **options: object) -> None:
+        raise AssertionError("done twice")
+
+    monkeypatch.setattr(tts.frontend, "report", again)
+    monkeypatch.setattr("speechkit.tts.prepare_prompt", again)
+    spoken = tts.synthesize(script, random_voice(0), steps=1)
+    assert torch.equal(spoken.wave_T, plain.wave_T)
+    voice = tts.voice(prompt, phones)
+    assert torch.equal(voice.duration.frames_P, expected.duration.frames_P)
+
+
+def damaged_voices() -> dict[str, Voice]:
+    voice = random_voice(0)
+    nothing = torch.zeros(0, dtype=torch.int64)
+    rhythm = voice.duration
+    return {
+        "no durations": replace(voice, duration=Rhythm(phones_P=nothing, frames_P=nothing)),
+        "phones below 0": replace(voice, duration=replace(rhythm, phones_P=rhythm.phones_P - 200)),
+        "frames below 0": replace(voice, duration=replace(rhythm, frames_P=rhythm.frames_P - 99)),
+        "no prompt": replace(
+            voice, prosody=Attribute(codes_KF=torch.zeros(6, 0).long(), phone_F=nothing)
+        ),
+        "codes of another length": replace(
+            voice, detail=replace(voice.detail, phone_F=voice.detail.phone_F[:-1])
+        ),
+        "timbre not finite": replace(voice, timbre_D=voice.timbre_D * math.nan),
+    }
+
+
+@pytest.mark.parametrize("name", list(damaged_voices()))
+def test_a_damaged_voice_is_refused_by_the_api_and_in_files(
+    say: Say, tmp_path: Path, name: str
+) -> None:
+    voice = damaged_voices()[name]
+    with pytest.raises(CheckpointError, match="damaged voice"):
+        say(voice=voice)
+    voice.save(tmp_path / "v")
+    with pytest.raises(CheckpointError, match="v is a damaged voice"):
+        Voice.load(tmp_path / "v")
+
+
 def voices_of_another_model() -> dict[str, Voice]:
     voice = random_voice(0)
     codes = replace(voice.prosody, codes_KF=voice.prosody.codes_KF + 1000)
@@ -259,5 +370,5 @@ def voices_of_another_model() -> dict[str, Voice]:
 
 @pytest.mark.parametrize("name", list(voices_of_another_model()))
 def test_a_voice_of_another_model_is_refused(say: Say, name: str) -> None:
-    with pytest.raises(SpeechkitError):
+    with pytest.raises(CheckpointError, match="another model"):
         say(voice=voices_of_another_model()[name])

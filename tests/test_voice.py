@@ -100,7 +100,11 @@ def test_other_safetensors_files_are_refused(tmp_path: Path) -> None:
         ("timbre_D", torch.zeros(2, 6)),
         ("timbre_D", torch.full((12,), torch.nan)),
         ("duration__frames_P", torch.tensor([1])),
+        ("timbre_D", torch.zeros(0)),
+        ("timbre_D", torch.zeros(12, dtype=torch.int64)),
         ("duration__frames_P", torch.full((80,), -1)),
+        ("duration__phones_P", torch.zeros(0, dtype=torch.int64)),
+        ("content__phone_F", torch.full((80,), -1)),
         ("prosody__codes_KF", torch.zeros(6, 3, dtype=torch.int64)),
         ("prosody__codes_KF", torch.full((6, 80), 0.5)),
         ("detail__phone_F", torch.zeros(2, dtype=torch.int64)),
@@ -109,6 +113,23 @@ def test_other_safetensors_files_are_refused(tmp_path: Path) -> None:
 def test_a_voice_whose_parts_disagree_is_refused(tmp_path: Path, name: str, value: Tensor) -> None:
     with pytest.raises(CheckpointError):
         Voice.load(rewritten(tmp_path / "v", **{name: value}))
+
+
+def test_empty_durations_are_refused(tmp_path: Path) -> None:
+    nothing = torch.zeros(0, dtype=torch.int64)
+    path = rewritten(tmp_path / "v", duration__frames_P=nothing, duration__phones_P=nothing)
+    with pytest.raises(CheckpointError, match=r"v is a damaged voice \(duration\)"):
+        Voice.load(path)
+
+
+def test_notes_of_another_kind_are_refused_or_read_as_text(tmp_path: Path) -> None:
+    random_voice(0).save(tmp_path / "v")
+    stored = load_file(tmp_path / "v")
+    save_file(stored, tmp_path / "v", {"format": "speechkit-voice-1", "notes": "[1, 2]"})
+    assert Voice.load(tmp_path / "v").notes == ("1", "2")
+    save_file(stored, tmp_path / "v", {"format": "speechkit-voice-1", "notes": "7"})
+    with pytest.raises(CheckpointError, match="damaged"):
+        Voice.load(tmp_path / "v")
 
 
 def test_mixing_takes_each_attribute_from_its_voice() -> None:

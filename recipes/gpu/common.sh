@@ -3,7 +3,7 @@ set -euo pipefail
 
 WORK=${WORK:-${HOME:-/tmp}/speechkit-gpu}      # stays on the machine between calls; outside the checkout
 OUT=${OUT:-build/gpu/results}            # what is here at the end of a call comes back
-PYTHON=${PYTHON:-python3}                # holds torch, numpy and safetensors
+PYTHON=${PYTHON:-python3}                # holds torch, numpy and safetensors; the wheels bring the rest
 CORES=${CORES:-$(nproc)}
 mkdir -p "$WORK/parts" "$WORK/runs" "$WORK/models" "$OUT"
 export PYTHONPATH="$PWD:$WORK/site" PYTHONUNBUFFERED=1
@@ -18,7 +18,7 @@ say() { echo "$(date +%H:%M:%S)  == $*"; }
 release() {
   local export=$WORK/runs/$1/best
   [ -d "$export" ] || export=$WORK/runs/$1/last
-  "$PYTHON" recipes/release.py "$export" "$WORK/models/$1" --training "$(cat "$export/figures.json")"
+  "$PYTHON" -m speechkit release "$export" "$WORK/models/$1"
 }
 
 # Everything that another machine needs to go on, in numbered pieces that a small limit lets through.

@@ -11,23 +11,23 @@ CODEC_ARGS=${CODEC_ARGS:-} GENERATOR_ARGS=${GENERATOR_ARGS:-} ALIGNER_ARGS=${ALI
 corpus() {
   if [ -f "$CORPUS" ]; then return; fi
   say "packing the corpus on $CORES cores"
-  OMP_NUM_THREADS=1 "$PYTHON" -m speechkit.cli prepare "$WORK"/parts/*/manifest.jsonl -o "$CORPUS" --workers "$CORES"
+  OMP_NUM_THREADS=1 "$PYTHON" -m speechkit prepare "$WORK"/parts/*/manifest.jsonl -o "$CORPUS" --workers "$CORES"
 }
 
 alignment() {
   if [ -f "$WORK/corpus.alignment.safetensors" ]; then return; fi
   say "aligning"
-  "$PYTHON" -m speechkit.cli align "$CORPUS" --model "$WORK/models/aligner"
+  "$PYTHON" -m speechkit align "$CORPUS" --model "$WORK/models/aligner"
 }
 
 codes() {
   if [ -f "$WORK/corpus.codes.safetensors" ]; then return; fi
   say "encoding"
-  "$PYTHON" -m speechkit.facodec.encode_corpus --data "$CORPUS" --codec "$WORK/models/acoustic" --threads "$OMP_NUM_THREADS"
+  "$PYTHON" -m speechkit encode "$CORPUS" --codec "$WORK/models/acoustic" --threads "$OMP_NUM_THREADS"
 }
 
 codec_phase() {   # phase, run, minutes, more arguments
-  "$PYTHON" -m speechkit.facodec.train "$1" --data "$CORPUS" --config recipes/facodec/gpu.toml \
+  "$PYTHON" -m speechkit train codec "$1" --data "$CORPUS" --config recipes/facodec/gpu.toml \
     --out "$WORK/runs/$2" --minutes "$3" "${@:4}" $CODEC_ARGS
   release "$2"
 }
@@ -40,7 +40,7 @@ polish() {
 }
 
 train_aligner() {
-  "$PYTHON" -m speechkit.data.align.train --data "$CORPUS" --out "$WORK/runs/aligner" \
+  "$PYTHON" -m speechkit train aligner --data "$CORPUS" --out "$WORK/runs/aligner" \
     --minutes "${ALIGNER_MINUTES:-3.5}" $ALIGNER_ARGS
   release aligner
 }
@@ -67,9 +67,9 @@ case "${1:-}" in
     corpus
     alignment
     codes
-    say "generator, and beside it what leaves the codes alone: decoder, head, head against discriminators"
+    say "generator, and beside it what leaves the codes alone: decoder, vocoder, vocoder against discriminators"
     polish & polish=$!
-    "$PYTHON" -m speechkit.diffusion.train --data "$CORPUS" --codec "$WORK/models/acoustic" \
+    "$PYTHON" -m speechkit train generator --data "$CORPUS" --codec "$WORK/models/acoustic" \
       --config recipes/diffusion/gpu.toml --out "$WORK/runs/generator" --minutes "${GENERATOR_MINUTES:-7}" $GENERATOR_ARGS
     release generator
     wait "$polish"

@@ -1,7 +1,8 @@
 """The command line: `speechkit VERB …`.
 
 Every fault of the input ends in one line on standard error and exit code 2, with no output file
-left behind. Handlers import what they need when they run, so that `--help` needs no torch.
+left behind. Only the module of the verb that was asked for is imported, and handlers import what
+they need when they run, so that `--help` needs no torch.
 """
 
 from __future__ import annotations
@@ -9,22 +10,10 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 
 from speechkit import __version__
-from speechkit.cli import (
-    bench,
-    codec,
-    conversion,
-    convert,
-    data,
-    demo,
-    doctor,
-    evaluate,
-    say,
-    ssl,
-    train,
-    watermark,
-)
 from speechkit.cli.arguments import Parser
 from speechkit.cli.output import Outcome, emit, fail
 from speechkit.core.errors import SpeechkitError
@@ -32,9 +21,27 @@ from speechkit.core.errors import SpeechkitError
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
 
+VERBS: Mapping[str, Sequence[str]] = {
+    "say": ("say", "swap", "voice"),
+    "data": ("prepare", "align", "encode"),
+    "train": ("train", "release"),
+    "evaluate": ("eval",),
+    "bench": ("bench",),
+    "conversion": ("convert",),
+    "codec": ("codec", "convert-checkpoint"),
+    "demo": ("demo",),
+    "doctor": ("doctor",),
+    "ssl": ("ssl",),
+    "watermark": ("watermark",),
+}
+"""Modules of this package and the verbs that each adds, in the order of `--help`."""
 
-def build_parser() -> Parser:
-    """The parser of all verbs; each sets `handler`, a function of the parsed arguments."""
+
+def build_parser(verb: str | None = None) -> Parser:
+    """The parser of all verbs, or of those in the module of one, where there is such a verb.
+
+    Each verb sets `handler`, a function of the parsed arguments.
+    """
     parser = Parser(
         prog="speechkit",
         description="Zero-shot speech synthesis: any text in the voice of a short recording. "
@@ -42,9 +49,9 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"speechkit {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    modules = (say, data, train, evaluate, bench, convert, conversion, codec, demo, doctor, ssl)
-    for module in (*modules, watermark):
-        module.add_verbs(verbs)
+    wanted = [module for module, added in VERBS.items() if verb in added] or list(VERBS)
+    for module in wanted:
+        import_module(f"speechkit.cli.{module}").add_verbs(verbs)
     return parser
 
 
@@ -53,8 +60,9 @@ def main(argv: list[str] | None = None) -> int:
     # Threads that spin while they wait make a busy machine tens of times slower; torch reads this
     # when it is first imported, which the handlers do.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    argv = sys.argv[1:] if argv is None else argv
     try:
-        args = build_parser().parse_args(argv)
+        args = build_parser(argv[0] if argv else None).parse_args(argv)
         as_json = bool(getattr(args, "json", False))
         # With --json, standard output belongs to the one object.
         with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():

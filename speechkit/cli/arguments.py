@@ -78,6 +78,16 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_codec(parser: argparse.ArgumentParser) -> None:
+    """Add --codec."""
+    parser.add_argument(
+        "--codec",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of the codec (default: the bundled one)",
+    )
+
+
 def add_seed(parser: argparse.ArgumentParser) -> None:
     """Add --seed."""
     parser.add_argument(
@@ -116,7 +126,7 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps",
         type=whole_number(1, 64),
-        help="passes of the first books of prosody and content; more is slower and clearer",
+        help="passes of the first codebooks of prosody and content; more is slower and clearer",
     )
 
 

@@ -10,9 +10,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from speechkit.cli import arguments, inputs, output
+from speechkit.cli import arguments, inputs
 from speechkit.cli.output import Outcome
-from speechkit.cli.say import trained
 
 if TYPE_CHECKING:
     from speechkit.core.results import Speech
@@ -55,21 +54,17 @@ def _bench(args: argparse.Namespace) -> Outcome:
 def _bench_codec(args: argparse.Namespace) -> Outcome:
     """Time encoding and decoding."""
     from speechkit.core.audio import read_audio
-    from speechkit.core.checkpoint import load_checkpoint
-    from speechkit.evaluate.bench_codec import bench_codec
-    from speechkit.facodec.codec import open_codec
-    from speechkit.tts import WEIGHTS
+    from speechkit.evaluate import bench_codec
+    from speechkit.facodec.pretrained import load_pretrained
 
     arguments.use_threads(args.threads)
-    folder = WEIGHTS / "codec" if args.codec is None else args.codec
-    codec = open_codec(folder)
-    stored = load_checkpoint(folder)
+    found = load_pretrained(args.codec)
+    codec = found.codec
     bench = bench_codec(
         codec, read_audio(args.prompt, codec.sample_rate_hz), runs=args.runs, seed=args.seed
     )
-    name = f"codec {stored.sha256[:8]}"
-    facts: dict[str, Any] = {"weights": name, "trained": "training" in stored.config}
-    return Outcome(text=f"{bench.text()}\n{name}", data={**bench.to_json(), **facts})
+    facts: dict[str, Any] = {"weights": found.name, "trained": found.trained}
+    return Outcome(text=f"{bench.text()}\n{found.name}", data={**bench.to_json(), **facts})
 
 
 def _bench_tts(args: argparse.Namespace) -> Outcome:
@@ -80,8 +75,6 @@ def _bench_tts(args: argparse.Namespace) -> Outcome:
     arguments.use_threads(args.threads)
     started = time.perf_counter()
     tts: ZeroShotTTS = inputs.load_tts(args.model, {})
-    if not trained(tts):
-        output.warn_untrained(tts.weights)
     loaded = time.perf_counter()
     voice = inputs.make_voice(tts, args.prompt, source, None)
     prompt_seconds = time.perf_counter() - loaded
@@ -91,7 +84,7 @@ def _bench_tts(args: argparse.Namespace) -> Outcome:
 
     bench = bench_tts(speak, runs=args.runs, seed=args.seed)
     times = {"load_seconds": loaded - started, "prompt_seconds": prompt_seconds}
-    facts = {"weights": tts.weights, "trained": trained(tts)}
+    facts = {"weights": tts.weights, "trained": tts.trained}
     return Outcome(
         text=f"{bench.text()}\nloading {loaded - started:.2f} s, prompt {prompt_seconds:.2f} s, "
         f"{tts.weights}",

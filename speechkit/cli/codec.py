@@ -1,19 +1,18 @@
-"""The verbs of codec files: `codec encode`, `codec decode`, `codec info`."""
+"""The verbs of codecs: `codec encode`, `codec decode`, `codec info`, and `convert-checkpoint`."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from speechkit.cli import arguments, batch, inputs
 from speechkit.cli.batch import Done, Job, Plan
-from speechkit.cli.conversion import add_codec
-from speechkit.cli.output import Outcome
+from speechkit.cli.output import Outcome, say_aside
+from speechkit.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from speechkit.facodec.codec import Codec
-    from speechkit.facodec.files import CodecFile
 
 SUFFIX = ".skc"
 HEARD_SUFFIXES = (
@@ -55,6 +54,21 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     arguments.add_json(info)
     info.set_defaults(handler=_info)
 
+    convert = verbs.add_parser(
+        "convert-checkpoint", help="turn the public FACodec weights into a model folder"
+    )
+    convert.add_argument("encoder", type=Path, help="ns3_facodec_encoder.bin, or that of V2")
+    convert.add_argument("decoder", type=Path, help="the decoder of the same version")
+    convert.add_argument("-o", "--out", type=Path, required=True, metavar="FOLDER", help="output")
+    convert.add_argument(
+        "--redecoder",
+        type=Path,
+        metavar="FILE",
+        help="ns3_facodec_redecoder.bin; it goes into FOLDER/redecoder",
+    )
+    arguments.add_json(convert)
+    convert.set_defaults(handler=_convert)
+
 
 def _add_files(parser: arguments.Parser, sources: str, out: str) -> None:
     """Add the flags of both verbs that write."""
@@ -63,7 +77,7 @@ def _add_files(parser: arguments.Parser, sources: str, out: str) -> None:
     parser.add_argument(
         "--overwrite", action="store_true", help="make again what the output folder has already"
     )
-    add_codec(parser)
+    arguments.add_codec(parser)
     arguments.add_threads(parser)
     arguments.add_json(parser)
 
@@ -72,12 +86,11 @@ def _open(args: argparse.Namespace) -> tuple[Codec, bytes]:
     """The codec, and what codec files know it by."""
     arguments.use_threads(args.threads)
 
-    from speechkit.facodec.codec import open_codec
     from speechkit.facodec.files import model_hash
-    from speechkit.tts import WEIGHTS
+    from speechkit.facodec.pretrained import load_pretrained
 
-    folder = WEIGHTS / "codec" if args.codec is None else args.codec
-    return open_codec(folder), model_hash(folder)
+    found = load_pretrained(args.codec)
+    return found.codec, model_hash(found.sha256)
 
 
 def _encode(args: argparse.Namespace) -> Outcome:
@@ -178,59 +191,20 @@ def _info(args: argparse.Namespace) -> Outcome:
     """Describe codec files, without the codec."""
     from speechkit.facodec.files import read_codec_file
 
-    found = [(path, _facts(path, read_codec_file(path))) for path in args.files]
+    found = [(path, read_codec_file(path)) for path in args.files]
     return Outcome(
-        text="\n\n".join(_described(path, facts) for path, facts in found),
-        data={"files": [{"file": str(path), **facts} for path, facts in found]},
+        text="\n\n".join(f"file     {path}\n{file.text()}" for path, file in found),
+        data={"files": [{"file": str(path), **file.to_json()} for path, file in found]},
     )
 
 
-def _facts(path: Path, file: CodecFile) -> dict[str, Any]:
-    """What a codec file says, as plain values."""
-    from speechkit.facodec.quantizer import code_usage
+def _convert(args: argparse.Namespace) -> Outcome:
+    """Read, check, write public weights."""
+    if args.out.exists() and not args.out.is_dir():
+        raise ConfigError(f"The output {args.out} is a file: give the name of a folder.")
+    from speechkit.facodec.paper.convert import convert_checkpoint
+    from speechkit.facodec.paper.public_files import PICKLE_WARNING
 
-    size_bytes = path.stat().st_size
-    return {
-        "sample_rate_hz": file.sample_rate_hz,
-        "hop_samples": file.hop_samples,
-        "samples": file.samples,
-        "seconds": file.seconds,
-        "frames": file.frames,
-        "books": {
-            "prosody": len(file.codes.prosody_KF),
-            "content": len(file.codes.content_KF),
-            "detail": len(file.codes.detail_KF),
-        },
-        "entries": file.entries,
-        "payload_kbps": file.payload_kbps,
-        "file_bytes": size_bytes,
-        "file_kbps": 8 * size_bytes / file.seconds / 1000,
-        "codec": file.model_hash.hex(),
-        "gain": file.gain,
-        "timbre_channels": len(file.timbre_D),
-        "timbre_type": str(file.timbre_D.dtype).removeprefix("torch."),
-        "usage": code_usage(file.codes.stacked(), file.entries),
-    }
-
-
-def _described(path: Path, facts: dict[str, Any]) -> str:
-    """A few lines on one file."""
-    rate, hop = facts["sample_rate_hz"], facts["hop_samples"]
-    names = [name for name, count in facts["books"].items() for _ in range(count)]
-    used = [
-        f"{name} {round(one['used'] * facts['entries'])} (perplexity {one['perplexity']:.0f})"
-        for name, one in zip(names, facts["usage"], strict=True)
-    ]
-    gain = "none stored" if facts["gain"] is None else f"{facts['gain']:.4g}"
-    lines = [
-        f"file     {path}",
-        f"rate     {rate} Hz, {rate / hop:g} frames/s",
-        f"length   {facts['frames']} frames, {facts['seconds']:.2f} s",
-        f"payload  {facts['payload_kbps']:.2f} kb/s, with timbre and header "
-        f"{facts['file_kbps']:.2f} kb/s ({facts['file_bytes']} bytes)",
-        f"timbre   {facts['timbre_channels']} numbers, {facts['timbre_type']}",
-        f"gain     {gain}",
-        f"codec    {facts['codec']}",
-        f"codes    used of {facts['entries']}: {', '.join(used)}",
-    ]
-    return "\n".join(lines)
+    say_aside("warning", PICKLE_WARNING)
+    made = convert_checkpoint(args.encoder, args.decoder, args.out, redecoder=args.redecoder)
+    return Outcome(text=made.text(), data=made.to_json())

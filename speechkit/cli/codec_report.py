@@ -27,12 +27,7 @@ def add_suite(kinds: arguments.Verbs[arguments.Parser]) -> None:
         "codec",
         help="a codec beside Opus and Codec 2, and what each of its parts carries",
     )
-    parser.add_argument(
-        "--codec",
-        type=Path,
-        metavar="FOLDER",
-        help="folder of the codec (default: the bundled one)",
-    )
+    arguments.add_codec(parser)
     parser.add_argument(
         "--skip",
         nargs="+",
@@ -67,16 +62,14 @@ def add_suite(kinds: arguments.Verbs[arguments.Parser]) -> None:
 
 def _eval_codec(args: argparse.Namespace) -> Outcome:
     """Measure a codec and save what was found."""
-    from speechkit.core.checkpoint import load_checkpoint
+    from speechkit.core.checkpoint import WEIGHTS
     from speechkit.evaluate import eval_clips
     from speechkit.evaluate.codec import SECTIONS, UNFINISHED, CodecSuite, run_codec_suite
     from speechkit.evaluate.codec.rate import training_codes
-    from speechkit.facodec.codec import open_codec
-    from speechkit.tts import WEIGHTS
+    from speechkit.facodec.pretrained import load_pretrained
 
-    folder = WEIGHTS / "codec" if args.codec is None else args.codec
-    sha256 = load_checkpoint(folder).sha256
-    codec = open_codec(folder)
+    found = load_pretrained(args.codec)
+    codec, sha256 = found.codec, found.sha256
     suite = CodecSuite(
         sections=frozenset(SECTIONS) - frozenset(args.skip),
         limit=args.limit,
@@ -85,7 +78,7 @@ def _eval_codec(args: argparse.Namespace) -> Outcome:
         aligner=args.aligner or WEIGHTS / "aligner",
         train_codes=tuple(training_codes(args.train_codes, sha256)) if args.train_codes else (),
     )
-    scorers = suites.build_scorers(args, reference=suite.wants("reconstruction"))
+    scorers = suites.build_scorers(args, reference="reconstruction" in suite.sections)
     clips = eval_clips(args.data)
     arguments.use_threads(args.threads)
     report = run_codec_suite(

@@ -50,7 +50,7 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
         action=argparse.BooleanOptionalAction,
         help="keep the source's acoustic detail: clearer words, less of the target",
     )
-    add_codec(convert)
+    arguments.add_codec(convert)
     arguments.add_watermark(convert)
     arguments.add_seed(convert)
     arguments.add_threads(convert)
@@ -64,7 +64,7 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
 def add_suite(kinds: arguments.Verbs[arguments.Parser]) -> None:
     """Add `eval convert`."""
     suite = kinds.add_parser("convert", help="voice conversion: words kept, voice changed")
-    add_codec(suite)
+    arguments.add_codec(suite)
     arguments.add_seed(suite)
     suite.add_argument(
         "--recordings",
@@ -76,30 +76,23 @@ def add_suite(kinds: arguments.Verbs[arguments.Parser]) -> None:
     suite.set_defaults(handler=_eval_convert)
 
 
-def add_codec(parser: arguments.Parser) -> None:
-    """Add --codec."""
-    parser.add_argument(
-        "--codec",
-        type=Path,
-        metavar="FOLDER",
-        help="folder of the codec (default: the bundled one)",
-    )
-
-
 def _convert(args: argparse.Namespace) -> Outcome:
     """Check everything, load the codec, convert, write the file piece by piece."""
     inputs.check_output(args.out, inputs.AUDIO_SUFFIXES, args.source, *args.target)
-    for path in args.target:
-        inputs.read_source(path)
+    prompts = [inputs.read_prompt(path) for path in args.target]
     arguments.use_threads(args.threads)
 
     from speechkit.conversion import DETAIL
     from speechkit.core.audio import write_audio_pieces
+    from speechkit.core.timebase import SAMPLE_RATE_HZ
+    from speechkit.watermark import MIN_SECONDS
 
     started = time.perf_counter()
     converter = load_converter(args.codec)
     detail = DETAIL if args.detail is None else args.detail
-    target = converter.target(args.target)
+    # For a codec of another rate the files are read again.
+    heard = prompts if converter.sample_rate_hz == SAMPLE_RATE_HZ else args.target
+    target = converter.target(heard)
     mark = arguments.watermark(args)
     waves = converter.convert_stream(
         args.source,
@@ -111,10 +104,13 @@ def _convert(args: argparse.Namespace) -> Outcome:
     )
     rate_hz = converter.sample_rate_hz
     samples = write_audio_pieces(args.out, _told(waves, rate_hz, quiet=args.quiet), rate_hz)
-    payload = None if mark is None else mark.payload
     took, seconds = time.perf_counter() - started, samples / rate_hz
+    payload = None if mark is None or seconds < MIN_SECONDS else mark.payload
+    notes = target.notes
+    if mark is not None and payload is None:
+        notes = (*notes, f"Too short to carry a watermark, which takes {MIN_SECONDS:g} s.")
     if not args.json:
-        output.note_all(target.notes, quiet=args.quiet)
+        output.note_all(notes, quiet=args.quiet)
     data = {
         "out": str(args.out),
         "seconds": seconds,
@@ -126,7 +122,7 @@ def _convert(args: argparse.Namespace) -> Outcome:
         "weights": converter.weights,
         "trained": converter.trained,
         "watermark": payload,
-        "notes": list(target.notes),
+        "notes": list(notes),
     }
     text = (
         f"seconds           {seconds:.2f}\n"
@@ -160,10 +156,10 @@ def _told(waves: Iterable[Tensor], rate_hz: int, *, quiet: bool) -> Iterator[Ten
 
 def _eval_convert(args: argparse.Namespace) -> Outcome:
     """Score sources, their resynthesis, and conversion with and without detail."""
-    from speechkit.cli.evaluate import resynthesise
     from speechkit.evaluate import eval_clips
     from speechkit.evaluate.codec import UNFINISHED
     from speechkit.evaluate.conversion import conversion_pairs, run_conversion_suite
+    from speechkit.facodec.stream import resynthesise
 
     scorers = suites.build_scorers(args, reference=False)
     pairs = conversion_pairs(eval_clips(args.data), args.recordings)[: args.limit]

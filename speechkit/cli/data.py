@@ -3,56 +3,85 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from speechkit.cli import arguments, inputs
 from speechkit.cli.output import Outcome
-from speechkit.core.errors import DataError
+from speechkit.core.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from speechkit.train import TrainReport
 
 PACKED_SUFFIX = ".safetensors"
+STOPPED = 130
+"""Exit code where a signal ended the training of the aligner."""
 KINDS = ("auto", "manifest", "metadata", "librispeech", "libritts", "vctk", "ljspeech")
 
 
 def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     """Add the three verbs."""
-    _add_prepare(verbs)
+    add_prepare(verbs)
+    add_align(verbs)
+    add_encode(verbs)
+
+
+def add_align(verbs: arguments.Verbs[arguments.Parser]) -> None:
+    """Add `align`."""
     align = verbs.add_parser("align", help="find when each phone of a packed corpus is spoken")
     align.add_argument("corpus", type=Path, help="packed corpus, from prepare")
     align.add_argument("-o", "--out", type=Path, help="sidecar file (default: beside the corpus)")
-    align.add_argument(
-        "--model", type=Path, metavar="FOLDER", help="trained aligner; without one it is trained"
+    which = align.add_mutually_exclusive_group()
+    which.add_argument(
+        "--model",
+        type=Path,
+        metavar="FOLDER",
+        help="trained aligner, from train aligner (default: the bundled one, for English)",
+    )
+    which.add_argument(
+        "--train",
+        action="store_true",
+        help="train an aligner on this corpus first; a run that was interrupted goes on",
     )
     align.add_argument(
-        "--run", type=Path, metavar="FOLDER", help="where it is trained (NAME.aligner)"
+        "--run", type=Path, metavar="FOLDER", help="with --train: where (NAME.aligner)"
     )
     align.add_argument(
         "--minutes",
         type=arguments.number(0.01, 1e5),
-        default=10.0,
-        help="how long it is trained (default 10)",
+        help="with --train: how long (10)",
     )
-    align.add_argument("--languages", nargs="+", default=["en"], metavar="CODE", help="(en)")
-    arguments.add_seed(align)
+    align.add_argument("--seed", type=arguments.whole_number(0, 2**63 - 1), help="with --train")
+    align.add_argument(
+        "--languages", nargs="+", default=["en"], metavar="CODE", help="of the clips to take (en)"
+    )
+    _add_device(align)
     arguments.add_threads(align)
     arguments.add_json(align)
     align.set_defaults(handler=_align)
 
+
+def add_encode(verbs: arguments.Verbs[arguments.Parser]) -> None:
+    """Add `encode`."""
     encode = verbs.add_parser("encode", help="turn a packed corpus into codes, beside it")
     encode.add_argument("corpus", type=Path, help="packed corpus, from prepare")
-    encode.add_argument(
-        "--codec",
-        type=Path,
-        metavar="FOLDER",
-        help="folder of the codec (default: the bundled one)",
-    )
+    arguments.add_codec(encode)
     encode.add_argument("--all", action="store_true", help="also clips without an alignment")
+    _add_device(encode)
     arguments.add_threads(encode)
     arguments.add_json(encode)
     encode.set_defaults(handler=_encode)
 
 
-def _add_prepare(verbs: arguments.Verbs[arguments.Parser]) -> None:
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    """Add --device."""
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (auto)"
+    )
+
+
+def add_prepare(verbs: arguments.Verbs[arguments.Parser]) -> None:
     """Add `prepare`."""
     prepare = verbs.add_parser("prepare", help="pack a corpus into one file for training")
     prepare.add_argument(
@@ -92,6 +121,7 @@ def _prepare(args: argparse.Namespace) -> Outcome:
 
     from speechkit.data.corpora import Corpus
     from speechkit.data.prepare import PrepareLimits, prepare
+    from speechkit.train import show_progress
 
     corpora = [
         Corpus(
@@ -110,59 +140,75 @@ def _prepare(args: argparse.Namespace) -> Outcome:
         splits=None if args.splits == ["all"] else tuple(args.splits),
         languages=tuple(args.languages) if args.languages else None,
     )
+    show_progress()
     report = prepare(corpora, args.out, limits=limits, workers=args.workers)
     return Outcome(text=report.table(), data={"out": str(args.out), **report.to_dict()})
 
 
 def _align(args: argparse.Namespace) -> Outcome:
-    """Align a packed corpus, training the aligner first where none is given."""
+    """Align a packed corpus with a trained aligner, or where --train says so with one made now."""
     if args.out is not None:
         inputs.check_output(args.out, (PACKED_SUFFIX,), args.corpus)
     _check_corpus(args.corpus)
+    only_train = ("run", "minutes", "seed")
+    if not args.train and any(getattr(args, name) is not None for name in only_train):
+        raise ConfigError(
+            f"--{', --'.join(only_train)} go with --train: add that, or leave them out."
+        )
     arguments.use_threads(args.threads)
 
-    from speechkit.data.align import align
+    from speechkit.core.checkpoint import WEIGHTS
+    from speechkit.data.align.align import align_corpus
+    from speechkit.data.align.model import load_aligner
     from speechkit.data.alignment import sidecar_path
+    from speechkit.data.packed import PackedCorpus
+    from speechkit.train import show_progress
+    from speechkit.train.distributed import pick_device
 
-    report = align(
-        args.corpus,
-        model=args.model,
-        out=args.out,
-        run=args.run,
-        minutes=args.minutes,
-        languages=args.languages,
-        seed=args.seed,
-    )
+    device = pick_device(args.device)
+    folder: Path = WEIGHTS / "aligner" if args.model is None else args.model
+    show_progress()
+    if args.train:
+        run: Path = args.run or args.corpus.with_suffix(".aligner")
+        report = _train_aligner(args, run)
+        if not report.finished:
+            return Outcome(text=report.message, data=asdict(report), exit_code=STOPPED)
+        folder = run / "last"
+    aligner = load_aligner(folder).to(device)
+    aligned = align_corpus(PackedCorpus(args.corpus), aligner, args.out, languages=args.languages)
     out = str(args.out or sidecar_path(args.corpus))
-    return Outcome(text="\n".join(report.lines()), data={"out": out, **asdict(report)})
+    data = {"out": out, "model": str(folder), **asdict(aligned)}
+    return Outcome(text="\n".join(aligned.lines()), data=data)
+
+
+def _train_aligner(args: argparse.Namespace, run: Path) -> TrainReport:
+    """Train an aligner on the corpus that is to be aligned."""
+    from speechkit.data.align.train import AlignerTraining, train_aligner
+
+    recipe = AlignerTraining()
+    given = {
+        "minutes": 10.0 if args.minutes is None else args.minutes,
+        "seed": args.seed or 0,
+        "device": args.device,
+        "threads": args.threads,
+    }
+    recipe = replace(recipe, train=replace(recipe.train, **given))
+    return train_aligner(args.corpus, recipe, run, languages=args.languages)
 
 
 def _encode(args: argparse.Namespace) -> Outcome:
     """Encode a packed corpus."""
     _check_corpus(args.corpus)
-
-    from speechkit.data.codes import CorpusCodes, codes_path
-    from speechkit.data.packed import PackedCorpus
-    from speechkit.facodec import encode_corpus
-    from speechkit.tts import WEIGHTS
-
     arguments.use_threads(args.threads)
-    codec = WEIGHTS / "codec" if args.codec is None else args.codec
-    everything = ["--all"] if args.all else []
-    encode_corpus.main(["--data", str(args.corpus), "--codec", str(codec), *everything])
-    out = codes_path(args.corpus)
-    corpus = PackedCorpus(args.corpus)
-    codes = CorpusCodes(out, [clip["id"] for clip in corpus.clips])
-    encoded = sum(codes.has(clip) for clip in range(len(corpus)))
-    return Outcome(
-        text=f"encoded {encoded} of {len(corpus)} clips in {out}",
-        data={
-            "out": str(out),
-            "clips": len(corpus),
-            "encoded": encoded,
-            "codec": codes.codec_sha256,
-        },
-    )
+
+    from speechkit.facodec.encode_corpus import encode_corpus
+    from speechkit.train import show_progress
+    from speechkit.train.distributed import pick_device
+
+    device = pick_device(args.device)
+    show_progress()
+    made = encode_corpus(args.corpus, args.codec, unaligned=args.all, device=device)
+    return Outcome(text=made.text(), data=made.to_json())
 
 
 def _check_corpus(path: Path) -> None:

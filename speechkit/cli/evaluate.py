@@ -1,21 +1,22 @@
-"""The verbs that measure: `eval tts`, `eval codec`.
+"""The verbs that measure: `eval tts`, `eval manifest`, and the suites of other files.
 
-Shapes: T samples, K code books, F frames.
+Shapes: T samples.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from speechkit.cli import arguments, codec_report, conversion, inputs, output, suites, watermark
+from speechkit.cli import arguments, codec_report, conversion, inputs, suites, watermark
 from speechkit.cli.output import Outcome
-from speechkit.cli.say import trained
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from speechkit.facodec.codec import Codec
+    from speechkit.evaluate import Pair
 
 
 def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
@@ -32,6 +33,28 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
         type=arguments.whole_number(1, 10**6),
         help="texts of each speaker (default: all)",
     )
+    tts.add_argument(
+        "--by-stage",
+        action="store_true",
+        help="where words and voice are lost: true codes, then detail, content, prosody and "
+        "durations generated one after the other",
+    )
+    tts.add_argument(
+        "--pause-texts",
+        type=arguments.whole_number(0, 12),
+        default=12,
+        metavar="NUMBER",
+        help="punctuated texts that are spoken to measure pauses (default 12; 0 for none)",
+    )
+    tts.add_argument(
+        "--pause-data",
+        type=Path,
+        metavar="CORPUS",
+        help="recordings with punctuated texts whose pauses stand beside",
+    )
+    tts.add_argument(
+        "--aligner", type=Path, metavar="FOLDER", help="phone aligner (default: the bundled one)"
+    )
     suites.add_flags(tts, "eval-tts")
     tts.set_defaults(handler=_eval_tts)
 
@@ -39,38 +62,86 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     conversion.add_suite(kinds)
     watermark.add_suite(kinds)
 
+    manifest = kinds.add_parser("manifest", help="score the clips of a JSON-lines manifest")
+    manifest.add_argument(
+        "data",
+        type=Path,
+        metavar="FILE",
+        help="an object a line: hyp (audio file); optional text, prompt, ref, system, id",
+    )
+    manifest.add_argument("--aligned", action="store_true", help="hyp and ref share their timing")
+    manifest.add_argument("-o", "--out", type=Path, metavar="FOLDER", help=f"for {suites.REPORT}")
+    suites.add_measures(manifest)
+    arguments.add_threads(manifest)
+    arguments.add_json(manifest)
+    manifest.set_defaults(handler=_eval_manifest)
+
 
 def _eval_tts(args: argparse.Namespace) -> Outcome:
     """Score synthesis beside recordings and resynthesis."""
-    from speechkit.evaluate import run_tts_suite, tts_pairs
+    from speechkit.core.checkpoint import WEIGHTS
+    from speechkit.evaluate import (
+        PhoneReader,
+        eval_clips,
+        pauses,
+        run_tts_suite,
+        stage_systems,
+        tts_pairs,
+    )
+    from speechkit.evaluate.pairs import spread
+    from speechkit.facodec.stream import resynthesise
 
     scorers = suites.build_scorers(args, reference=False)
-    pairs = tts_pairs(args.data, args.per_speaker)
+    pairs = everyone = tts_pairs(args.data, args.per_speaker)
+    recorded = pauses.punctuated(eval_clips(args.pause_data, None)) if args.pause_data else []
     arguments.use_threads(args.threads)
+    reader = PhoneReader(args.aligner or WEIGHTS / "aligner")
     tts = inputs.load_tts(args.model, {})
-    if not trained(tts):
-        output.warn_untrained(tts.weights)
 
-    def synthesise(text: str, prompt_T: Tensor, seed: int) -> Tensor:
+    def speak(text: str, prompt_T: Tensor, seed: int) -> Tensor:
         return tts.synthesize(text, tts.voice(prompt_T), seed=seed, steps=args.steps).wave_T
 
+    systems: dict[str, Callable[[Pair, int], Tensor]] = {
+        "codec": lambda pair, _: resynthesise(tts.codec, pair.target_T, args.seed),
+        "tts": lambda pair, seed: speak(pair.text, pair.prompt_T, seed),
+    }
+    notes = []
+    if args.by_stage:
+        chosen = spread(pairs, args.limit)
+        systems, pairs = stage_systems(tts, reader, chosen, args.steps)
+        notes.append(f"{len(chosen) - len(pairs)} of {len(chosen)} texts could not be aligned")
     report = run_tts_suite(
-        synthesise,
-        lambda wave_T: resynthesise(tts.codec, wave_T, args.seed),
+        systems,
         pairs,
         args.out,
         scorers=scorers,
         seed=args.seed,
         limit=args.limit,
+        others=everyone,
         earlier=args.out / suites.REPORT,
         progress=suites.progress,
     )
-    return suites.finish(args, report, {"weights": tts.weights, "trained": trained(tts)})
+    report.notes += notes
+    if args.pause_texts:
+        prompts = list({pair.prompt_id: pair.prompt_T for pair in pairs}.values())
+        texts = pauses.PAUSE_TEXTS[: args.pause_texts]
+        spoken = pauses.speak_texts(
+            speak, prompts, args.out / "pauses", texts=texts, seed=args.seed
+        )
+        report.sections["pauses of tts"] = pauses.measure_pauses(spoken, reader)
+    if recorded:
+        report.sections["pauses of recordings"] = pauses.measure_pauses(recorded, reader)
+    return suites.finish(args, report, {"weights": tts.weights, "trained": tts.trained})
 
 
-def resynthesise(codec: Codec, wave_T: Tensor, seed: int) -> Tensor:
-    """What the codec makes of `wave_T`, as long as it was."""
-    from speechkit.core.rng import generator
+def _eval_manifest(args: argparse.Namespace) -> Outcome:
+    """Score speech that is there already."""
+    from speechkit.evaluate.score_manifest import score_manifest
 
-    codes, timbre_D = codec.encode(wave_T)
-    return codec.decode(codes, timbre_D, generator(seed))[: len(wave_T)]
+    scorers = suites.build_scorers(args, reference=True)
+    arguments.use_threads(args.threads)
+    report = score_manifest(args.data, scorers, args.aligned, suites.progress)
+    if args.out is not None:
+        args.out.mkdir(parents=True, exist_ok=True)
+        report.save(args.out / suites.REPORT)
+    return Outcome(text=report.text(), data=report.to_json())

@@ -1,7 +1,4 @@
-"""What a command is given, checked before anything expensive happens.
-
-Shapes: T samples, P phones, F frames, K code books, D channels.
-"""
+"""What a command is given, checked before anything expensive happens."""
 
 from __future__ import annotations
 
@@ -12,24 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from speechkit.core.errors import (
-    AudioError,
-    CheckpointError,
-    ConfigError,
-    PromptError,
-    TextError,
-)
+from speechkit.cli import output
+from speechkit.core.errors import AudioError, ConfigError, PromptError, TextError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from speechkit.core.results import Attribute, Voice
+    from speechkit.core.audio import Prompt
+    from speechkit.core.results import Voice
     from speechkit.tts import ZeroShotTTS
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg")
 VOICE_SUFFIX = ".safetensors"
-PROMPT_RATE_HZ = 16_000
-"""Rate that prompts are read at before the models are there: that of all our models."""
 
 MAX_TEXT_BYTES = 1 << 20
 """More than any text that is spoken has; keeps an endless stream from filling the memory."""
@@ -89,20 +78,6 @@ def _decoded(stream: BinaryIO, name: str) -> str:
         raise TextError(f"{name} is not UTF-8 text: convert it first.") from error
 
 
-def check_text(text: str, lexicon: Mapping[str, tuple[str, ...]]) -> None:
-    """Raise TextError for a text that the models would refuse, before they are loaded."""
-    from speechkit.text import Frontend
-    from speechkit.tts import MAX_CHARACTERS
-
-    # The same sentence as the models' own, which look at the length first too.
-    if len(text) <= MAX_CHARACTERS:
-        Frontend(lexicon).phones(text)
-        return
-    raise TextError(
-        f"The text has {len(text)} characters; split it into parts of at most {MAX_CHARACTERS}."
-    )
-
-
 def read_lexicon(path: Path | None) -> dict[str, tuple[str, ...]]:
     """Words and their phones from a file of lines such as `tomato T AH0 M AA1 T OW2`.
 
@@ -125,22 +100,27 @@ def read_lexicon(path: Path | None) -> dict[str, tuple[str, ...]]:
     return lexicon
 
 
-def read_source(path: Path) -> Tensor | Voice:
-    """A prompt as `wave_T` at `PROMPT_RATE_HZ`, or a saved voice, fit for use.
+def read_source(path: Path) -> Prompt | Voice:
+    """A prompt, made ready at the rate of our models, or a saved voice.
 
     Raises AudioError, PromptError or CheckpointError, each naming the file.
     """
-    from speechkit.core.audio import prepare_prompt, read_audio
     from speechkit.core.results import Voice
+
+    if path.suffix.lower() == VOICE_SUFFIX and path.exists():
+        return Voice.load(path)
+    return read_prompt(path)
+
+
+def read_prompt(path: Path) -> Prompt:
+    """A recording of a voice, made ready at the rate of our models; errors as of `read_source`."""
+    from speechkit.core.audio import prepare_prompt, read_audio
 
     if not path.exists():
         raise AudioError(f"There is no prompt {path}: check the path.")
-    if path.suffix.lower() == VOICE_SUFFIX:
-        return Voice.load(path)
-    wave_T = read_audio(path, PROMPT_RATE_HZ)
+    wave_T = read_audio(path)
     with naming(path):
-        prepare_prompt(wave_T, PROMPT_RATE_HZ)
-    return wave_T
+        return prepare_prompt(wave_T)
 
 
 @contextmanager
@@ -153,55 +133,34 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def load_tts(model: Path | None, lexicon: Mapping[str, tuple[str, ...]]) -> ZeroShotTTS:
-    """The models; raises CheckpointError or ConfigError for a folder that does not hold them."""
+    """The models; says so where their weights are random.
+
+    Raises CheckpointError or ConfigError for a folder that does not hold them.
+    """
     from speechkit.tts import ZeroShotTTS
 
-    return ZeroShotTTS.from_pretrained(model, lexicon=lexicon)
+    tts = ZeroShotTTS.from_pretrained(model, lexicon=lexicon)
+    if not tts.trained:
+        output.warn_untrained(tts.weights)
+    return tts
 
 
 def make_voice(
-    tts: ZeroShotTTS, path: Path, source: Tensor | Voice, transcript: str | None
+    tts: ZeroShotTTS, path: Path, source: Prompt | Voice, transcript: tuple[str, ...] | None
 ) -> Voice:
-    """The voice of what `read_source` read; raises PromptError, TextError, CheckpointError."""
+    """The voice of what `read_source` read; `transcript` is the phones of a prompt.
+
+    Raises PromptError, CheckpointError, ConfigError.
+    """
     from speechkit.core.results import Voice
+    from speechkit.core.timebase import SAMPLE_RATE_HZ
 
     if not isinstance(source, Voice):
         with naming(path):
-            # At another rate the file is read again, by the models.
-            prompt = source if tts.sample_rate_hz == PROMPT_RATE_HZ else path
+            # For models of another rate the file is read again.
+            prompt = source if tts.sample_rate_hz == SAMPLE_RATE_HZ else path
             return tts.voice(prompt, transcript)
     if transcript is not None:
         raise ConfigError(f"{path} is a saved voice: a transcript was of use when it was made.")
-    _check_fit(tts, source, path)
+    source.check(tts.voice_sizes, name=str(path))
     return source
-
-
-def _check_fit(tts: ZeroShotTTS, voice: Voice, path: Path) -> None:
-    """Raise CheckpointError unless the models can speak with this voice."""
-    codec, phones = tts.codec.config, len(tts.vocabulary.symbols)
-
-    def indices(tensor: Tensor, ndim: int, end: int) -> bool:
-        if tensor.ndim != ndim or tensor.dtype.is_floating_point or not tensor.numel():
-            return False
-        return bool(tensor.min() >= 0) and bool(tensor.max() < end)
-
-    def fits(part: Attribute) -> bool:
-        return (
-            indices(part.codes_KF, 2, codec.quantizer.entries)
-            and indices(part.phone_F, 1, phones)
-            and part.codes_KF.shape == (codec.quantizer.books, len(part.phone_F))
-        )
-
-    rhythm = voice.duration
-    good = (
-        voice.timbre_D.shape == (codec.timbre_channels,)
-        and bool(voice.timbre_D.isfinite().all())
-        and indices(rhythm.phones_P, 1, phones)
-        and indices(rhythm.frames_P, 1, 1 << 30)
-        and rhythm.phones_P.shape == rhythm.frames_P.shape
-        and all(fits(part) for part in (voice.prosody, voice.content, voice.detail))
-    )
-    if not good:
-        raise CheckpointError(
-            f"{path} does not fit these weights: make the voice again from its recording."
-        )

@@ -20,7 +20,7 @@ REPORT = "report.json"
 
 
 def add_flags(parser: arguments.Parser, folder: str) -> None:
-    """Add the flags of both suites."""
+    """Add the flags of the suites that make speech and score it."""
     parser.add_argument(
         "--data", type=Path, default=HELD_OUT, help=f"shard or packed corpus (default {HELD_OUT})"
     )
@@ -36,18 +36,28 @@ def add_flags(parser: arguments.Parser, folder: str) -> None:
     parser.add_argument(
         "--limit", type=arguments.whole_number(1, 10**6), help="score at most this many clips"
     )
-    parser.add_argument(
-        "--asr", default="base", help="Whisper for WER: base, tiny.en, a folder, none (base)"
-    )
-    parser.add_argument("--resemblyzer", action="store_true", help="a second speaker model")
-    parser.add_argument("--no-speaker", action="store_true", help="leave similarity out")
-    parser.add_argument("--no-dnsmos", action="store_true", help="leave DNSMOS out")
+    add_measures(parser)
     arguments.add_threads(parser)
     arguments.add_json(parser)
 
 
+def add_measures(parser: arguments.Parser) -> None:
+    """Add the flags that choose measures."""
+    parser.add_argument(
+        "--asr",
+        default="base",
+        help="Whisper for WER: base, tiny.en, a folder, none (base)",
+    )
+    parser.add_argument(
+        "--second-asr", default="none", metavar="ASR", help="a second recogniser, for WER2 (none)"
+    )
+    parser.add_argument("--resemblyzer", action="store_true", help="a second speaker model")
+    parser.add_argument("--no-speaker", action="store_true", help="leave similarity out")
+    parser.add_argument("--no-dnsmos", action="store_true", help="leave DNSMOS out")
+
+
 def build_scorers(args: argparse.Namespace, *, reference: bool) -> Scorers:
-    """The measures that were asked for."""
+    """The measures that were asked for; raises DataError where there is no `args.data`."""
     from speechkit import evaluate
 
     if not args.data.exists():
@@ -55,6 +65,7 @@ def build_scorers(args: argparse.Namespace, *, reference: bool) -> Scorers:
     return evaluate.build_scorers(
         evaluate.ScorerConfig(
             asr=args.asr,
+            second_asr=args.second_asr,
             speaker=not args.no_speaker,
             resemblyzer=args.resemblyzer,
             dnsmos=not args.no_dnsmos,

@@ -1,34 +1,171 @@
-"""The verb `train`: the training programs under one name, with the arguments passed on as they are.
+"""The verbs that make models: `train aligner`, `train codec`, `train generator`, and `release`.
 
-The programs themselves run without this package's command line, see `recipes`.
+`speechkit train` also runs under torchrun (`torchrun … -m speechkit train …`) and srun: every
+process trains, the first one reports.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
-from collections.abc import Mapping
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from speechkit.cli import arguments
+from speechkit.cli.output import Outcome
+from speechkit.train import add_training_arguments, config_from_args
 
-PROGRAMS: Mapping[str, str] = {
-    "aligner": "speechkit.data.align.train",
-    "codec": "speechkit.facodec.train",
-    "generator": "speechkit.diffusion.train",
+if TYPE_CHECKING:
+    from speechkit.train import TrainReport
+
+RecipeT = TypeVar("RecipeT")
+
+CODEC_PHASES = {
+    "vocoder": "the vocoder on real log-mel",
+    "acoustic": "everything else: encoder, codebooks, timbre, decoder",
+    "decoder": "the decoder against a discriminator",
+    "finetune": "the vocoder on the codec's own log-mel",
+    "adversarial": "the vocoder against discriminators",
+    "paper": "the paper's codec, all of it",
 }
+"""Phases of the codec for the help; the training knows for itself which there are."""
 
 
 def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
-    """Add the verb."""
+    """Add the two verbs."""
+    add_train(verbs)
+    add_release(verbs)
+
+
+def add_train(verbs: arguments.Verbs[arguments.Parser]) -> None:
+    """Add `train` with its models."""
     train = verbs.add_parser("train", help="train the aligner, the codec or the generator")
-    train.add_argument("part", choices=tuple(PROGRAMS), help="which model")
-    train.add_argument(
-        "arguments", nargs=argparse.REMAINDER, help="of its program; --help prints them"
+    models = train.add_subparsers(title="models", metavar="MODEL", required=True)
+
+    aligner = models.add_parser("aligner", help="when is each phone spoken?")
+    _add_data(aligner)
+    aligner.add_argument(
+        "--languages", nargs="+", default=["en"], metavar="CODE", help="of the clips to take (en)"
     )
-    train.set_defaults(handler=_train)
+    _add_training(aligner, _train_aligner)
+
+    codec = models.add_parser(
+        "codec",
+        help="speech as codes and back; several phases",
+        description="Phases: "
+        + "; ".join(f"{name} trains {what}" for name, what in CODEC_PHASES.items())
+        + ".",
+    )
+    codec.add_argument("phase", metavar="PHASE", help=", ".join(CODEC_PHASES))
+    _add_data(codec)
+    codec.add_argument("--init", type=Path, metavar="FOLDER", help="export of an earlier phase")
+    _add_training(codec, _train_codec)
+
+    generator = models.add_parser("generator", help="phones and a prompt as codes")
+    _add_data(generator)
+    generator.add_argument(
+        "--codec", type=Path, required=True, metavar="FOLDER", help="that made the codes"
+    )
+    generator.add_argument(
+        "--init", type=Path, metavar="FOLDER", help="export of an earlier run to go on from"
+    )
+    _add_training(generator, _train_generator)
 
 
-def _train(args: argparse.Namespace) -> int:
-    """Run the program; its exit code."""
-    main = importlib.import_module(PROGRAMS[args.part]).main
-    return int(main(args.arguments) or 0)
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    """Add --data."""
+    parser.add_argument(
+        "--data", type=Path, required=True, help="packed corpus, from prepare, with its sidecars"
+    )
+
+
+def _add_training(
+    parser: argparse.ArgumentParser, handler: Callable[[argparse.Namespace], Outcome]
+) -> None:
+    """Add what all trainings take, and the handler."""
+    add_training_arguments(parser)
+    arguments.add_json(parser)
+    parser.set_defaults(handler=handler)
+
+
+def add_release(verbs: arguments.Verbs[arguments.Parser]) -> None:
+    """Add `release`."""
+    release = verbs.add_parser(
+        "release", help="put a trained model where say --model looks, in half precision"
+    )
+    release.add_argument("source", type=Path, help="export of a training run: its best or last")
+    release.add_argument("target", type=Path, help="folder to write: …/codec or …/generator")
+    release.add_argument(
+        "--training",
+        type=_json_object,
+        metavar="JSON",
+        help='what to record about the training, such as {"minutes": 45} (default: the figures '
+        "beside the export)",
+    )
+    arguments.add_json(release)
+    release.set_defaults(handler=_release)
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    """An argument type: a JSON object."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f'{text!r} is not a JSON object, such as {{"hours": 1}}')
+    return value
+
+
+def _recipe(args: argparse.Namespace, cls: type[RecipeT]) -> RecipeT:
+    """The recipe that was asked for; from now on the first process shows progress."""
+    from speechkit.train import show_progress
+    from speechkit.train.distributed import read_launch
+
+    recipe = config_from_args(args, cls)
+    if read_launch().rank == 0:
+        show_progress()
+    return recipe
+
+
+def _outcome(report: TrainReport) -> Outcome:
+    """What the first process says at the end, and the others do not."""
+    from speechkit.train.distributed import read_launch
+
+    if read_launch().rank:
+        return Outcome(text="", data={})
+    return Outcome(text=report.message, data=asdict(report))
+
+
+def _train_aligner(args: argparse.Namespace) -> Outcome:
+    """Train the aligner."""
+    from speechkit.data.align.train import AlignerTraining, train_aligner
+
+    recipe = _recipe(args, AlignerTraining)
+    return _outcome(train_aligner(args.data, recipe, args.out, languages=args.languages))
+
+
+def _train_codec(args: argparse.Namespace) -> Outcome:
+    """Train one phase of a codec."""
+    from speechkit.facodec.train import CodecTraining, train_codec
+
+    recipe = _recipe(args, CodecTraining)
+    return _outcome(train_codec(args.phase, recipe, args.data, args.out, init=args.init))
+
+
+def _train_generator(args: argparse.Namespace) -> Outcome:
+    """Train the generator."""
+    from speechkit.diffusion.train import GeneratorTraining, train_generator
+
+    recipe = _recipe(args, GeneratorTraining)
+    return _outcome(train_generator(recipe, args.data, args.codec, args.out, init=args.init))
+
+
+def _release(args: argparse.Namespace) -> Outcome:
+    """Write a release."""
+    from speechkit.train.release import release
+
+    release(args.source, args.target, args.training)
+    return Outcome(text=f"released {args.source} as {args.target}", data={"out": str(args.target)})

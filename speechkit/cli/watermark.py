@@ -117,9 +117,10 @@ def _detect(args: argparse.Namespace) -> Outcome:
 def _look(path: Path) -> Detection:
     """What the file says; raises AudioError."""
     from speechkit.core.audio import read_audio
+    from speechkit.core.timebase import SAMPLE_RATE_HZ
     from speechkit.watermark import detect
 
-    return detect(read_audio(path, inputs.PROMPT_RATE_HZ), inputs.PROMPT_RATE_HZ)
+    return detect(read_audio(path, SAMPLE_RATE_HZ), SAMPLE_RATE_HZ)
 
 
 def describe(found: Detection) -> str:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from speechkit.core.errors import AudioError, PromptError
 from speechkit.core.files import write_atomically
+from speechkit.core.timebase import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -70,7 +71,7 @@ class Prompt:
 
 def read_audio(
     source: str | Path | BinaryIO,
-    sample_rate_hz: int = 16_000,
+    sample_rate_hz: int = SAMPLE_RATE_HZ,
     limits: AudioLimits = DEFAULT_LIMITS,
 ) -> Tensor:
     """Return a recording as a float32 mono ``wave_T`` at ``sample_rate_hz``.
@@ -113,11 +114,7 @@ def write_audio(path: str | Path, wave_T: Tensor, sample_rate_hz: int) -> None:
     The file appears complete or not at all. Raises AudioError as `encode_audio` does, and when the
     disk refuses.
     """
-    data = encode_audio(wave_T, sample_rate_hz, Path(path).suffix)
-    try:
-        write_atomically(path, lambda temporary: _write_bytes(temporary, data))
-    except OSError as error:
-        raise AudioError(f"Cannot write {path}: {error.strerror}.") from error
+    write_audio_pieces(path, [wave_T], sample_rate_hz)
 
 
 def write_audio_pieces(path: str | Path, waves: Iterable[Tensor], sample_rate_hz: int) -> int:
@@ -178,7 +175,7 @@ def _pcm(wave_T: Tensor) -> NDArray[np.int16]:
 
 def prepare_prompt(
     wave_T: Tensor,
-    sample_rate_hz: int = 16_000,
+    sample_rate_hz: int = SAMPLE_RATE_HZ,
     min_seconds: float = 1.0,
     max_seconds: float = 30.0,
 ) -> Prompt:
@@ -322,8 +319,3 @@ def _resampled(
     for block in blocks:
         yield stream.resample_chunk(block)
     yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
-
-
-def _write_bytes(path: Path, data: bytes) -> None:
-    """Write ``data``."""
-    path.write_bytes(data)

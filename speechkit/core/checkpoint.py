@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from speechkit.core.errors import CheckpointError
-from speechkit.core.files import write_atomically
+from speechkit.core.files import json_text, write_atomically, write_text
 
 MODEL_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
@@ -32,6 +32,9 @@ MAX_CONFIG_BYTES = 4 * 1024**2
 """Largest config.json that is parsed."""
 PICKLE_SUFFIXES = frozenset({".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth"})
 """Formats that can run code when they are opened, or often do."""
+
+WEIGHTS = Path(__file__).parents[1] / "weights"
+"""The bundled models: folders `codec`, `generator` and `aligner`."""
 
 _NAMES_IN_ERROR = 5
 _PICKLE_ADVICE = (
@@ -64,7 +67,7 @@ def save_checkpoint(
     """
     folder = Path(folder)
     try:
-        text = json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        text = json_text(config)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"The config cannot be written as JSON: {error}.") from error
     # Copies, because safetensors refuses tensors that share memory (tied weights).
@@ -73,7 +76,7 @@ def save_checkpoint(
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / CONFIG_FILE, lambda path: _write_text(path, text))
+        write_text(folder / CONFIG_FILE, text)
         write_atomically(
             folder / MODEL_FILE, lambda path: safetensors.torch.save_file(tensors, str(path))
         )
@@ -139,15 +142,21 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 
 def build_and_load(build: Callable[[], ModuleT], state: Mapping[str, Tensor]) -> ModuleT:
-    """Return the module that ``build`` makes, with ``state`` in it.
+    """Return the module that ``build`` makes, with copies of the tensors of ``state`` in it.
 
-    Builds it without memory first, so that a config with absurd sizes is refused as a
-    CheckpointError before anything is allocated. Draws no random numbers.
+    Builds it on torch's meta device, where no size takes memory, and then puts the tensors in, each
+    in the type that the module has. So a config with absurd sizes is refused, as a CheckpointError,
+    before anything is allocated. Draws no random numbers. ``build`` has to give what the state does
+    not hold (windows, filters, counters) the device of its own, ``device="cpu"``.
     """
-    _check_fit(build_without_memory(build), state)
-    with _Unfilled(set()):
-        module = build()
-    load_state(module, state)
+    module = build_without_memory(build)
+    _check_fit(module, state)
+    wanted = module.state_dict()
+    own = {name: state[name].to(wanted[name].dtype, copy=True) for name in wanted}
+    module.load_state_dict(own, strict=True, assign=True)
+    empty = [name for name, buffer in module.named_buffers() if buffer.is_meta]
+    if empty:
+        raise RuntimeError(f'{type(module).__name__} builds {empty} without device="cpu"')
     return module
 
 
@@ -157,25 +166,20 @@ def build_without_memory(build: Callable[[], ModuleT]) -> ModuleT:
     Raises CheckpointError where nothing can be built.
     """
     try:
-        with torch.device("meta"), _Unfilled({"hann_window"}):
+        with torch.device("meta"), _Undrawn():
             return build()
     except (RuntimeError, ValueError, ZeroDivisionError, OverflowError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"The config describes no possible model: {reason}") from error
 
 
-class _Unfilled(TorchFunctionMode):
-    """Leaves fresh parameters unfilled: random values would be overwritten anyway.
+class _Undrawn(TorchFunctionMode):
+    """Skips drawing initial values on the meta device, which has none.
 
-    Filling them on the meta device also loads torch's symbolic shapes, which takes seconds.
+    Only to save time: the first draw there loads torch's symbolic shapes, 870 modules and seconds.
     """
 
-    _DRAWN = frozenset({"rand", "randn"})
-    _FILLED = frozenset({"uniform_", "normal_", "trunc_normal_"})
-
-    def __init__(self, empty: set[str]) -> None:
-        super().__init__()
-        self._empty = self._DRAWN | empty
+    _DRAWS = frozenset((torch.rand, torch.randn))
 
     def __torch_function__(
         self,
@@ -184,20 +188,13 @@ class _Unfilled(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        kwargs = dict(kwargs or {})
-        name = getattr(func, "__name__", "")
-        if name in self._empty:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == nn.init.__name__:
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        if func in self._DRAWS and not kwargs:
             return torch.empty(*args)
-        if name == "norm_except_dim":
-            # The norms that weight normalisation starts from, of values that are not there.
-            weight, _, kept = args
-            return weight.new_empty(
-                [size if dim == kept else 1 for dim, size in enumerate(weight.shape)]
-            )
-        if getattr(func, "__module__", "") == "torch.nn.init" or name in self._FILLED:
-            tensor = kwargs["tensor"] if "tensor" in kwargs else args[0]
-            # Constants matter where a module counts on them; random values do not.
-            return tensor if "uniform" in name or "normal" in name else func(*args, **kwargs)
+        if func in (torch.Tensor.uniform_, torch.Tensor.normal_):
+            return args[0]
         return func(*args, **kwargs)
 
 
@@ -288,8 +285,3 @@ def _check_header(data: bytes, path: Path) -> None:
     raise CheckpointError(
         f"{path} is cut short or is not a safetensors file: download or copy it again."
     )
-
-
-def _write_text(path: Path, text: str) -> None:
-    """Write ``text`` as UTF-8."""
-    path.write_text(text, encoding="utf-8")

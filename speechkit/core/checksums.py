@@ -9,7 +9,7 @@ import hashlib
 from pathlib import Path
 
 from speechkit.core.errors import CheckpointError
-from speechkit.core.files import write_atomically
+from speechkit.core.files import write_text
 
 SUMS_FILE = "SHA256SUMS"
 SUMMED_FILES = ("config.json", "model.safetensors")
@@ -54,9 +54,4 @@ def record_sums(model_folder: Path) -> None:
     for name in SUMMED_FILES:
         sums[f"{model_folder.name}/{name}"] = sha256_of(model_folder / name)
     text = "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items()))
-    write_atomically(path, lambda temporary: _write_text(temporary, text))
-
-
-def _write_text(path: Path, text: str) -> None:
-    """Write ``text`` as UTF-8."""
-    path.write_text(text, encoding="utf-8")
+    write_text(path, text)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
-def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     """Call ``write`` with a temporary name beside ``path``, then give that file its final name.
 
     A reader sees the old file or the complete new one, also after a crash. When ``write`` raises,
@@ -24,3 +26,26 @@ def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write ``data`` to ``path``, whole or not at all; raises OSError."""
+    write_atomically(path, lambda temporary: temporary.write_bytes(data))
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write ``text`` as UTF-8 to ``path``, whole or not at all; raises OSError."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def json_text(value: Any) -> str:
+    """``value`` as indented JSON; raises TypeError or ValueError for what JSON cannot hold."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write ``value`` as indented JSON to ``path``, whole or not at all.
+
+    Raises OSError, and TypeError or ValueError, before anything is written, as `json_text` does.
+    """
+    write_text(path, json_text(value))

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from speechkit.core.config import require_range
+from speechkit.core.timebase import SAMPLE_RATE_HZ, frame_count
 
 
 @dataclass(frozen=True, kw_only=True)
 class MelConfig:
     """Analysis settings of a log-mel spectrogram."""
 
-    sample_rate_hz: int = 16_000
+    sample_rate_hz: int = SAMPLE_RATE_HZ
     """Rate of the wave, in Hz."""
 
     n_fft: int = 1024
@@ -107,13 +108,14 @@ class LogMel(nn.Module):
     def __init__(self, config: MelConfig) -> None:
         super().__init__()
         self.config = config
-        self.register_buffer("window", torch.hann_window(config.win_length), persistent=False)
+        window_N = torch.hann_window(config.win_length, device="cpu")
+        self.register_buffer("window", window_N, persistent=False)
         self.register_buffer("filters", mel_filterbank(config), persistent=False)
 
     def forward(self, wave_BT: Tensor) -> Tensor:
         """Log-mel `mel_BMF` of `wave_BT` (float, −1 to 1)."""
         config = self.config
-        frames = -(-wave_BT.shape[-1] // config.hop_length)
+        frames = frame_count(wave_BT.shape[-1], config.hop_length)
         left = config.n_fft // 2 - config.hop_length // 2
         total = config.hop_length * (frames - 1) + config.n_fft
         padded = nn.functional.pad(wave_BT, (left, total - left - wave_BT.shape[-1]))

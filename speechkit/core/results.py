@@ -8,17 +8,22 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from speechkit.core.audio import write_audio
 from speechkit.core.errors import CheckpointError
 from speechkit.core.files import write_atomically
 
 VOICE_FORMAT = "speechkit-voice-1"
+PHONES_SHOWN = 120
+"""Phones that `Speech.text` shows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +89,23 @@ class Rhythm:
 
 
 @dataclass(frozen=True, kw_only=True)
+class VoiceSizes:
+    """Sizes of the models that a voice is to be used with."""
+
+    timbre_channels: int
+    """Width of the codec's timbre vector, D."""
+
+    codebooks: int
+    """Codebooks of the codec, K."""
+
+    codebook_size: int
+    """Entries of each codebook."""
+
+    phones: int
+    """Phones of the generator's vocabulary."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Voice:
     """A source for each attribute; the plain case has them all from one prompt."""
 
@@ -105,11 +127,64 @@ class Voice:
     notes: tuple[str, ...] = ()
     """What was changed in the prompt, or is not ideal in it."""
 
+    def check(self, sizes: VoiceSizes | None = None, *, name: str = "This voice") -> None:
+        """Raise CheckpointError unless the voice is whole and, given `sizes`, fits those models.
+
+        The one place where voices are examined: reading a file, speaking and the command line all
+        come here. `name` is what the error calls the voice. Tensors are int64, timbre is float32.
+        """
+        fault = self._fault()
+        if fault:
+            raise CheckpointError(
+                f"{name} is a damaged voice ({fault}): make it again from its recording."
+            )
+        if sizes is not None and not self._fits(sizes):
+            raise CheckpointError(
+                f"{name} was made with another model: make it again from its recording."
+            )
+
+    def _fault(self) -> str:
+        """What makes this no voice of any model; empty when nothing does."""
+        timbre_D = self.timbre_D
+        if timbre_D.dtype != torch.float32 or timbre_D.ndim != 1 or not len(timbre_D):
+            return "timbre"
+        if not bool(timbre_D.isfinite().all()):
+            return "timbre"
+        phones_P, frames_P = self.duration.phones_P, self.duration.frames_P
+        if not (_counts(phones_P, 1) and _counts(frames_P, 1)) or len(phones_P) != len(frames_P):
+            return "duration"
+        for name, part in self._prompts().items():
+            codes_KF, phone_F = part.codes_KF, part.phone_F
+            if not (_counts(codes_KF, 2) and _counts(phone_F, 1)):
+                return name
+            if codes_KF.shape[1] != len(phone_F):
+                return name
+        return ""
+
+    def _fits(self, sizes: VoiceSizes) -> bool:
+        """Whether a whole voice can be used with models of these sizes."""
+        phones = (self.duration.phones_P, *(part.phone_F for part in self._prompts().values()))
+        return (
+            len(self.timbre_D) == sizes.timbre_channels
+            and all(int(ids.max()) < sizes.phones for ids in phones)
+            and all(
+                len(part.codes_KF) == sizes.codebooks
+                and int(part.codes_KF.max()) < sizes.codebook_size
+                for part in self._prompts().values()
+            )
+        )
+
+    def _prompts(self) -> dict[str, Attribute]:
+        return {"prosody": self.prosody, "content": self.content, "detail": self.detail}
+
     def save(self, path: str | Path) -> None:
         """Write the voice as one safetensors file (no audio in it)."""
-        tensors = {"timbre_D": self.timbre_D, **_flat("duration", self.duration)}
-        for name in ("prosody", "content", "detail"):
-            tensors |= _flat(name, getattr(self, name))
+        parts = {"duration": self.duration, **self._prompts()}
+        tensors = {"timbre_D": self.timbre_D} | {
+            f"{name}.{key}": tensor
+            for name, part in parts.items()
+            for key, tensor in vars(part).items()
+        }
         # Attributes may share their tensors, which a safetensors file may not.
         copies = {name: tensor.clone().contiguous() for name, tensor in tensors.items()}
         metadata = {"format": VOICE_FORMAT, "notes": json.dumps(self.notes)}
@@ -117,7 +192,7 @@ class Voice:
 
     @classmethod
     def load(cls, path: str | Path) -> Voice:
-        """The voice of a file; raises CheckpointError when it is not one."""
+        """The voice of a file; raises CheckpointError when it is not one, or damaged."""
         try:
             with safe_open(str(path), "pt") as stored:
                 metadata = stored.metadata() or {}
@@ -126,53 +201,51 @@ class Voice:
             raise CheckpointError(f"{path} is not a voice file: make one with voice.") from error
         if metadata.get("format") != VOICE_FORMAT:
             raise CheckpointError(f"{path} is not a voice file of this version: make it again.")
-        wrong = _wrong_voice(tensors)
-        if wrong:
-            raise CheckpointError(f"{path} is a damaged voice file ({wrong}): make it again.")
         try:
-            parts = {
-                name: Attribute(**_part(tensors, name)) for name in ("prosody", "content", "detail")
-            }
-            return cls(
+            voice = cls(
                 timbre_D=tensors["timbre_D"],
                 duration=Rhythm(**_part(tensors, "duration")),
-                notes=tuple(json.loads(metadata.get("notes", "[]"))),
-                **parts,
+                prosody=Attribute(**_part(tensors, "prosody")),
+                content=Attribute(**_part(tensors, "content")),
+                detail=Attribute(**_part(tensors, "detail")),
+                notes=tuple(map(str, json.loads(metadata.get("notes", "[]")))),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"{path} is a damaged voice file: make it again.") from error
+            raise CheckpointError(
+                f"{path} is a damaged voice file: make it again from its recording."
+            ) from error
+        voice.check(name=str(path))
+        return voice
 
 
-def _flat(name: str, part: Attribute | Rhythm) -> dict[str, Tensor]:
-    return {f"{name}.{key}": tensor for key, tensor in vars(part).items()}
-
-
-def _wrong_voice(tensors: Mapping[str, Tensor]) -> str:
-    """What is wrong with a voice file's tensors; empty when nothing is."""
-    timbre_D = tensors.get("timbre_D")
-    if timbre_D is None or timbre_D.ndim != 1 or not bool(torch.isfinite(timbre_D).all()):
-        return "timbre"
-    frames_P = tensors.get("duration.frames_P")
-    phones_P = tensors.get("duration.phones_P")
-    if frames_P is None or phones_P is None or frames_P.shape != phones_P.shape:
-        return "durations"
-    if frames_P.ndim != 1 or bool((frames_P < 0).any()) or frames_P.is_floating_point():
-        return "durations"
-    for name in ("prosody", "content", "detail"):
-        codes_KF, phone_F = tensors.get(f"{name}.codes_KF"), tensors.get(f"{name}.phone_F")
-        if codes_KF is None or phone_F is None or codes_KF.ndim != 2 or phone_F.ndim != 1:
-            return name
-        if codes_KF.is_floating_point() or phone_F.is_floating_point():
-            return name
-        if codes_KF.shape[1] != len(phone_F) or not len(phone_F) or bool((codes_KF < 0).any()):
-            return name
-    return ""
+def _counts(tensor: Tensor, ndim: int) -> bool:
+    """Whether a tensor holds whole numbers from 0 on, at least one, in so many dimensions."""
+    return (
+        tensor.dtype == torch.int64
+        and tensor.ndim == ndim
+        and tensor.numel() > 0
+        and bool((tensor >= 0).all())
+    )
 
 
 def _part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
     """The tensors of one part, without their prefix."""
     prefix = f"{name}."
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimedLabel:
+    """A phone or a word, and when it is spoken."""
+
+    label: str
+    """Phone symbol, or the word as it was read out."""
+
+    start_seconds: float
+    """When it begins."""
+
+    end_seconds: float
+    """When it ends; the same for a phone that lasts no frame."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,6 +267,9 @@ class Speech:
     seed: int
     """Seed it was drawn with."""
 
+    words: tuple[TimedLabel, ...] = ()
+    """Words spoken, with their times; none where the speech was not made from text."""
+
     stages_seconds: Mapping[str, float] = field(default_factory=dict)
     """Time spent in each stage."""
 
@@ -207,3 +283,50 @@ class Speech:
     def seconds(self) -> float:
         """Length of the wave."""
         return len(self.wave_T) / self.sample_rate_hz
+
+    @property
+    def timed_phones(self) -> tuple[TimedLabel, ...]:
+        """The phones with their times."""
+        return timed(self.phones, self.frames, self.seconds / max(1, sum(self.frames)))
+
+    def save(self, path: str | Path) -> None:
+        """Write the wave to a file that ends in .wav, .flac or .ogg; raises AudioError."""
+        write_audio(path, self.wave_T, self.sample_rate_hz)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the wave, as plain JSON values."""
+        return {
+            "seconds": self.seconds,
+            "sample_rate_hz": self.sample_rate_hz,
+            "seed": self.seed,
+            "phones": list(self.phones),
+            "frames": list(self.frames),
+            "words": [vars(word) for word in self.words],
+            "stages_seconds": dict(self.stages_seconds),
+            "watermark": self.watermark,
+            "notes": list(self.notes),
+        }
+
+    def text(self) -> str:
+        """A few lines for people."""
+        shown = " ".join(self.phones[:PHONES_SHOWN])
+        more = len(self.phones) - PHONES_SHOWN
+        return (
+            f"phones            {shown}{f' … {more} more' if more > 0 else ''}\n"
+            f"seconds           {self.seconds:.2f}\n"
+            f"seed              {self.seed}"
+        )
+
+
+def timed(
+    labels: Sequence[str], frames: Sequence[int], frame_seconds: float
+) -> tuple[TimedLabel, ...]:
+    """Labels that follow each other, each for so many frames, with their times."""
+    return tuple(
+        TimedLabel(
+            label=label,
+            start_seconds=(end - count) * frame_seconds,
+            end_seconds=end * frame_seconds,
+        )
+        for label, count, end in zip(labels, frames, accumulate(frames), strict=True)
+    )

@@ -148,6 +148,22 @@ class Alignment:
         if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < len(self.symbols):
             raise self._broken("a phone id lies outside its vocabulary")
 
+    def require_symbols(self, symbols: Sequence[str]) -> None:
+        """Raise DataError unless its phone ids stand for these symbols, those of a model."""
+        if tuple(symbols) != self.symbols:
+            raise DataError(
+                f"'{self.path}' has other phones than the model; align the corpus again with an "
+                "aligner that was trained with the same phones."
+            )
+
+    @property
+    def sha256(self) -> str:
+        """Hash of all phones and durations: two alignments that agree have the same."""
+        digest = hashlib.sha256(json.dumps(self.symbols).encode())
+        for tensor in (self._phones_P, self._frames_P, self._offsets_N1):
+            digest.update(tensor.numpy().tobytes())
+        return digest.hexdigest()
+
     def __len__(self) -> int:
         """Number of clips of the corpus, aligned or not."""
         return len(self._score_N)

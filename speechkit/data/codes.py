@@ -58,6 +58,10 @@ class CorpusCodes:
             raise DataError(f"{path} does not belong to this corpus; encode the corpus again.")
         self.codec_sha256 = metadata.get("codec", "")
 
+    def __len__(self) -> int:
+        """Number of clips of the corpus, encoded or not."""
+        return len(self._offsets_N1) - 1
+
     def has(self, clip: int) -> bool:
         """True when the clip was encoded."""
         return bool(self._offsets_N1[clip + 1] > self._offsets_N1[clip])

@@ -5,14 +5,15 @@ Shapes: T samples, F frames of 10 ms.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from speechkit.core.errors import DataError
+from speechkit.core.timebase import SAMPLE_RATE_HZ
 
-F0_SAMPLE_RATE_HZ = 16000
+F0_SAMPLE_RATE_HZ = SAMPLE_RATE_HZ
 F0_HOP_SAMPLES = 160
 F0_FLOOR_HZ = 60.0
 F0_CEIL_HZ = 500.0
@@ -22,8 +23,11 @@ F0_CEIL_HZ = 500.0
 _DIO_DECIMATION = 2
 
 
-def f0_frames(samples: int) -> int:
-    """Return the number of 10 ms frames of a clip: ceil(samples / 160)."""
+LengthT = TypeVar("LengthT", int, npt.NDArray[np.int64])
+
+
+def f0_frames(samples: LengthT) -> LengthT:
+    """Return the number of 10 ms frames of a clip, or of each of many: ceil(samples / 160)."""
     return -(-samples // F0_HOP_SAMPLES)
 
 

@@ -26,10 +26,11 @@ import torch
 from torch import Tensor
 
 from speechkit.core.errors import DataError
+from speechkit.core.timebase import SAMPLE_RATE_HZ
+from speechkit.data.f0 import f0_frames
 
 PACKED_FORMAT = "speechkit-packed-1"
-PACKED_SAMPLE_RATE_HZ = 16000
-PACKED_F0_HOP_SAMPLES = 160
+PACKED_SAMPLE_RATE_HZ = SAMPLE_RATE_HZ
 
 # The safetensors readers refuse larger headers.
 _MAX_HEADER_BYTES = 100_000_000
@@ -96,8 +97,7 @@ class PackedCorpus:
         for offsets_N1, total in ((audio_N1, len(self._audio_S)), (f0_N1, len(self._f0_G))):
             if offsets_N1[0] != 0 or offsets_N1[-1] != total or (np.diff(offsets_N1) < 0).any():
                 raise _broken(self.path, "its clip offsets do not fit its samples")
-        frames_N = -(-np.diff(audio_N1) // PACKED_F0_HOP_SAMPLES)
-        if (np.diff(f0_N1) != frames_N).any():
+        if (np.diff(f0_N1) != f0_frames(np.diff(audio_N1))).any():
             raise _broken(self.path, "its pitch is not one value each 10 ms")
         outside_N = (self._speaker_N < 0) | (self._speaker_N >= len(self.speakers))
         if outside_N.any():
@@ -106,6 +106,11 @@ class PackedCorpus:
     def __len__(self) -> int:
         """Return the number of clips."""
         return len(self.clips)
+
+    @property
+    def ids(self) -> list[str]:
+        """Names of the clips, in order: what ties alignment and codes to the corpus."""
+        return [clip["id"] for clip in self.clips]
 
     def samples(self, clip: int) -> int:
         """Return the length of a clip in samples at 16 kHz."""
@@ -188,7 +193,7 @@ class _Tables:
         if clip.pcm_T.dtype != np.int16 or clip.pcm_T.ndim != 1 or clip.f0_F.ndim != 1:
             raise DataError(f"Clip '{name}' must be mono int16 samples with one row of pitch.")
         samples, frames = clip.pcm_T.shape[0], clip.f0_F.shape[0]
-        if frames != -(-samples // PACKED_F0_HOP_SAMPLES):
+        if frames != f0_frames(samples):
             raise DataError(f"Clip '{name}' has {frames} pitch values for {samples} samples.")
         # JSON inside JSON: every quote in a description costs a second escape.
         self._info_bytes += len(json.dumps(json.dumps(info))) + 2

@@ -30,6 +30,7 @@ from speechkit.data.corpora import ClipSource, Corpus, read_corpus
 from speechkit.data.f0 import extract_f0, import_pyworld
 from speechkit.data.packed import PACKED_SAMPLE_RATE_HZ, ClipInfo, PackedClip, write_packed
 from speechkit.data.report import PrepareReport, ReportCounter
+from speechkit.train.progress import progress
 
 Reason = Literal["too short", "too long", "silent", "unreadable", "missing", "duplicate id"]
 
@@ -77,7 +78,8 @@ def prepare(
 
     Beside the packed file `NAME.safetensors` stands `NAME.manifest.jsonl`: a line for each packed
     clip and for each rejected one with its reason. Both files appear only when complete. One
-    corpus after the other, in its own order, streaming: memory does not grow with the corpus.
+    corpus after the other, in its own order; of the corpus only the list of its clips is held in
+    memory.
 
     Raises DataError where a source is unusable or no clip is left.
     """
@@ -96,9 +98,11 @@ def prepare(
         """Write the manifest while its clips stream into the packed file."""
         with manifest_path.open("w", encoding="utf-8") as manifest:
             clips = chain.from_iterable(read_corpus(corpus) for corpus in corpora)
-            wanted = _select(clips, limits, counter, manifest)
+            # All of them first: a broken table ends it here, and the time left is known.
+            wanted = list(_select(clips, limits, counter, manifest))
             results = _load_all(wanted, limits, workers)
-            write_packed(out, _count(results, counter, manifest))
+            shown = progress("packing", results, total=len(wanted), unit="clip")
+            write_packed(out, _count(shown, counter, manifest))
 
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out.with_suffix(".manifest.jsonl"), write_both)

@@ -1,7 +1,7 @@
 """The browser demo: five tabs over the public API.
 
-`limits` checks what comes from a browser, `desk` gives everybody one job at a time, `jobs` and
-`swaps` turn checked inputs into results, `plots` draws them, the `page` modules lay them out, and
-`serve` runs the whole. `ids` lists the ids of all components and the names of all calls.
-Only `page` modules and `serve` import Gradio, and only when they run.
+`limits` checks what comes from a browser, `jobs` turns checked inputs into results, `state` runs
+them one at a time, `plots` draws them, the `page` modules lay them out, and `serve` runs the whole.
+Every component has an `elem_id`, for scripts: `#prompt input[type=file]`, `#text textarea`, `#go`.
+Only `page` modules, `widgets`, `state` and `serve` import Gradio, and only when they run.
 """

@@ -3,35 +3,38 @@
 Each takes a `report`, called with the share that is done and what comes next; what it raises ends
 the job there, which is how one is cancelled.
 
-Shapes: T samples, F frames, K code books, D channels of the timbre vector.
+Shapes: T samples, F frames, K codebooks, B batch, D channels of the timbre vector, G frames of F0.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from speechkit.conversion import Conversion, VoiceConverter
-from speechkit.core.results import Codes, Speech
+from speechkit.core.errors import PromptError
+from speechkit.core.results import Codes, Speech, Voice
 from speechkit.core.rng import generator
 from speechkit.demo.trim import Kept, best_part
 from speechkit.diffusion.config import STAGES
 from speechkit.facodec.small.codec import FACodec
 from speechkit.facodec.small.features import TIMBRE_PITCH_SCALE, pitch_hz
 from speechkit.facodec.stream import decode_stream, encode_long, levelled, own_gain
-from speechkit.tts import Progress, ZeroShotTTS
-from speechkit.watermark import Watermark
+from speechkit.swap import FACTORS, swap_recording
+from speechkit.tts import Progress, ZeroShotTTS, mix_voices
+from speechkit.watermark import Watermark, mark
 
 Report = Callable[[float, str], None]
 """Called with the share done, 0 to 1, and what begins."""
 
-_STAGES = (*STAGES, "decode")
+_STAGES = (*STAGES, "decode", "watermark")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,11 +58,6 @@ def load_models(folder: str | Path | None = None) -> Models:
     tts = ZeroShotTTS.from_pretrained(folder)
     converter = VoiceConverter(tts.codec, weights=tts.weights, trained=tts.trained)
     return Models(tts=tts, converter=converter)
-
-
-def step_count(steps: int) -> int | None:
-    """The page's steps as the models take them: 0 stands for their default."""
-    return steps or None
 
 
 def stage_progress(report: Report, start: float = 0.0, share: float = 1.0) -> Progress:
@@ -120,7 +118,7 @@ def speak(
         voice,
         seed=seed,
         speed=speed,
-        steps=step_count(steps),
+        steps=steps or None,
         progress=stage_progress(report, 0.1, 0.9),
     )
     return Spoken(
@@ -129,6 +127,94 @@ def speak(
         prompt_took_seconds=heard - started,
         speaking_took_seconds=time.perf_counter() - heard,
     )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Swapped:
+    """Speech before and after a swap."""
+
+    before: Speech
+    """All factors from the base."""
+
+    after: Speech
+    """Some of them from other prompts."""
+
+    similarity: Mapping[str, tuple[float, float]]
+    """Prompt → cosine of its timbre vector with that of the speech, before and after."""
+
+    took_seconds: float
+    """Time for everything."""
+
+
+def swap(
+    models: Models,
+    text: str | None,
+    base_T: Tensor,
+    prompts: Mapping[str, Tensor],
+    *,
+    keep_seconds: float,
+    speed: float,
+    steps: int,
+    seed: int,
+    report: Report,
+) -> Swapped:
+    """The base as it is, and with the factors of `prompts` from those.
+
+    With a text, `base_T` is the voice that says it; without, it is the recording that is changed.
+    Raises PromptError for a prompt without speech and where there is none to swap with.
+    """
+    if not prompts:
+        raise PromptError("There is nothing to swap: give another voice, and say what to take.")
+    started = time.perf_counter()
+    heard: list[tuple[Tensor, Voice]] = []
+    for number, (name, wave_T) in enumerate([("the base", base_T), *prompts.items()]):
+        report(0.2 * number / (len(prompts) + 1), f"listening to the voice for {name}")
+        twin = next((voice for other_T, voice in heard if other_T.equal(wave_T)), None)
+        part_T = wave_T
+        if text is not None or number:
+            part_T = best_part(wave_T, models.tts.sample_rate_hz, keep_seconds).prompt
+        try:
+            heard.append((wave_T, twin or models.tts.voice(part_T)))
+        except PromptError as error:
+            raise PromptError(f"The voice for {name}: {error}") from error
+    base, *others = (voice for _, voice in heard)
+    factors = dict(zip(prompts, others, strict=True))
+    settings: dict[str, Any] = {"seed": seed, "steps": steps or None}
+
+    def make(voices: Mapping[str, Any], start: float, speed: float) -> Speech:
+        progress = stage_progress(report, start, 0.35)
+        if text is None:
+            return swap_recording(
+                models.tts, base, **voices, speed=speed, progress=progress, **settings
+            )
+        timbre, *rest = (voices.get(name, base) for name in FACTORS)
+        mixed = mix_voices(timbre, **dict(zip(FACTORS[1:], rest, strict=True)))
+        return models.tts.synthesize(text, mixed, speed=speed, progress=progress, **settings)
+
+    # A recording is compared with itself at its own pace.
+    before = make({}, 0.2, 1.0 if text is None else speed)
+    after = make(factors, 0.55, speed)
+    return Swapped(
+        before=before,
+        after=after,
+        similarity=_similarity(models, {"base": base, **factors}, before, after),
+        took_seconds=time.perf_counter() - started,
+    )
+
+
+def _similarity(
+    models: Models, voices: Mapping[str, Voice], before: Speech, after: Speech
+) -> dict[str, tuple[float, float]]:
+    """Cosine of timbre vectors of each prompt with both."""
+    made = [models.codec.encode(speech.wave_T)[1] for speech in (before, after)]
+    similarity = {}
+    for name, voice in voices.items():
+        first, second = (
+            float(torch.cosine_similarity(timbre_D, voice.timbre_D, dim=0)) for timbre_D in made
+        )
+        # Rounded, and a zero without a sign.
+        similarity[name] = (round(first, 2) + 0.0, round(second, 2) + 0.0)
+    return similarity
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -168,14 +254,13 @@ def convert(
     kept = best_part(target_T, models.converter.sample_rate_hz, keep_seconds)
     target = models.converter.target(kept.prompt)
     report(0.2, "encoding the recording")
-    mark = Watermark()
     pieces = models.converter.convert_stream(
         source_T,
         target,
         seed=seed,
         pitch_shift_semitones=pitch_shift_semitones,
         detail=detail,
-        watermark=mark,
+        watermark=None,
     )
     waves: list[Tensor] = []
     done = 0
@@ -184,12 +269,14 @@ def convert(
         waves.append(wave_T)
         done += len(wave_T)
         report(0.5 + 0.5 * done / len(source_T), "decoding")
+    rate_hz = models.converter.sample_rate_hz
+    marked = mark(torch.cat(waves), rate_hz, Watermark())
     made = Conversion(
-        wave_T=torch.cat(waves),
-        sample_rate_hz=models.converter.sample_rate_hz,
+        wave_T=marked.wave_T,
+        sample_rate_hz=rate_hz,
         seed=seed,
-        notes=target.notes,
-        watermark=mark.payload,
+        notes=(*target.notes, *marked.notes),
+        watermark=marked.payload,
     )
     return Converted(
         source_T=source_T, made=made, kept=kept, took_seconds=time.perf_counter() - started
@@ -268,6 +355,7 @@ def drop(models: Models, wave_T: Tensor, stream: int, *, report: Report) -> Tens
     return torch.cat(list(levelled([out_T], own_gain(codec, wave_T), len(wave_T))))
 
 
+# To be replaced by the codec's own `decode(…, without=…)` where that names single codebooks.
 @torch.no_grad()
 def decode_without(
     codec: FACodec, codes: Codes, timbre_D: Tensor, stream: int, rng: torch.Generator

@@ -1,12 +1,13 @@
-"""The tab Speak: a text in the voice of a prompt.
-
-No postponed annotations in page modules: Gradio reads those of handlers when they are added.
-"""
+"""The tab Speak: a text in the voice of a prompt."""
 
 import secrets
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
+from speechkit.core.audio import read_audio
 from speechkit.demo import jobs, plots
+from speechkit.demo import widgets as ui
 from speechkit.demo.limits import (
     MAX_SEED,
     checked_number,
@@ -14,84 +15,88 @@ from speechkit.demo.limits import (
     checked_text,
     read_text_file,
 )
-from speechkit.demo.studio import Studio, escaped, note_lines, playable, session_of, shown_errors
-from speechkit.demo.trim import Kept, best_part
-from speechkit.demo.widgets import (
-    JOB,
-    cancel_button,
-    cancelling,
-    example_prompts,
-    keep_slider,
-    prompt_box,
-    seed_box,
-    speed_slider,
-    steps_slider,
-)
+from speechkit.demo.state import AppState, escaped, note_lines, playable, session_of, shown_errors
+from speechkit.demo.trim import best_part
 
 DEFAULT_TEXT = "The quick brown fox jumped over the lazy dog, and nobody on the pier had noticed."
 
 
-def add_speak(studio: Studio) -> None:
-    """Lay out the tab and wire it up."""
+def add_speak(app: AppState, load: Any) -> ui.Tab:
+    """Lay out the tab and wire it up; `load` is the page's event."""
     import gradio as gr
 
-    with gr.Tab("Speak", elem_id="tab-speak"):
-        with gr.Row():
-            with gr.Column():
-                prompt = prompt_box("prompt", "Prompt: 1 second or more of one clear voice")
-                example_prompts(studio, [prompt], "examples")
-                keep = keep_slider("prompt-seconds")
-                kept = gr.Plot(label="What is kept of the prompt", elem_id="kept")
-                kept_note = gr.Markdown(label="Kept", elem_id="kept-note")
-            with gr.Column():
-                text = gr.Textbox(DEFAULT_TEXT, label="Text (English)", lines=4, elem_id="text")
+    with gr.Tab("Speak", id="speak", elem_id="tab-speak"), gr.Row():
+        with gr.Column():
+            text = gr.Textbox(DEFAULT_TEXT, label="Text (English)", lines=2, elem_id="text")
+            label = "Voice: 1 s or more of one speaker"
+            prompt = ui.audio_box(app, "prompt", label, prompt=True)
+            ui.example_voices(app, prompt, "examples")
+            with gr.Accordion("Settings, and a text from a file", open=False, elem_id="settings"):
+                with gr.Row():
+                    speed, steps = ui.speed_slider("speed"), ui.steps_slider("steps")
+                with gr.Row():
+                    seed = ui.seed_box("seed")
+                    random = gr.Checkbox(False, label="A new seed each time", elem_id="random-seed")
                 file = gr.File(
-                    label="or a text file (UTF-8)",
+                    label="Text file (UTF-8)",
                     file_types=[".txt", ".md"],
                     type="filepath",
-                    height=140,
+                    height=120,
                     elem_id="text-file",
                 )
-                with gr.Row():
-                    speed, steps = speed_slider("speed"), steps_slider("steps")
-                with gr.Row():
-                    seed = seed_box("seed")
-                    random = gr.Checkbox(False, label="A new seed each time", elem_id="random-seed")
-                with gr.Row():
-                    go = gr.Button("Speak", variant="primary", elem_id="go")
-                    stop = cancel_button("cancel")
-        speech = gr.Audio(label="Speech", format="wav", buttons=["download"], elem_id="speech")
-        report = gr.Markdown(label="Report", elem_id="report")
-        picture = gr.Plot(label="Spectrogram and phones", elem_id="picture")
-        with gr.Accordion("Every phone with its times", open=False):
-            table = gr.Dataframe(
-                headers=["phone", "start, s", "end, s"],
-                datatype=["str", "number", "number"],
-                max_height=300,
-                interactive=False,
-                label="Phones",
-                elem_id="phone-table",
-            )
-    parts = _handlers(studio)
-    preview: dict[str, Any] = {
-        "inputs": [prompt, keep],
-        "outputs": [kept, kept_note],
-        "show_progress": "minimal",
-    }
-    prompt.change(parts["trim"], api_name="trim", **preview)
-    keep.release(parts["trim"], api_visibility="private", **preview)
-    file.upload(parts["load_text"], file, text, api_name="load_text")
-    job = go.click(
-        parts["speak"],
-        [prompt, text, file, keep, speed, steps, seed, random],
-        [speech, report, picture, table],
-        api_name="speak",
-        **JOB,
-    )
-    cancelling(studio, stop, [job], api_name="cancel")
+                keep = ui.unchecked(
+                    gr.Slider(
+                        *(1, 30, ui.KEEP_SECONDS),
+                        step=0.5,
+                        label="Seconds kept of the voice",
+                        elem_id="prompt-seconds",
+                    )
+                )
+                kept = ui.picture_box("kept", "What is kept of the voice")
+                kept_note = gr.Markdown(elem_id="kept-note")
+            go, stop = ui.go_and_cancel("Speak", "go", "cancel")
+        with gr.Column(elem_classes="results"):
+            speech = ui.result_box("speech", "Speech")
+            sends = ui.send_row("speech")
+            report = ui.report_line("report")
+            picture = ui.picture_box("picture", "Spectrogram and phones")
+            with gr.Accordion("Every phone with its times", open=False, elem_classes="sends"):
+                table = gr.Dataframe(
+                    headers=["phone", "start, s", "end, s"],
+                    datatype=["str", "number", "number"],
+                    max_height=300,
+                    interactive=False,
+                    elem_id="phone-table",
+                )
+    outputs = [speech, report, picture, table]
+    trim, preview, load_text, speak = _handlers(app)
+    shown: dict[str, Any] = {"outputs": [kept, kept_note], "show_progress": "hidden"}
+    prompt.change(preview, [prompt, keep], **shown, **ui.LIGHT)
+    keep.release(trim, [prompt, keep], **shown, api_name="trim")
+    file.upload(load_text, file, text, api_name="load_text")
+    inputs = [prompt, text, file, keep, speed, steps, seed, random]
+    job = go.click(speak, inputs, outputs, show_progress_on=report, api_name="speak", **ui.JOBS)
+    ui.cancelling(app, stop, [job], report)
+
+    def finished() -> Iterator[tuple[Any, ...]]:
+        wave_T = read_audio(app.examples[0], app.sample_rate_hz)
+        settings: dict[str, Any] = {
+            "keep_seconds": ui.KEEP_SECONDS,
+            "speed": 1.0,
+            "steps": 0,
+            "seed": 0,
+        }
+        work = partial(jobs.speak, app.models, wave_T, DEFAULT_TEXT, **settings)
+        return app.staged(lambda report: work(report=report), partial(_view, app), 4, 1)
+
+    if app.examples:
+        # As an initial value, Gradio's player would load it twice and stumble.
+        load(lambda: str(app.examples[0]), None, prompt, show_progress="hidden", **ui.LIGHT)
+    ui.opens_with(app, load, finished, outputs)
+    return ui.Tab(box=prompt, result=speech, sends=sends)
 
 
-def _handlers(studio: Studio) -> dict[str, Any]:
+def _handlers(app: AppState) -> tuple[Any, ...]:
     """The functions behind the widgets."""
     import gradio as gr
 
@@ -101,18 +106,24 @@ def _handlers(studio: Studio) -> dict[str, Any]:
             return None, ""
         with shown_errors():
             seconds = checked_number(prompt_seconds, 1, 30, "The seconds of the prompt")
-            wave_T = studio.prompt(prompt, "The prompt", session_of(request))
-            part = best_part(wave_T, studio.sample_rate_hz, seconds)
+            wave_T = app.prompt(prompt, "The prompt", session_of(request))
+            part = best_part(wave_T, app.sample_rate_hz, seconds)
             figure = plots.kept_figure(wave_T, part.sample_rate_hz, part.start, part.end)
-            return figure, _kept_line(part)
+            return figure, part.describe()
+
+    def preview(prompt: str | None, prompt_seconds: float, request: gr.Request) -> tuple[Any, str]:
+        """The same for the page, whose boxes say themselves what is wrong with a recording."""
+        try:
+            return trim(prompt, prompt_seconds, request)
+        except gr.Error:
+            return None, ""
 
     def load_text(text_file: str | None) -> str:
         """The text of a file."""
         if not text_file:
             return ""
         with shown_errors():
-            text = read_text_file(text_file, (studio.uploads,), studio.limits)
-            return checked_text(text, studio.limits)
+            return checked_text(read_text_file(text_file, (app.uploads,), app.limits), app.limits)
 
     def speak(
         prompt: str | None,
@@ -124,37 +135,30 @@ def _handlers(studio: Studio) -> dict[str, Any]:
         seed: float,
         random_seed: bool,
         request: gr.Request,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008  Gradio finds it by this default
-    ) -> tuple[Any, str, Any, list[list[Any]]]:
+    ) -> Iterator[tuple[Any, ...]]:
         """The text in the voice of the prompt; a text file counts where the text is empty."""
         with shown_errors():
             if text_file and not (text or "").strip():
-                text = read_text_file(text_file, (studio.uploads,), studio.limits)
-            text = checked_text(text, studio.limits)
-            settings: dict[str, Any] = {
-                "keep_seconds": checked_number(prompt_seconds, 1, 30, "The seconds of the prompt"),
-                "speed": checked_number(speed, 0.25, 4, "The speed"),
-                "steps": int(checked_number(steps, 0, 64, "The steps")),
-                "seed": secrets.randbelow(MAX_SEED) if random_seed else checked_seed(seed),
-            }
-            session = session_of(request)
-            wave_T = studio.prompt(prompt, "The prompt", session)
-            with studio.turn(session, progress) as report:
-                made = jobs.speak(studio.models, wave_T, text, report=report, **settings)
-            return _view(studio, made)
+                text = read_text_file(text_file, (app.uploads,), app.limits)
+            work = partial(
+                jobs.speak,
+                app.models,
+                text=checked_text(text, app.limits),
+                keep_seconds=checked_number(prompt_seconds, 1, 30, "The seconds of the prompt"),
+                speed=checked_number(speed, 0.25, 4, "The speed"),
+                steps=int(checked_number(steps, 0, 64, "The steps")),
+                seed=secrets.randbelow(MAX_SEED) if random_seed else checked_seed(seed),
+                prompt_T=app.prompt(prompt, "The voice", session_of(request)),
+            )
+            yield from app.staged(lambda report: work(report=report), partial(_view, app), 4, 1)
 
-    return {"trim": trim, "load_text": load_text, "speak": speak}
-
-
-def _kept_line(part: Kept) -> str:
-    length = len(part.wave_T) / part.sample_rate_hz
-    return f"Kept: {part.start_seconds:.1f} to {part.end_seconds:.1f} s of {length:.1f} s."
+    return trim, preview, load_text, speak
 
 
-def _view(studio: Studio, made: jobs.Spoken) -> tuple[Any, str, Any, list[list[Any]]]:
+def _view(app: AppState, made: jobs.Spoken) -> tuple[Any, ...]:
     """A result as the page shows it."""
     speech = made.speech
-    frame_seconds = studio.models.codec.hop_samples / speech.sample_rate_hz
+    frame_seconds = app.models.codec.hop_samples / speech.sample_rate_hz
     ends, total = [], 0
     for frames in speech.frames:
         total += frames
@@ -170,16 +174,10 @@ def _view(studio: Studio, made: jobs.Spoken) -> tuple[Any, str, Any, list[list[A
     report = (
         f"**{speech.seconds:.2f} s** of speech in **{made.speaking_took_seconds:.2f} s**: "
         f"real-time factor **{made.real_time_factor:.2f}** · seed **{speech.seed}** · "
-        f"{escaped(_kept_line(made.kept))}\n\n"
+        f"{escaped(made.kept.describe())}\n\n"
         f"Seconds by stage: {escaped(stages)}; prompt {made.prompt_took_seconds:.2f}. "
-        f"Weights: {escaped(studio.models.tts.weights)}{_noise(studio)}"
-        f"{note_lines(speech.notes)}"
+        f"Weights: {escaped(app.models.tts.weights)}{note_lines(speech.notes)}"
     )
+    if not app.models.tts.trained:
+        report += "\n\n**The weights are untrained: what comes out is noise and not speech.**"
     return playable(speech.wave_T, speech.sample_rate_hz), report, figure, table
-
-
-def _noise(studio: Studio) -> str:
-    """A warning where the weights are random."""
-    if studio.models.tts.trained:
-        return ""
-    return "\n\n**The weights are untrained: what comes out is noise and not speech.**"

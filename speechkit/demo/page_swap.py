@@ -1,113 +1,158 @@
-"""The tab Factor swap: each attribute from its own prompt, before and after."""
+"""The tab Factor swap: a recording, or a text, with some of its factors from another voice."""
 
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
-from speechkit.demo import plots, swaps
+from torch import Tensor
+
+from speechkit.core.errors import ConfigError
+from speechkit.demo import jobs, plots
+from speechkit.demo import widgets as ui
 from speechkit.demo.limits import checked_number, checked_seed, checked_text
 from speechkit.demo.page_speak import DEFAULT_TEXT
-from speechkit.demo.studio import Studio, escaped, note_lines, playable, session_of, shown_errors
-from speechkit.demo.swaps import ATTRIBUTES, Swapped
-from speechkit.demo.widgets import (
-    JOB,
-    KEEP_SECONDS,
-    cancel_button,
-    cancelling,
-    example_prompts,
-    prompt_box,
-    seed_box,
-    speed_slider,
-    steps_slider,
-)
+from speechkit.demo.state import AppState, escaped, note_lines, playable, session_of, shown_errors
+from speechkit.swap import FACTORS, MAX_SECONDS
 
-TEXT, RECORDING = "Text", "Recording"
+RECORDING, TEXT = "Recording", "Text"
+
+MEANINGS = {
+    "timbre": "timbre: voice",
+    "prosody": "prosody: melody",
+    "duration": "duration: rhythm",
+    "content": "content: pronunciation",
+    "detail": "detail: the rest",
+}
 
 HELP = """
-Give a prompt for each attribute that is to come from somewhere else; an empty one stays with the
-base. **timbre** is the voice, **prosody** the melody, **duration** the rhythm, **content** the way
-phones are pronounced, **detail** the acoustic rest. Of each prompt the best three seconds are used.
+Speech is five factors here, and each can come from somewhere else. **Take a recording** (no text is
+needed: its words are read off its codes and stay) **or a text**, add another voice, and tick what
+to take from it.
 """
 
-CAPTION = """
-Similarity is the cosine of the codec's timbre vectors, of the speech and of each prompt. It tells
-how like two voices are to the codec, which made both, and not to a listener.
-"""
+# Mode, base, other voice, factors, what it shows.
+EXAMPLES = (
+    (RECORDING, "bf_emma", "am_fenrir", ["timbre"], "Only the voice"),
+    (RECORDING, "am_fenrir", "bf_emma", ["prosody"], "Only the melody"),
+    (RECORDING, "bm_george", "af_heart", ["duration"], "Only the rhythm"),
+    (TEXT, "af_bella", "bm_george", ["prosody", "duration"], "A text, his delivery"),
+)
 
 
-def add_swap(studio: Studio) -> None:
+def add_swap(app: AppState) -> ui.Tab:
     """Lay out the tab and wire it up."""
     import gradio as gr
 
-    with gr.Tab("Factor swap", elem_id="tab-swap"):
+    clips = {path.stem.removeprefix("synthetic_"): path for path in app.examples}
+    rows = [row for row in EXAMPLES if {row[1], row[2]} <= set(clips)]
+    first = rows[0] if rows else (RECORDING, "", "", ["timbre"], "")
+    with gr.Tab("Factor swap", id="swap", elem_id="tab-swap") as tab:
         gr.Markdown(HELP)
+        tried = gr.Column()
         with gr.Row():
             with gr.Column():
-                mode = gr.Radio(
-                    [(TEXT, TEXT), ("Recording, no text", RECORDING)],
-                    value=TEXT,
-                    label="What is spoken",
-                    elem_id="swap-mode",
+                choices = [("A recording, no text", RECORDING), ("A text", TEXT)]
+                mode = ui.unchecked(
+                    gr.Radio(choices, value=RECORDING, show_label=False, elem_id="swap-mode")
                 )
-                text = gr.Textbox(DEFAULT_TEXT, label="Text", lines=3, elem_id="swap-text")
+                text = gr.Textbox(
+                    DEFAULT_TEXT, label="Text", lines=2, elem_id="swap-text", visible=False
+                )
                 with gr.Row():
-                    speed, steps = speed_slider("swap-speed"), steps_slider("swap-steps")
-                    seed = seed_box("swap-seed")
-            with gr.Column():
-                base = prompt_box("swap-base", "Base prompt: what no other prompt gives")
-                recording = prompt_box(
-                    "swap-recording",
-                    f"Recording whose factors are swapped, up to {swaps.MAX_RECORDING_SECONDS:g} s",
+                    label = f"Recording, up to {MAX_SECONDS:g} s"
+                    base = ui.audio_box(app, "swap-base", label, clips.get(first[1]), prompt=True)
+                    label = "Another voice"
+                    other = ui.audio_box(app, "swap-other", label, clips.get(first[2]), prompt=True)
+                factors = ui.unchecked(
+                    gr.CheckboxGroup(
+                        [(MEANINGS[name], name) for name in FACTORS],
+                        value=first[3],
+                        label="Taken from the other voice",
+                        elem_id="swap-factors",
+                    )
                 )
+                go, stop = ui.go_and_cancel("Swap", "swap-go", "swap-cancel")
+            with gr.Column(elem_classes="results"):
+                players = [
+                    ui.result_box("swap-before", "Before"),
+                    ui.result_box("swap-after", "After"),
+                ]
+                sends = ui.send_row("swap-after")
+                report = ui.report_line("swap-report")
         with gr.Row():
-            boxes = [prompt_box(f"swap-{name}", f"{name} from") for name in ATTRIBUTES]
-        example_prompts(studio, [base, boxes[1]], "swap-examples", "Examples: base → prosody")
-        with gr.Row():
-            go = gr.Button("Swap", variant="primary", elem_id="swap-go")
-            stop = cancel_button("swap-cancel")
-        outputs = _outputs()
-    parts = _handlers(studio)
-    recording.visible = False
-    mode.change(parts["show"], mode, [text, base, recording], api_visibility="private")
-    job = go.click(
-        parts["swap"],
-        [mode, text, recording, base, *boxes, speed, steps, seed],
-        outputs,
-        api_name="swap",
-        **JOB,
-    )
-    cancelling(studio, stop, [job])
+            with gr.Column():
+                own, speed, steps, seed = _more(app)
+            with gr.Column():
+                pictures = [
+                    ui.picture_box("swap-picture", "Pitch and spectrograms"),
+                    ui.picture_box("swap-durations", "How long each phone lasts"),
+                ]
+    with tried:
+        ui.examples(
+            app,
+            [[r[0], str(clips[r[1]]), str(clips[r[2]]), r[3]] for r in rows],
+            [f"{r[4]}: {_given(r[1])} ← {_given(r[2])}" for r in rows],
+            [mode, base, other, factors],
+            "swap-examples",
+        )
+    outputs = [*players, report, *pictures]
+    swap, show = _handlers(app)
+    mode.change(show, mode, [text, base], show_progress="hidden", **ui.LIGHT)
+    inputs = [mode, text, base, other, factors, *own, speed, steps, seed]
+    job = go.click(swap, inputs, outputs, show_progress_on=report, api_name="swap", **ui.JOBS)
+    ui.cancelling(app, stop, [job], report)
+
+    def finished() -> Iterator[tuple[Any, ...]]:
+        base_T, other_T = (app.prompt(box.value["path"], "It", "") for box in (base, other))
+        prompts = dict.fromkeys(first[3], other_T)
+        settings: dict[str, Any] = {
+            "keep_seconds": ui.KEEP_SECONDS,
+            "speed": 1.0,
+            "steps": 0,
+            "seed": 0,
+        }
+        return _swapping(app, None, base_T, prompts, settings)
+
+    ui.opens_with(app, tab.select, finished, outputs)
+    return ui.Tab(box=base, result=players[1], sends=sends)
 
 
-def _outputs() -> list[Any]:
-    """Players, report and pictures."""
+def _given(name: str) -> str:
+    """The first name of a bundled voice."""
+    return ui.voice_name(f"synthetic_{name}").split(",")[0]
+
+
+def _more(app: AppState) -> tuple[list[Any], Any, Any, Any]:
+    """What one seldom needs: five boxes, speed, steps, seed."""
     import gradio as gr
 
-    with gr.Row():
-        players = [
-            gr.Audio(label=label, format="wav", buttons=["download"], elem_id=elem_id)
-            for label, elem_id in (("Before", "swap-before"), ("After", "swap-after"))
-        ]
-    report = gr.Markdown(label="Report", elem_id="swap-report")
-    picture = gr.Plot(label="Pitch and spectrograms", elem_id="swap-picture")
-    durations = gr.Plot(label="How long each phone lasts", elem_id="swap-durations")
-    likeness = gr.Plot(label="Similarity to each prompt", elem_id="swap-similarity")
-    gr.Markdown(CAPTION)
-    return [*players, report, picture, durations, likeness]
+    title = "A voice of its own for a factor"
+    with gr.Accordion(title, open=False, elem_id="swap-voices"), gr.Row():
+        own = [ui.audio_box(app, f"swap-{name}", f"{name} from", prompt=True) for name in FACTORS]
+    with gr.Accordion("Settings", open=False, elem_id="swap-settings"), gr.Row():
+        speed, steps, seed = (
+            ui.speed_slider("swap-speed"),
+            ui.steps_slider("swap-steps"),
+            ui.seed_box("swap-seed"),
+        )
+    return own, speed, steps, seed
 
 
-def _handlers(studio: Studio) -> dict[str, Any]:
+def _handlers(app: AppState) -> tuple[Any, ...]:
     """The functions behind the widgets."""
     import gradio as gr
 
-    def show(mode: str) -> tuple[Any, Any, Any]:
+    def show(mode: str) -> tuple[Any, Any]:
         """Show what the mode needs."""
-        text = mode == TEXT
-        return gr.update(visible=text), gr.update(visible=text), gr.update(visible=not text)
+        label = "Voice that says it" if mode == TEXT else "Recording to change"
+        return gr.update(visible=mode == TEXT), gr.update(label=label)
 
     def swap(
         mode: str,
         text: str,
-        recording: str | None,
         base: str | None,
+        other: str | None,
+        factors: list[str],
         timbre: str | None,
         prosody: str | None,
         duration: str | None,
@@ -117,55 +162,70 @@ def _handlers(studio: Studio) -> dict[str, Any]:
         steps: float,
         seed: float,
         request: gr.Request,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008  Gradio finds it by this default
-    ) -> tuple[Any, ...]:
-        """Speech with each attribute from its own prompt; what is empty comes from the base."""
+    ) -> Iterator[tuple[Any, ...]]:
+        """The base with `factors` from the other voice, or each from a voice of its own.
+
+        `mode` "Recording" changes the base itself, "Text" says the text in its voice.
+        """
         with shown_errors():
-            settings: dict[str, Any] = {
-                "keep_seconds": KEEP_SECONDS,
+            if mode not in (RECORDING, TEXT):
+                raise ConfigError(f"The mode must be {RECORDING} or {TEXT}.")
+            if not set(factors or ()) <= set(FACTORS):
+                raise ConfigError(f"There is no such factor: choose from {', '.join(FACTORS)}.")
+            settings = {
+                "keep_seconds": ui.KEEP_SECONDS,
                 "speed": checked_number(speed, 0.25, 4, "The speed"),
                 "steps": int(checked_number(steps, 0, 64, "The steps")),
                 "seed": checked_seed(seed),
             }
+            said = checked_text(text, app.limits) if mode == TEXT else None
             session = session_of(request)
-            paths = zip(ATTRIBUTES, (timbre, prosody, duration, content, detail), strict=True)
+            longest = MAX_SECONDS if said is None else None
+            named = "The recording" if said is None else "The voice that says it"
+            base_T = app.recording(base, named, session, max_seconds=longest)
+            own = zip(FACTORS, (timbre, prosody, duration, content, detail), strict=True)
             prompts = {
-                name: studio.prompt(path, f"The prompt for {name}", session)
-                for name, path in paths
-                if path
+                name: app.prompt(path or other, f"The voice for {name}", session)
+                for name, path in own
+                if path or name in (factors or ())
             }
-            if mode == TEXT:
-                text = checked_text(text, studio.limits)
-                base_T = studio.prompt(base, "The base prompt", session)
-                with studio.turn(session, progress) as report:
-                    made = swaps.swap_text(
-                        studio.models, text, base_T, prompts, report=report, **settings
-                    )
-            else:
-                wave_T = studio.recording(
-                    recording, "The recording", session, max_seconds=swaps.MAX_RECORDING_SECONDS
-                )
-                with studio.turn(session, progress) as report:
-                    made = swaps.swap_recording(
-                        studio.models, wave_T, prompts, report=report, **settings
-                    )
-            return _view(studio, made, tuple(prompts))
+            yield from _swapping(app, said, base_T, prompts, settings)
 
-    return {"show": show, "swap": swap}
+    return swap, show
 
 
-def _view(studio: Studio, made: Swapped, swapped: tuple[str, ...]) -> tuple[Any, ...]:
+def _swapping(
+    app: AppState,
+    text: str | None,
+    base_T: Tensor,
+    prompts: dict[str, Tensor],
+    settings: dict[str, Any],
+) -> Iterator[tuple[Any, ...]]:
+    """The job, stage by stage."""
+    work = partial(jobs.swap, app.models, text, base_T, prompts, **settings)
+    return app.staged(lambda report: work(report=report), partial(_view, app), 5, 2)
+
+
+def _view(app: AppState, made: jobs.Swapped) -> tuple[Any, ...]:
     """A result as the page shows it."""
     before, after = made.before, made.after
     rate_hz = after.sample_rate_hz
-    frame_ms = 1000 * studio.models.codec.hop_samples / rate_hz
+    frame_ms = 1000 * app.models.codec.hop_samples / rate_hz
     notes = dict.fromkeys((*before.notes, *after.notes))
+    swapped = [name for name in made.similarity if name != "base"]
+    named = {"base": "what was changed"}
+    rows = "".join(
+        f"\n| {named.get(name, f'the voice for {name}')} | {first:.2f} | {second:.2f} |"
+        for name, (first, second) in made.similarity.items()
+    )
     report = (
         f"Swapped: **{', '.join(swapped)}** · before {before.seconds:.2f} s, after "
-        f"{after.seconds:.2f} s · {made.took_seconds:.1f} s for everything · seed {after.seed}\n\n"
-        f"Weights: {escaped(studio.models.tts.weights)}{note_lines(tuple(notes))}"
+        f"{after.seconds:.2f} s · {made.took_seconds:.1f} s for everything · seed {after.seed} · "
+        f"weights {escaped(app.models.tts.weights)}{note_lines(tuple(notes))}\n\n"
+        f"| similarity of timbre to | before | after |\n| --- | --- | --- |{rows}\n\n"
+        "It is the cosine of the codec's timbre vectors: how like two voices are to the codec, "
+        "which made both, and not to a listener."
     )
-    names = [f"{name} prompt" if name in ATTRIBUTES else name for name in made.likeness]
     return (
         playable(before.wave_T, rate_hz),
         playable(after.wave_T, rate_hz),
@@ -175,10 +235,5 @@ def _view(studio: Studio, made: Swapped, swapped: tuple[str, ...]) -> tuple[Any,
             after.phones,
             [frames * frame_ms for frames in before.frames],
             [frames * frame_ms for frames in after.frames],
-        ),
-        plots.similarity_figure(
-            names,
-            [pair[0] for pair in made.likeness.values()],
-            [pair[1] for pair in made.likeness.values()],
         ),
     )

@@ -1,6 +1,6 @@
 """The pictures of the demo: matplotlib figures without pyplot, so none outlives its request.
 
-Backgrounds are transparent and all colours are of middle lightness: readable on white and on black.
+They are dark like an audio editor, whatever the page is: what is written in them reads well there.
 
 Shapes: T samples, F frames, K code streams, G frames of 10 ms, N bins.
 """
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
-INK = "#808793"
-"""Text and axes: contrast 3.6 with white and 5.5 with the dark page's background."""
-BEFORE, AFTER = "#e07b28", "#3f83e6"
+GROUND, INK = "#18181b", "#c9ccd3"
+"""Background, and text and axes: contrast 10."""
+BEFORE, AFTER = "#f0933f", "#6aa5f8"
 PHONE_BOXES = ("#2f6fd0", "#b65a17")
 """Dark enough for white letters."""
 
@@ -39,19 +39,19 @@ _LABEL_INCHES = 0.3
 
 
 def _figure(width: float, height: float) -> Figure:
-    """An empty figure with a transparent background."""
+    """An empty figure."""
     from matplotlib.figure import Figure
 
     height += _LABEL_INCHES
     figure = Figure(figsize=(width, height), dpi=110)
     figure.set_layout_engine("constrained", rect=(0, 0, 1, 1 - _LABEL_INCHES / height))
-    figure.patch.set_alpha(0.0)
+    figure.patch.set_facecolor(GROUND)
     return figure
 
 
 def _style(axes: Axes, *, grid: bool = False) -> None:
     """Colours of one pair of axes."""
-    axes.patch.set_alpha(0.0)
+    axes.patch.set_facecolor(GROUND)
     axes.tick_params(colors=INK, labelsize=8)
     for spine in axes.spines.values():
         spine.set_color(INK)
@@ -223,39 +223,6 @@ def durations_figure(
     _style(axes, grid=True)
     axes.tick_params(axis="x", labelsize=6.5 if len(rows) > 30 else 8, length=0)
     axes.grid(visible=False, axis="x")
-    _legend(axes)
-    return figure
-
-
-def similarity_figure(
-    names: Sequence[str], before: Sequence[float], after: Sequence[float]
-) -> Figure:
-    """Two bars a prompt: how like its voice the speech is, before and after."""
-    figure = _figure(7, 0.9 + 0.45 * len(names))
-    axes = figure.add_subplot()
-    place = np.arange(len(names))
-    for offset, values, colour, label in (
-        (-0.2, before, BEFORE, "before"),
-        (0.2, after, AFTER, "after"),
-    ):
-        axes.barh(place + offset, values, 0.38, color=colour, label=label)
-        for spot, value in zip(place + offset, values, strict=True):
-            side = "left" if value >= 0 else "right"
-            axes.text(
-                value,
-                spot,
-                f" {round(value, 2) + 0.0:.2f} ",
-                va="center",
-                ha=side,
-                fontsize=8,
-                color=INK,
-            )
-    axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set_yticks(place, list(names))
-    axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_xlim(min(0.0, *before, *after) - 0.15, 1.3)
-    axes.set_xlabel("cosine of timbre vectors")
-    _style(axes, grid=True)
     _legend(axes)
     return figure
 

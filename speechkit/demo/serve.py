@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 import tempfile
 import threading
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,6 +45,15 @@ class ServeOptions:
     """What is accepted."""
 
 
+def example_clips() -> tuple[Path, ...]:
+    """The bundled clips, those of the manifest alone: a wheel's folder holds other packages."""
+    try:
+        manifest = json.loads((EXAMPLES / "manifest.json").read_text(encoding="utf-8"))
+        return tuple(sorted(EXAMPLES / clip["file"] for clip in manifest))
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
+
+
 def prepare(folder: Path) -> None:
     """Make Gradio keep its files in `folder` and stay offline; before it is first imported."""
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
@@ -53,34 +64,35 @@ def prepare(folder: Path) -> None:
 def make_page(models: Models, limits: Limits, folder: Path) -> gr.Blocks:
     """The page over loaded models, with its files in `folder`."""
     from speechkit.demo.page import build
-    from speechkit.demo.studio import Studio
+    from speechkit.demo.state import AppState
 
     prepare(folder)
-    studio = Studio(
-        models=models,
-        limits=limits,
-        uploads=folder,
-        examples=tuple(sorted(EXAMPLES.glob("*.flac"))),
-    )
+    app = AppState(models=models, limits=limits, uploads=folder, examples=example_clips())
     # Without api_open the REST routes cannot pass by the queue.
-    page: gr.Blocks = build(studio).queue(max_size=4 * limits.max_waiting, api_open=False)
+    page: gr.Blocks = build(app).queue(max_size=limits.max_waiting, api_open=False)
     return page
 
 
 def launch(page: gr.Blocks, options: ServeOptions) -> str:
     """Serve the page and return its address at once; raises ConfigError for a port in use."""
+    from speechkit.demo.page import look
+
+    # Of its own making: what it calls of pandas and Starlette is deprecated there.
+    warnings.filterwarnings("ignore", module=r"gradio\.")
     try:
         _, address, shared = page.launch(
             server_name=options.host,
             server_port=options.port,
             share=options.share,
-            allowed_paths=[str(EXAMPLES)] if EXAMPLES.is_dir() else None,
+            allowed_paths=[str(path) for path in example_clips()],
             max_file_size=int(options.limits.max_file_mb * 1024**2),
             prevent_thread_lock=True,
             # What is shown is gr.Error, always; other messages may name paths.
             show_error=False,
             ssr_mode=False,
             quiet=True,
+            footer_links=["api", "settings"],
+            **look(),
         )
     except OSError as error:
         where = f"{options.host}:{options.port or '7860 to 7959'}"
@@ -105,4 +117,4 @@ def serve(options: ServeOptions) -> None:
         address = launch(page, options)
         print(f"speechkit demo: {address} (Ctrl-C ends it)", file=sys.stderr, flush=True)
         ended.wait()
-        page.close()
+        page.close(verbose=False)

@@ -50,6 +50,11 @@ class Kept:
         """Where it ends."""
         return self.end / self.sample_rate_hz
 
+    def describe(self) -> str:
+        """Which part is kept, in words."""
+        seconds = len(self.wave_T) / self.sample_rate_hz
+        return f"Kept: {self.start_seconds:.1f} to {self.end_seconds:.1f} s of {seconds:.1f} s."
+
 
 def best_part(wave_T: Tensor, sample_rate_hz: int, seconds: float) -> Kept:
     """The stretch of `seconds` with most speech; the whole of a recording that is no longer.

@@ -6,14 +6,14 @@ Shapes: P phones, F frames, K code books, N positions.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from speechkit.core.checkpoint import build_and_load, load_checkpoint
+from speechkit.core.checkpoint import Checkpoint, build_and_load, load_checkpoint
 from speechkit.core.config import from_dict
 from speechkit.core.errors import CheckpointError
 from speechkit.core.results import Attribute, Codes, Rhythm, Voice
@@ -26,6 +26,20 @@ from speechkit.text.vocab import PAD, is_boundary
 
 Progress = Callable[[str], None]
 """Called with the name of each stage as it begins."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draws:
+    """What the stages of one utterance are drawn with."""
+
+    sampler: SamplerConfig
+    """Settings of all stages."""
+
+    seed: int
+    """Each stage has a stream of its own that follows from it."""
+
+    begin: Progress = lambda stage: None
+    """Told which stage begins."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +72,55 @@ class Generator(nn.Module):
         }
         self._every_book = Stage("frame", self.frame, range(config.frame.books))
         self._pauses = torch.tensor(
-            [s == PAD or is_boundary(s) for s in config.phone_symbols], dtype=torch.bool
+            [s == PAD or is_boundary(s) for s in config.phone_symbols],
+            dtype=torch.bool,
+            device="cpu",
         )
 
     def every_book(self) -> Stage:
         """The frame stages as one, for training on all their books in one pass."""
         return self._every_book
+
+    @torch.no_grad()
+    def draw_durations(self, phones_P: Tensor, prompt: Rhythm, draws: Draws) -> Tensor:
+        """Duration stage: `frames_P`, how long each phone lasts, at the pace of the prompt."""
+        draws.begin("duration")
+        return self.durations(phones_P, prompt, draws.sampler, draws.seed)
+
+    def regulate(self, phones_P: Tensor, frames_P: Tensor) -> Stretch:
+        """Length regulator: each phone at all the frames it lasts, with no code known yet."""
+        return Stretch(
+            phones_N=expand(phones_P, frames_P),
+            place_N2=places(frames_P),
+            codes_KN=self._absent(int(frames_P.sum())),
+        )
+
+    @torch.no_grad()
+    def draw(self, name: str, target: Stretch, prompt: Attribute, draws: Draws) -> Stretch:
+        """A frame stage: the target with its codes, drawn given those of the stages before it.
+
+        Codes that the target has of later stages are not looked at, and stay.
+        """
+        draws.begin(name)
+        books = self.config.books_of(name)
+        known_KN, codes_KN = target.codes_KN.clone(), target.codes_KN.clone()
+        # The network never saw the books of later stages while it learnt this one.
+        known_KN[books.start :] = ABSENT
+        codes_KN[books.start : books.stop] = self.stages[name].sample(
+            replace(target, codes_KN=known_KN),
+            self._prompt(prompt),
+            draws.sampler.of(name),
+            _draws(draws.seed, name),
+        )
+        return replace(target, codes_KN=codes_KN)
+
+    def codes_of(self, target: Stretch) -> Codes:
+        """The code streams of a target that went through all stages."""
+        parts = {}
+        for name in STAGES[1:]:
+            books = self.config.books_of(name)
+            parts[f"{name}_KF"] = target.codes_KN[books.start : books.stop]
+        return Codes(**parts)
 
     @torch.no_grad()
     def generate(
@@ -107,21 +164,12 @@ class Generator(nn.Module):
         progress: Progress = lambda stage: None,
     ) -> Codes:
         """Codes in which the stages that have a prompt are drawn anew; the others stay."""
-        codes_KF = codes_KF.clone()
-        phones_F, place_F2 = expand(phones_P, frames_P), places(frames_P)
+        draws = Draws(sampler=sampler, seed=seed, begin=progress)
+        target = replace(self.regulate(phones_P, frames_P), codes_KN=codes_KF)
         for name in STAGES[1:]:
-            if name not in prompts:
-                continue
-            progress(name)
-            books = self.config.books_of(name)
-            known_KF = codes_KF.clone()
-            # The network never saw the books of later stages while it learnt this one.
-            known_KF[books.start :] = ABSENT
-            target = Stretch(phones_N=phones_F, place_N2=place_F2, codes_KN=known_KF)
-            codes_KF[books.start : books.stop] = self.stages[name].sample(
-                target, self._prompt(prompts[name]), sampler.of(name), _draws(seed, name)
-            )
-        return self._codes(codes_KF)
+            if name in prompts:
+                target = self.draw(name, target, prompts[name], draws)
+        return self.codes_of(target)
 
     def durations(
         self, phones_P: Tensor, rhythm: Rhythm, sampler: SamplerConfig, seed: int
@@ -155,13 +203,6 @@ class Generator(nn.Module):
     def _absent(self, frames: int) -> Tensor:
         return torch.full((self.config.frame.books, frames), ABSENT)
 
-    def _codes(self, codes_KF: Tensor) -> Codes:
-        parts = {}
-        for name in STAGES[1:]:
-            books = self.config.books_of(name)
-            parts[f"{name}_KF"] = codes_KF[books.start : books.stop]
-        return Codes(**parts)
-
 
 def _draws(seed: int, name: str) -> torch.Generator:
     return generator(derive(seed, name))
@@ -186,6 +227,10 @@ def load_generator(folder: str | Path) -> Generator:
 
     Raises CheckpointError or ConfigError for a folder that does not hold one.
     """
-    checkpoint = load_checkpoint(folder)
+    return generator_of(load_checkpoint(folder))
+
+
+def generator_of(checkpoint: Checkpoint) -> Generator:
+    """The generator of a checkpoint that was read; errors as `load_generator` has."""
     config = generator_config(checkpoint.config)
     return build_and_load(lambda: build_generator(config), checkpoint.state).eval()

@@ -15,11 +15,11 @@ from speechkit.core.errors import DataError
 from speechkit.data.alignment import Alignment
 from speechkit.data.codes import CorpusCodes
 from speechkit.data.packed import PackedCorpus
+from speechkit.data.split import HELD_OUT_SHARE, split_clips
 from speechkit.diffusion.config import GeneratorConfig
 from speechkit.diffusion.denoiser import ABSENT
 from speechkit.diffusion.duration import expand, places, stretch
 from speechkit.diffusion.stage import SEPARATOR, StageBatch
-from speechkit.facodec.training.segments import split_clips
 from speechkit.text.vocab import DEFAULT_VOCABULARY, PAD, WORD_BOUNDARY, is_boundary
 
 TEMPO_OCTAVES = 0.8
@@ -38,14 +38,14 @@ class Sequences:
         *,
         target_frames: int,
         prompt_drop: float,
-        held_out: float = 0.02,
+        held_out: float = HELD_OUT_SHARE,
         validation: bool = False,
     ) -> None:
         self.alignment, self.codes, self.config = alignment, codes, config
         self.target_frames, self.prompt_drop = target_frames, prompt_drop
         usable = [
             int(n)
-            for n in split_clips(corpus, held_out, validation)
+            for n in split_clips(corpus, validation=validation, held_out=held_out)
             if alignment.has(int(n)) and codes.has(int(n)) and len(alignment.phones(int(n))) > 8
         ]
         if not usable:

@@ -1,19 +1,19 @@
-"""Training program of the generator: `python -m speechkit.diffusion.train …`.
+"""Training of the generator: `speechkit train generator …`.
 
 Needs the packed corpus with its alignment and codes beside it, and the codec they came from.
 """
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
 from speechkit.core.checkpoint import load_checkpoint, load_state
+from speechkit.core.config import to_dict
 from speechkit.core.rng import generator
-from speechkit.data.alignment import Alignment, sidecar_path
+from speechkit.data.alignment import Alignment, corpus_hash, sidecar_path
 from speechkit.data.codes import CorpusCodes, codes_path
 from speechkit.data.packed import PackedCorpus
 from speechkit.diffusion.config import GeneratorConfig
@@ -22,13 +22,7 @@ from speechkit.diffusion.sequences import Sequences
 from speechkit.diffusion.task import GeneratorTask, GeneratorTaskConfig
 from speechkit.facodec.small.codec import FACodec, load_codec
 from speechkit.text.vocab import DEFAULT_VOCABULARY
-from speechkit.train import (
-    TrainConfig,
-    add_training_arguments,
-    config_from_args,
-    show_progress,
-    train,
-)
+from speechkit.train import TrainConfig, TrainReport, train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,15 +57,20 @@ def start_generator(
     return model
 
 
-def build_task(
-    recipe: GeneratorTraining, data: Path, codec: Path, init: Path | None
-) -> GeneratorTask:
-    """The task on a packed corpus with alignment and codes beside it."""
+def train_generator(
+    recipe: GeneratorTraining, data: Path, codec: Path, out: Path, *, init: Path | None = None
+) -> TrainReport:
+    """Train the generator on the packed corpus `data`; a run in `out` is resumed.
+
+    Alignment and codes must lie beside the corpus; `codec` is the folder of the codec that made the
+    codes, `init` the export of an earlier run to go on from. Raises ConfigError for a run in `out`
+    that began with another recipe, start or corpus.
+    """
     corpus = PackedCorpus(data)
-    ids = [clip["id"] for clip in corpus.clips]
-    alignment = Alignment(sidecar_path(data), ids)
-    codes = CorpusCodes(codes_path(data), ids)
+    alignment = Alignment(sidecar_path(data), corpus.ids)
+    codes = CorpusCodes(codes_path(data), corpus.ids)
     model = start_generator(recipe.generator, load_codec(codec), init, recipe.train.seed)
+    alignment.require_symbols(model.config.phone_symbols)
 
     def sequences(validation: bool) -> Sequences:
         return Sequences(
@@ -84,23 +83,13 @@ def build_task(
             validation=validation,
         )
 
-    return GeneratorTask(model, sequences(False), sequences(True), recipe.task)
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Train the generator."""
-    parser = argparse.ArgumentParser(
-        prog="python -m speechkit.diffusion.train", description=__doc__
-    )
-    parser.add_argument("--data", type=Path, required=True, help="packed corpus")
-    parser.add_argument("--codec", type=Path, required=True, help="folder of the codec")
-    parser.add_argument("--init", type=Path, help="export of an earlier run to go on from")
-    add_training_arguments(parser)
-    args = parser.parse_args(argv)
-    show_progress()
-    recipe = config_from_args(args, GeneratorTraining)
-    train(build_task(recipe, args.data, args.codec, args.init), recipe.train, args.out)
-
-
-if __name__ == "__main__":
-    main()
+    settings = {name: part for name, part in to_dict(recipe).items() if name != "train"}
+    identity = {
+        **settings,
+        "init": None if init is None else load_checkpoint(init).sha256,
+        "data": corpus_hash(corpus.ids),
+        "alignment": alignment.sha256,
+        "codes": codes.codec_sha256,
+    }
+    task = GeneratorTask(model, sequences(False), sequences(True), recipe.task)
+    return train(task, recipe.train, out, identity=identity)

@@ -1,30 +1,27 @@
-"""Does this machine have what speechkit needs? Nothing is fetched, loaded for good or changed.
+"""Does this machine have what speechkit needs? Nothing is fetched, kept or changed.
 
-Every check stands alone: one that breaks becomes a finding, and the others go on.
+Every check stands alone: one that breaks becomes a problem of its own, and the others go on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from speechkit.doctor import machine, models, software, sound
-from speechkit.doctor.finding import Check, Finding, Status, problem
+from speechkit.doctor import checks
+from speechkit.doctor.checks import Check, Finding, Status
 
 __all__ = ["CHECKS", "Finding", "Status", "examine"]
 
 CHECKS: Mapping[str, Check] = {
-    "python": software.check_python,
-    "packages": software.check_packages,
-    "extras": software.check_extras,
-    "fairseq2": software.check_fairseq2,
-    "threads": machine.check_threads,
-    "bfloat16": machine.check_bfloat16,
-    "memory": machine.check_memory,
-    "disk": machine.check_disk,
-    "weights": models.check_weights,
-    "audio": sound.check_audio,
-    "gpu": machine.check_gpu,
-    "programs": machine.check_programs,
+    "packages": checks.check_packages,
+    "fairseq2": checks.check_fairseq2,
+    "processor": checks.check_processor,
+    "memory": checks.check_memory,
+    "disk": checks.check_disk,
+    "models": checks.check_models,
+    "audio": checks.check_audio,
+    "gpu": checks.check_gpu,
+    "programs": checks.check_programs,
 }
 """All checks by what they look at, in the order they are told."""
 
@@ -38,11 +35,7 @@ def examine(checks: Mapping[str, Check] = CHECKS) -> list[Finding]:
         except Exception as error:
             # Also what a broken package raises while it is imported: that is what is looked for.
             reason = " ".join(str(error).split()) or type(error).__name__
-            findings.append(
-                problem(
-                    name,
-                    f"The check broke off: {type(error).__name__}: {reason}",
-                    "Mend the packages first, see there; if they are in order, report this.",
-                )
-            )
+            says = f"The check broke off: {type(error).__name__}: {reason}"
+            advice = "Fix the packages first, see there; if they are in order, report this."
+            findings.append(Finding(name, "problem", says, advice))
     return findings

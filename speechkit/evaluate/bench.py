@@ -1,4 +1,7 @@
-"""Speed and memory of a synthesiser: real-time factor, stages apart."""
+"""Speed and memory of a synthesiser or a codec: real-time factor, stages apart.
+
+T samples.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from speechkit.core.errors import ConfigError
+from speechkit.core.errors import ConfigError, DataError
+from speechkit.core.rng import generator
+from speechkit.facodec.codec import Codec
 
 BENCH_TEXTS: Mapping[str, str] = {
     "3 s": "The ferry leaves at noon, and we are already late.",
@@ -22,6 +28,9 @@ BENCH_TEXTS: Mapping[str, str] = {
     ),
 }
 """Texts that last about as long as their name says at a usual rate of speech."""
+
+CODED_SECONDS = {"3 s": 3, "30 s": 30}
+"""Lengths that are coded: a prompt, and a recording long enough to hide fixed costs."""
 
 
 class Timed(Protocol):
@@ -34,6 +43,14 @@ class Timed(Protocol):
     @property
     def stages_seconds(self) -> Mapping[str, float]:
         """Wall time of each stage."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pass:
+    """One recording, coded and decoded."""
+
+    seconds: float
+    stages_seconds: Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,4 +159,32 @@ def _bench_text(
         real_time_factor_p95=float(np.percentile(factors, 95)),
         cpu_factor_p50=float(np.median(cpu_factors)),
         stages_seconds_p50={stage: float(np.median(spent)) for stage, spent in stages.items()},
+    )
+
+
+def bench_codec(codec: Codec, wave_T: Tensor, *, runs: int = 5, seed: int = 0) -> Bench:
+    """Time `codec` on a recording cut or repeated to each of `CODED_SECONDS`.
+
+    The stages are "encode", with the analysis of pitch, and "decode". Threads are left as they
+    are. Raises DataError for an empty recording, ConfigError for no runs.
+    """
+    if not len(wave_T):
+        raise DataError("The recording is empty: give one with speech in it.")
+
+    def there_and_back(name: str, seed: int) -> _Pass:
+        samples = CODED_SECONDS[name] * codec.sample_rate_hz
+        cut_T = wave_T.repeat(-(-samples // len(wave_T)))[:samples]
+        with torch.no_grad():
+            began = time.perf_counter()
+            codes, timbre_D = codec.encode(cut_T)
+            encoded = time.perf_counter()
+            codec.decode(codes, timbre_D, generator(seed))
+            decoded = time.perf_counter()
+        return _Pass(
+            seconds=samples / codec.sample_rate_hz,
+            stages_seconds={"encode": encoded - began, "decode": decoded - encoded},
+        )
+
+    return bench_tts(
+        there_and_back, texts={name: name for name in CODED_SECONDS}, runs=runs, seed=seed
     )

@@ -10,7 +10,7 @@ T samples at 16 kHz.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -31,6 +31,7 @@ from speechkit.evaluate.scoring import (
     score_speech,
     silent,
     stored_wave,
+    verifiers,
     write_manifest,
 )
 from speechkit.evaluate.speaker import similarity
@@ -42,7 +43,7 @@ Convert = Callable[[Tensor, Sequence[Tensor], int], Tensor]
 MIN_TARGET_SECONDS = 4.0
 """Shortest recording that a target voice is taken from."""
 
-_PARTS = ("words", "embed", "quality")
+_PARTS = ("words", "second_words", "embed", "second_embed", "quality")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,13 +71,18 @@ def conversion_pairs(clips: Sequence[EvalClip], recordings: int = 1) -> list[Con
     Speakers and clips are shuffled by their names, the same way at each call; `recordings` of each
     target are heard. Raises DataError unless there are two speakers with enough recordings.
     """
-    speakers = _shuffled({clip.speaker for clip in clips})
+    speakers = sorted({clip.speaker for clip in clips}, key=_place)
     by_speaker = {
         name: sorted((c for c in clips if c.speaker == name), key=lambda clip: _place(clip.id))
         for name in speakers
     }
     sources = speakers[: len(speakers) // 2]
-    targets = [name for name in speakers[len(sources) :] if _usable(by_speaker[name], recordings)]
+    targets = [
+        name
+        for name in speakers[len(sources) :]
+        if len(by_speaker[name]) >= recordings + 2
+        and sum(map(_long, by_speaker[name])) >= recordings
+    ]
     if not sources or not targets:
         raise DataError(
             f"Conversion wants two speakers, one with {recordings} recordings of "
@@ -100,22 +106,14 @@ def conversion_pairs(clips: Sequence[EvalClip], recordings: int = 1) -> list[Con
     return pairs
 
 
-def _usable(clips: Sequence[EvalClip], recordings: int) -> bool:
-    """Whether a speaker can be a target."""
-    return sum(map(_long, clips)) >= recordings and len(clips) >= recordings + 2
-
-
 def _long(clip: EvalClip) -> bool:
     """Whether a voice can be taken from a clip."""
     return len(clip.wave_T) >= MIN_TARGET_SECONDS * SAMPLE_RATE_HZ
 
 
 def _place(name: str) -> bytes:
+    """Where a name stands in an order that is as good as random."""
     return hashlib.sha256(name.encode()).digest()
-
-
-def _shuffled(names: Iterable[str]) -> list[str]:
-    return sorted(names, key=_place)
 
 
 class _Voices:
@@ -155,15 +153,15 @@ def run_conversion_suite(
     """Score the source recordings and what each system makes of them.
 
     `sim` is the similarity to unheard recordings of the target, `sim_wrong` that to other
-    recordings of the source's speaker, `margin` the difference; of the sources themselves they say
-    where conversion starts. `extra` has what two real recordings of a target score and, of each
-    system, `sim` as a share of it. `earlier` and `unfinished` as of `RowBook`. Raises DataError
-    without pairs.
+    recordings of the source's speaker, `margin` the difference (with `_r` those of the second
+    verifier); of the sources themselves they say where conversion starts. `extra` has what two real
+    recordings of a target score and, of each system, `sim` as a share of it. `earlier` and
+    `unfinished` as of `RowBook`. Raises DataError without pairs.
     """
     if not pairs:
         raise DataError("There is nothing to convert: give a held-out corpus.")
     folder = Path(out_folder)
-    voices = None if scorers.embed is None else _Voices(scorers.embed)
+    voices = {key: _Voices(embed) for key, embed in verifiers(scorers).items()}
     book = RowBook(earlier, progress, unfinished)
     manifest: list[dict[str, str]] = []
     for system, convert in {"source": _unchanged, **systems}.items():
@@ -175,10 +173,10 @@ def run_conversion_suite(
 
             def score(pair: ConversionPair = pair, wave: Wave = wave) -> Scored:
                 values, heard = score_speech(wave, pair.source.text, scorers)
-                if voices is not None:
-                    values["sim"] = voices.to(wave, pair.unheard)
-                    values["sim_wrong"] = voices.to(wave, pair.own)
-                    values["margin"] = values["sim"] - values["sim_wrong"]
+                for key, verifier in voices.items():
+                    right, wrong = verifier.to(wave, pair.unheard), verifier.to(wave, pair.own)
+                    values |= {f"sim{key}": right, f"sim_wrong{key}": wrong}
+                    values[f"margin{key}"] = right - wrong
                 return values, heard
 
             book.add(system, pair.id, pair.source.speaker, _digest(scorers, pair, wave), score)
@@ -192,8 +190,15 @@ def run_conversion_suite(
         settings=scorers.settings | {"seed": seed, "version": VERSION, "pairs": len(pairs)},
         notes=[*scorers.notes, "SIM: to unheard recordings of the target; wrong: of the source"],
     )
-    if voices is not None:
-        report.extra |= _shares(report, pairs, voices)
+    for key, verifier in voices.items():
+        real = sum(verifier.among(pair.unheard) for pair in pairs) / len(pairs)
+        name = f"SIM{key.upper().replace('_', '-')}"
+        report.extra[f"{name} of real target speech"] = round(real, 4)
+        report.extra[f"{name} as a share of that"] = {
+            system: round(one.values[f"sim{key}"] / real, 4)
+            for system, one in report.summary.items()
+            if real > 0
+        }
     return report
 
 
@@ -206,14 +211,3 @@ def _digest(scorers: Scorers, pair: ConversionPair, wave: Wave) -> str:
     """Checksum of all that the figures of a clip depend on."""
     others = [clip.wave_T.numpy() for clip in (*pair.unheard, *pair.own)]
     return digest_of(context_of(scorers, _PARTS), pair.source.text, wave, *others)
-
-
-def _shares(
-    report: Report, pairs: Sequence[ConversionPair], voices: _Voices
-) -> dict[str, float | dict[str, float]]:
-    """Similarity of real target speech, and each system's as a share of it."""
-    real = sum(voices.among(pair.unheard) for pair in pairs) / len(pairs)
-    shares = {
-        name: round(one.values["sim"] / real, 4) for name, one in report.summary.items() if real > 0
-    }
-    return {"SIM of real target speech": round(real, 4), "SIM as a share of that": shares}

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from speechkit.core.audio import read_audio
@@ -25,8 +26,8 @@ SAMPLE_RATE_HZ = 16000
 PROMPT_SECONDS = 3.0
 PROMPT_SOURCE_SECONDS = 4.0
 
-_LEVEL_FRAME_SAMPLES = 320
-_LEVEL_HOP_SAMPLES = 160
+LEVEL_FRAME_SAMPLES = 320
+LEVEL_HOP_SAMPLES = 160
 _ONSET_DB = -30.0
 _ONSET_MARGIN_SAMPLES = 800
 
@@ -66,8 +67,8 @@ class Pair:
 _Item = TypeVar("_Item", EvalClip, Pair)
 
 
-def eval_clips(source: str | Path | PackedCorpus, split: str = "eval") -> list[EvalClip]:
-    """All clips of ``split`` that have a text, ordered by id.
+def eval_clips(source: str | Path | PackedCorpus, split: str | None = "eval") -> list[EvalClip]:
+    """All clips of ``split`` (None: of any) that have a text, ordered by id.
 
     ``source`` is a packed corpus, or a tar shard with ``manifest.jsonl`` beside it. Raises
     DataError where there are none.
@@ -83,16 +84,16 @@ def eval_clips(source: str | Path | PackedCorpus, split: str = "eval") -> list[E
     return sorted(clips, key=lambda clip: clip.id)
 
 
-def _packed_clips(corpus: PackedCorpus, split: str) -> list[EvalClip]:
+def _packed_clips(corpus: PackedCorpus, split: str | None) -> list[EvalClip]:
     """Clips of a packed corpus."""
     return [
         EvalClip(id=info["id"], speaker=info["speaker"], text=info["text"], wave_T=corpus.wave(i))
         for i, info in enumerate(corpus.clips)
-        if info["split"] == split and info["text"]
+        if split in (None, info["split"]) and info["text"]
     ]
 
 
-def _shard_clips(shard: Path, split: str) -> list[EvalClip]:
+def _shard_clips(shard: Path, split: str | None) -> list[EvalClip]:
     """Clips of a tar shard, described by the manifest beside it."""
     manifest = shard.parent / "manifest.jsonl"
     try:
@@ -101,7 +102,7 @@ def _shard_clips(shard: Path, split: str) -> list[EvalClip]:
         wanted: list[dict[str, Any]] = [
             entry
             for entry in entries
-            if entry["shard"] == shard.name and entry["split"] == split and entry["text"]
+            if entry["shard"] == shard.name and split in (None, entry["split"]) and entry["text"]
         ]
         with tarfile.open(shard) as archive:
             return [_shard_clip(archive, entry) for entry in wanted]
@@ -124,15 +125,24 @@ def _shard_clip(archive: tarfile.TarFile, entry: dict[str, Any]) -> EvalClip:
     )
 
 
+def frame_levels_db(wave_T: NDArray[np.floating] | Tensor) -> NDArray[np.float64]:
+    """``level_F``: dB of full scale of each 20 ms, a frame each 10 ms; empty under 20 ms."""
+    samples_T = np.asarray(wave_T, np.float64)
+    if len(samples_T) < LEVEL_FRAME_SAMPLES:
+        return np.zeros(0)
+    frames = np.lib.stride_tricks.sliding_window_view(samples_T, LEVEL_FRAME_SAMPLES)
+    power_F = np.square(frames[::LEVEL_HOP_SAMPLES]).mean(-1)
+    level_F: NDArray[np.float64] = 10 * np.log10(power_F + 1e-12)
+    return level_F
+
+
 def speech_onset(wave_T: Tensor) -> int:
     """Sample 50 ms before speech: before the first 20 ms within 30 dB of the loud ones."""
-    if wave_T.shape[0] < _LEVEL_FRAME_SAMPLES:
+    level_F = frame_levels_db(wave_T)
+    if not len(level_F):
         return 0
-    frames = wave_T.double().unfold(0, _LEVEL_FRAME_SAMPLES, _LEVEL_HOP_SAMPLES)
-    level_db_F = 10 * torch.log10(frames.square().mean(-1) + 1e-12)
-    loud_db = torch.quantile(level_db_F, 0.95)
-    first = int(torch.nonzero(level_db_F >= loud_db + _ONSET_DB)[0])
-    return max(0, first * _LEVEL_HOP_SAMPLES - _ONSET_MARGIN_SAMPLES)
+    first = int(np.nonzero(level_F >= np.quantile(level_F, 0.95) + _ONSET_DB)[0][0])
+    return max(0, first * LEVEL_HOP_SAMPLES - _ONSET_MARGIN_SAMPLES)
 
 
 def cut_prompt(wave_T: Tensor, seconds: float = PROMPT_SECONDS) -> Tensor:

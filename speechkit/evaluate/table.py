@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, Protocol
 
 from speechkit.core.errors import DataError
 from speechkit.core.files import write_atomically
-
-RESAMPLES = 2000
+from speechkit.core.metrics import Interval, bootstrap
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
     """One figure of the table."""
 
-    key: str
-    """Name in a row's values."""
     title: str
     """Heading."""
     scale: float = 1.0
@@ -29,38 +24,50 @@ class Column:
     digits: int = 3
     """Digits after the point."""
 
+    def show(self, value: float, sign: str = "") -> str:
+        """A figure as it is printed; ``sign`` is "+" or empty."""
+        return f"{value * self.scale:{sign}.{self.digits}f}"
 
-COLUMNS = (
-    Column(key="kbps", title="kb/s", digits=2),
-    Column(key="wer", title="WER%", scale=100, digits=2),
-    Column(key="cer", title="CER%", scale=100, digits=2),
-    Column(key="sim", title="SIM"),
-    Column(key="sim_wrong", title="wrong"),
-    Column(key="margin", title="margin"),
-    Column(key="sim_r", title="SIM-R"),
-    Column(key="ovrl", title="OVRL"),
-    Column(key="sig", title="SIG"),
-    Column(key="bak", title="BAK"),
-    Column(key="p808", title="P808"),
-    Column(key="pesq", title="PESQ"),
-    Column(key="stoi", title="STOI"),
-    Column(key="estoi", title="ESTOI"),
-    Column(key="mel", title="mel", digits=2),
-    Column(key="mcd", title="MCD", digits=2),
-    Column(key="f0_rmse", title="F0Hz", digits=2),
-    Column(key="f0_cent", title="F0ct", digits=1),
-    Column(key="f0_corr", title="F0corr"),
-    Column(key="vuv", title="VUV%", scale=100, digits=2),
-    Column(key="seconds", title="sec", digits=2),
-)
+
+COLUMNS: Mapping[str, Column] = {
+    "kbps": Column(title="kb/s", digits=2),
+    "wer": Column(title="WER%", scale=100, digits=2),
+    "cer": Column(title="CER%", scale=100, digits=2),
+    "wer2": Column(title="WER2%", scale=100, digits=2),
+    "sim": Column(title="SIM"),
+    "sim_wrong": Column(title="wrong"),
+    "margin": Column(title="margin"),
+    "sim_r": Column(title="SIM-R"),
+    "margin_r": Column(title="marg-R"),
+    "ovrl": Column(title="OVRL"),
+    "sig": Column(title="SIG"),
+    "bak": Column(title="BAK"),
+    "p808": Column(title="P808"),
+    "pesq": Column(title="PESQ"),
+    "stoi": Column(title="STOI"),
+    "estoi": Column(title="ESTOI"),
+    "mel": Column(title="mel", digits=2),
+    "mcd": Column(title="MCD", digits=2),
+    "f0_rmse": Column(title="F0Hz", digits=2),
+    "f0_cent": Column(title="F0ct", digits=1),
+    "f0_corr": Column(title="F0corr"),
+    "vuv": Column(title="VUV%", scale=100, digits=2),
+    "level": Column(title="dBFS", digits=1),
+    "seconds": Column(title="sec", digits=2),
+}
+"""Columns by the name of their figure in a row's values."""
 
 # Over the whole set, as the field reports them, and not means of each clip's rate.
 RATES = {
     "wer": ("word_edits", "words"),
     "cer": ("character_edits", "characters"),
+    "wer2": ("word_edits2", "words"),
     "kbps": ("kilobits", "seconds"),
 }
 """Columns that are one sum over another, by the values they are made of."""
+
+WITH_INTERVAL = ("wer", "wer2", "margin", "margin_r")
+"""Columns whose 95 % interval over speakers is printed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +81,7 @@ class ClipRow:
     speaker: str
     """Its speaker: the unit that intervals resample."""
     values: Mapping[str, float]
-    """Figures by column key, and the counts behind the rates."""
+    """Figures by column, and the counts behind the rates."""
     heard: str = ""
     """Transcript."""
     digest: str = ""
@@ -82,13 +89,35 @@ class ClipRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Interval:
-    """A 95 % confidence interval."""
+class Figure:
+    """One column over the rows that have it: a rate of sums, or a mean."""
 
-    low: float
-    """2.5th percentile."""
-    high: float
-    """97.5th percentile."""
+    tops: tuple[float, ...]
+    """Numerator of each row."""
+    bottoms: tuple[float, ...]
+    """Denominator of each row; 1 for a mean."""
+    speakers: tuple[str, ...]
+    """Speaker of each row."""
+
+    @classmethod
+    def of(cls, rows: Iterable[ClipRow], key: str) -> Figure:
+        """The column ``key`` of the rows that have it, maybe of none."""
+        having = [row for row in rows if key in row.values]
+        top, bottom = RATES.get(key, (key, ""))
+        return cls(
+            tops=tuple(row.values[top] for row in having),
+            bottoms=tuple(row.values[bottom] if bottom else 1.0 for row in having),
+            speakers=tuple(row.speaker for row in having),
+        )
+
+    @property
+    def value(self) -> float:
+        """The figure of all rows."""
+        return sum(self.tops) / (sum(self.bottoms) or 1.0)
+
+    def interval(self, seed: int = 0) -> Interval:
+        """Its 95 % interval over speakers."""
+        return bootstrap(self.tops, self.bottoms, self.speakers, seed=seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,89 +127,68 @@ class Summary:
     clips: int
     """Clips behind the figures."""
     values: dict[str, float]
-    """Figures by column key."""
+    """Figures by column."""
     intervals: dict[str, Interval]
-    """95 % intervals of WER and margin."""
+    """95 % intervals of WITH_INTERVAL."""
 
 
-def bootstrap(
-    numerators: Sequence[float],
-    denominators: Sequence[float],
-    groups: Sequence[str],
-    seed: int = 0,
-) -> Interval:
-    """95 % interval of sum(numerators) / sum(denominators) by the percentile bootstrap.
-
-    Whole groups are drawn with replacement (clips of one speaker are not independent); with one
-    group only, its clips are. Efron and Tibshirani 1993, chapter 13. Raises DataError when empty.
-    """
-    if not len(numerators) == len(denominators) == len(groups) or not numerators:
-        raise DataError("An interval wants as many groups as figures, and at least one.")
-    names = sorted(set(groups))
-    place = {name: i for i, name in enumerate(names)}
-    member = np.array([place[name] for name in groups])
-    if len(names) == 1:
-        member = np.arange(len(groups))
-    top = np.bincount(member, weights=np.asarray(numerators, np.float64))
-    bottom = np.bincount(member, weights=np.asarray(denominators, np.float64))
-    drawn = np.random.default_rng(seed).integers(len(top), size=(RESAMPLES, len(top)))
-    figures = top[drawn].sum(1) / np.maximum(bottom[drawn].sum(1), 1e-9)
-    low, high = np.percentile(figures, [2.5, 97.5])
-    return Interval(low=float(low), high=float(high))
-
-
-def summarise(rows: Iterable[ClipRow], seed: int = 0) -> dict[str, Summary]:
-    """Summary of each system, in the order of first appearance."""
+def by_system(rows: Iterable[ClipRow]) -> dict[str, list[ClipRow]]:
+    """Rows of each system, in the order of first appearance."""
     systems: dict[str, list[ClipRow]] = {}
     for row in rows:
         systems.setdefault(row.system, []).append(row)
-    return {name: _summary(members, seed) for name, members in systems.items()}
+    return systems
 
 
-def _summary(rows: Sequence[ClipRow], seed: int) -> Summary:
-    """Means, corpus-level rates and intervals of one system."""
-    values: dict[str, float] = {}
-    intervals: dict[str, Interval] = {}
-    for column in COLUMNS:
-        having = [row for row in rows if column.key in row.values]
-        if not having:
-            continue
-        if column.key in RATES:
-            above, below = RATES[column.key]
-            top = [row.values[above] for row in having]
-            bottom = [row.values[below] for row in having]
-        else:
-            top = [row.values[column.key] for row in having]
-            bottom = [1.0] * len(having)
-        values[column.key] = sum(top) / max(1.0, sum(bottom))
-        if column.key in ("wer", "margin"):
-            speakers = [row.speaker for row in having]
-            intervals[column.key] = bootstrap(top, bottom, speakers, seed)
-    return Summary(clips=len(rows), values=values, intervals=intervals)
+def summarise(rows: Iterable[ClipRow], seed: int = 0) -> dict[str, Summary]:
+    """Means, corpus-level rates and intervals of each system."""
+    summaries = {}
+    for name, members in by_system(rows).items():
+        figures = {key: Figure.of(members, key) for key in COLUMNS}
+        figures = {key: figure for key, figure in figures.items() if figure.tops}
+        summaries[name] = Summary(
+            clips=len(members),
+            values={key: figure.value for key, figure in figures.items()},
+            intervals={key: figures[key].interval(seed) for key in WITH_INTERVAL if key in figures},
+        )
+    return summaries
 
 
 def render(summary: Mapping[str, Summary]) -> str:
     """The table as text: a line a system, then the intervals; a column nobody has is left out."""
-    columns = [c for c in COLUMNS if any(c.key in s.values for s in summary.values())]
+    columns = {
+        key: one for key, one in COLUMNS.items() if any(key in s.values for s in summary.values())
+    }
     width = max([6, *map(len, summary)])
-    lines = [" ".join(["system".ljust(width), "   n", *(c.title.rjust(7) for c in columns)])]
-    for name, one in summary.items():
+    titles = (one.title.rjust(7) for one in columns.values())
+    lines = [" ".join(["system".ljust(width), "   n", *titles])]
+    for name, system in summary.items():
         cells = [
-            f"{one.values[c.key] * c.scale:7.{c.digits}f}" if c.key in one.values else "      -"
-            for c in columns
+            (one.show(system.values[key]) if key in system.values else "-").rjust(7)
+            for key, one in columns.items()
         ]
-        lines.append(" ".join([name.ljust(width), f"{one.clips:4d}", *cells]))
-    for name, one in summary.items():
-        for c in columns:
-            if (interval := one.intervals.get(c.key)) is not None:
-                low, high = interval.low * c.scale, interval.high * c.scale
-                lines.append(f"{name}: {c.title} 95 % {low:.{c.digits}f} to {high:.{c.digits}f}")
+        lines.append(" ".join([name.ljust(width), f"{system.clips:4d}", *cells]))
+    for name, system in summary.items():
+        for key, interval in system.intervals.items():
+            one = COLUMNS[key]
+            low, high = one.show(interval.low), one.show(interval.high)
+            lines.append(f"{name}: {one.title} 95 % {low} to {high}")
     return "\n".join(lines)
+
+
+class Section(Protocol):
+    """What every report can do: tell itself to people and to machines."""
+
+    def text(self) -> str:
+        """Lines for a terminal."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain JSON values."""
 
 
 @dataclass(kw_only=True)
 class Report:
-    """What a suite hands back."""
+    """What a suite hands back: a table, and sections below it."""
 
     rows: list[ClipRow]
     """Every clip."""
@@ -189,36 +197,44 @@ class Report:
     settings: dict[str, Any] = field(default_factory=dict)
     """What the figures depend on: models, seed, numbers of clips."""
     extra: dict[str, Any] = field(default_factory=dict)
-    """Further figures of the suite, such as code usage."""
+    """Further figures of the suite, such as the share of the margin."""
+    sections: dict[str, Section] = field(default_factory=dict)
+    """Reports of their own that belong to it, by name; their JSON stands in `extra`."""
     notes: list[str] = field(default_factory=list)
     """What is off, and other remarks."""
 
     def text(self) -> str:
-        """The table and, below it, further figures and notes."""
-        lines = [render(self.summary)]
+        """The table and, below it, further figures, section by section, and notes."""
+        lines = [render(self.summary)] if self.summary else []
         lines += [f"{name}: {value}" for name, value in self.extra.items()]
-        lines += [f"note: {note}" for note in self.notes]
-        return "\n".join(lines)
+        for heading, section in self.sections.items():
+            lines += ["", heading, *(f"  {line}" for line in section.text().splitlines())]
+        lines += ["", *(f"note: {note}" for note in self.notes)]
+        return "\n".join(lines).strip("\n")
 
     def to_json(self) -> dict[str, Any]:
         """Everything, as plain JSON values."""
+        sections = {name: section.to_json() for name, section in self.sections.items()}
         return {
             "settings": self.settings,
             "summary": {name: asdict(one) for name, one in self.summary.items()},
-            "extra": self.extra,
+            "extra": self.extra | sections,
             "notes": self.notes,
             "clips": [asdict(row) for row in self.rows],
         }
 
     def save(self, path: str | Path) -> None:
         """Write ``to_json`` to ``path``, whole or not at all."""
-        text = json.dumps(self.to_json(), indent=1)
-        write_atomically(path, lambda temporary: _write_text(temporary, text))
+        write_text(path, json.dumps(self.to_json(), indent=1))
 
 
-def _write_text(path: Path, text: str) -> None:
-    """Write UTF-8."""
-    path.write_text(text, encoding="utf-8")
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8, whole or not at all."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
+
+    write_atomically(path, write)
 
 
 def load_rows(path: str | Path) -> list[ClipRow]:

@@ -67,21 +67,11 @@ class FalseAlarms:
 
     @property
     def bound(self) -> float:
-        """Upper end of the 95 % interval of the rate (Clopper and Pearson 1934; for none, the
-        rule of three)."""
-        low, high = 0.0, 1.0
-        for _ in range(60):
-            middle = (low + high) / 2
-            low, high = (middle, high) if self._tail(middle) > 0.05 else (low, middle)
-        return high
+        """Upper end of the one-sided 95 % interval of the rate (Garwood 1936; for none, the rule
+        of three)."""
+        from scipy.stats import chi2
 
-    def _tail(self, rate: float) -> float:
-        """Chance of no more alarms than there were, at this rate (Poisson)."""
-        mean, term, total = rate * self.tried, 1.0, 0.0
-        for count in range(self.found + 1):
-            total += term
-            term *= mean / (count + 1)
-        return float(np.exp(-mean)) * total
+        return float(chi2.ppf(0.95, 2 * (self.found + 1)) / 2 / self.tried)
 
 
 @dataclass(frozen=True, kw_only=True)

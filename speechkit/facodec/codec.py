@@ -1,20 +1,22 @@
-"""What every factorised codec offers, and how one is opened from its folder.
+"""What every factorised codec offers.
 
 Shapes: T samples, D channels of the timbre vector.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Collection
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from speechkit.core.checkpoint import read_config
-from speechkit.core.errors import CheckpointError
+from speechkit.core.errors import ConfigError
 from speechkit.core.results import Codes
 from speechkit.facodec.quantizer import QuantizerConfig
+
+FACTORS: tuple[str, ...] = ("prosody", "content", "detail")
+"""The factors that are codes; the fourth, timbre, is a vector."""
 
 
 class Codec(Protocol):
@@ -40,25 +42,27 @@ class Codec(Protocol):
         """`(codes, timbre_D)` of a wave, which is padded to whole frames."""
 
     def decode(
-        self, codes: Codes, timbre_D: Tensor, rng: torch.Generator, *, detail: bool = True
+        self,
+        codes: Codes,
+        timbre_D: Tensor,
+        rng: torch.Generator,
+        *,
+        without: Collection[str] = (),
     ) -> Tensor:
-        """`wave_T` of codes in a timbre, T = hop · F; `detail=False` leaves the detail part out."""
+        """`wave_T` of codes in a timbre, T = hop · F.
+
+        The vectors of the factors in `without` are left out of the sum that is decoded. Raises
+        ConfigError for a name that is none of `FACTORS`.
+
+            codec.decode(codes, timbre_D, generator(0), without=("detail",))
+        """
 
 
-def open_codec(folder: str | Path) -> Codec:
-    """The codec of a folder with model.safetensors and config.json, ready for inference.
-
-    Its config.json says which: it has a part named codec (small) or paper_codec. Raises
-    CheckpointError or ConfigError for a folder that holds neither.
-    """
-    from speechkit.facodec.paper.codec import load_paper_codec
-    from speechkit.facodec.small.codec import load_codec
-
-    config = read_config(folder)
-    if isinstance(config.get("codec"), dict):
-        return load_codec(folder)
-    if isinstance(config.get("paper_codec"), dict):
-        return load_paper_codec(folder)
-    raise CheckpointError(
-        f"{folder} holds no codec: its config.json has no part named codec or paper_codec."
-    )
+def check_factors(names: Collection[str]) -> None:
+    """Raise ConfigError unless these are names of factors that can be left out of decoding."""
+    unknown = sorted(set(names) - set(FACTORS))
+    if unknown:
+        raise ConfigError(
+            f"{', '.join(unknown)} cannot be left out of decoding: give any of "
+            f"{', '.join(FACTORS)}."
+        )

@@ -28,7 +28,6 @@ Shapes: T samples, F frames, K code books, D channels, N codes.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import stat
@@ -36,18 +35,19 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from speechkit.core.checkpoint import MODEL_FILE
-from speechkit.core.errors import CheckpointError, CodecFileError
-from speechkit.core.files import write_atomically
+from speechkit.core.errors import CodecFileError
+from speechkit.core.files import write_bytes
 from speechkit.core.results import Codes
+from speechkit.core.timebase import frame_count
 from speechkit.facodec.codec import Codec
+from speechkit.facodec.quantizer import code_usage
 
 SUFFIX = ".skc"
 MAGIC = b"SKC\x1a"
@@ -98,22 +98,66 @@ class CodecFile:
         books = len(self.codes.stacked())
         return books * code_bits(self.entries) * self.sample_rate_hz / self.hop_samples / 1000
 
+    @property
+    def file_bytes(self) -> int:
+        """Size of the file."""
+        codes = -(-self.codes.stacked().numel() * code_bits(self.entries) // 8)
+        timbre = len(self.timbre_D) * self.timbre_D.element_size()
+        return _HEADER.size + timbre + codes + _CRC_BYTES
+
+    def to_json(self) -> dict[str, Any]:
+        """What the file says, without the codes themselves, as plain JSON values."""
+        return {
+            "sample_rate_hz": self.sample_rate_hz,
+            "hop_samples": self.hop_samples,
+            "samples": self.samples,
+            "seconds": self.seconds,
+            "frames": self.frames,
+            "books": {
+                "prosody": len(self.codes.prosody_KF),
+                "content": len(self.codes.content_KF),
+                "detail": len(self.codes.detail_KF),
+            },
+            "entries": self.entries,
+            "payload_kbps": self.payload_kbps,
+            "file_bytes": self.file_bytes,
+            "file_kbps": 8 * self.file_bytes / self.seconds / 1000,
+            "codec": self.model_hash.hex(),
+            "gain": self.gain,
+            "timbre_channels": len(self.timbre_D),
+            "timbre_type": str(self.timbre_D.dtype).removeprefix("torch."),
+            "usage": code_usage(self.codes.stacked(), self.entries),
+        }
+
+    def text(self) -> str:
+        """A few lines for people."""
+        facts = self.to_json()
+        names = [name for name, count in facts["books"].items() for _ in range(count)]
+        used = [
+            f"{name} {round(one['used'] * self.entries)} (perplexity {one['perplexity']:.0f})"
+            for name, one in zip(names, facts["usage"], strict=True)
+        ]
+        return (
+            f"rate     {self.sample_rate_hz} Hz, "
+            f"{self.sample_rate_hz / self.hop_samples:g} frames/s\n"
+            f"length   {self.frames} frames, {self.seconds:.2f} s\n"
+            f"payload  {self.payload_kbps:.2f} kb/s, with timbre and header "
+            f"{facts['file_kbps']:.2f} kb/s ({self.file_bytes} bytes)\n"
+            f"timbre   {facts['timbre_channels']} numbers, {facts['timbre_type']}\n"
+            f"gain     {'none stored' if self.gain is None else f'{self.gain:.4g}'}\n"
+            f"codec    {self.model_hash.hex()}\n"
+            f"codes    used of {self.entries}: {', '.join(used)}"
+        )
+
 
 def code_bits(entries: int) -> int:
     """Bits that a code of a book of so many entries takes."""
     return max(1, (entries - 1).bit_length())
 
 
-def model_hash(folder: str | Path) -> bytes:
-    """What a codec file remembers of the weights in a model folder.
-
-    Raises CheckpointError where they cannot be read.
-    """
-    try:
-        with (Path(folder) / MODEL_FILE).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()[:HASH_BYTES]
-    except OSError as error:
-        raise CheckpointError(f"{folder} has no {MODEL_FILE}: give a codec's folder.") from error
+def model_hash(sha256: str) -> bytes:
+    """What a codec file remembers of a codec: the first half of its weights' hash."""
+    return bytes.fromhex(sha256)[:HASH_BYTES]
 
 
 def check_codec(file: CodecFile, codec: Codec, codec_hash: bytes, name: str) -> None:
@@ -142,7 +186,7 @@ def write_codec_file(path: str | Path, file: CodecFile) -> None:
     """
     data = pack_codec_file(file)
     try:
-        write_atomically(path, lambda temporary: _write_bytes(temporary, data))
+        write_bytes(path, data)
     except OSError as error:
         raise CodecFileError(f"Cannot write {path}: {error.strerror}.") from error
 
@@ -248,7 +292,7 @@ class _Header(NamedTuple):
             and 1000 <= self.rate_hz <= 384_000
             and 1 <= self.hop <= 65_536
             and self.frames >= 1
-            and self.frames == -(-self.samples // self.hop)
+            and self.frames == frame_count(self.samples, self.hop)
             and all(1 <= books <= 16 for books in (self.prosody, self.content, self.detail))
             and 2 <= self.entries <= 65_536
             and self.bits == code_bits(self.entries)
@@ -330,8 +374,3 @@ def _unpacked(data: bytes, count: int, bits: int, name: str) -> NDArray[np.int64
     for bit in range(bits):
         codes_N |= planes[:, bit].astype(np.int64) << bit
     return codes_N
-
-
-def _write_bytes(path: Path, data: bytes) -> None:
-    """Write ``data``."""
-    path.write_bytes(data)

@@ -6,14 +6,23 @@ import hashlib
 import re
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from speechkit.core.checkpoint import CONFIG_FILE, MODEL_FILE
+from speechkit.core.checkpoint import (
+    CONFIG_FILE,
+    MODEL_FILE,
+    WEIGHTS,
+    load_checkpoint,
+    read_config,
+)
 from speechkit.core.errors import CheckpointError
-from speechkit.facodec.codec import Codec, open_codec
+from speechkit.facodec.codec import Codec
+from speechkit.facodec.small.codec import codec_of
 
 Version = Literal["v1", "v2"]
+"""Of the public weights."""
 
 PUBLIC_FILES: Mapping[Version, tuple[str, str]] = {
     "v1": ("ns3_facodec_encoder.bin", "ns3_facodec_decoder.bin"),
@@ -21,31 +30,65 @@ PUBLIC_FILES: Mapping[Version, tuple[str, str]] = {
 }
 """Names of the public encoder and decoder."""
 
-BUNDLED = Path(__file__).parents[1] / "weights" / "codec"
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def from_pretrained(
+@dataclass(frozen=True, kw_only=True)
+class Pretrained:
+    """A codec that was found, and which one it is."""
+
+    codec: Codec
+    """Ready for inference."""
+
+    sha256: str
+    """Hash of its weights file, in hexadecimal."""
+
+    trained: bool
+    """False for random weights."""
+
+    @property
+    def name(self) -> str:
+        """What to call its weights."""
+        return f"codec {self.sha256[:8]}"
+
+
+def load_pretrained(
     name_or_folder: str | Path | None = None,
     *,
     version: Version | None = None,
     cache_folder: str | Path | None = None,
-) -> Codec:
-    """A codec ready for inference: the small one or the paper's, whichever is found.
+) -> Pretrained:
+    """What `speechkit.facodec.from_pretrained` finds, with the hash of its weights."""
+    folder = _find(name_or_folder, version, cache_folder)
+    # The small file first: which codec it is, before weights of any size are read.
+    config = read_config(folder)
+    small, paper = (isinstance(config.get(part), dict) for part in ("codec", "paper_codec"))
+    if not small and not paper:
+        raise CheckpointError(
+            f"{folder} holds no codec: its config.json has no part named codec or paper_codec."
+        )
+    checkpoint = load_checkpoint(folder)
+    if small:
+        codec: Codec = codec_of(checkpoint)
+    else:
+        from speechkit.facodec.paper.codec import paper_codec_of
 
-    `None` is the bundled one. A folder is one of ours or holds the public `.bin` files; a name
-    such as `amphion/naturalspeech3_facodec` is downloaded where `huggingface_hub` is installed and
-    the network lets it. `version` says which public files are wanted (V1 where both are there).
-    Public files are converted once, into `cache_folder` (~/.cache/speechkit).
+        codec = paper_codec_of(checkpoint)
+    return Pretrained(
+        codec=codec, sha256=checkpoint.sha256, trained="training" in checkpoint.config
+    )
 
-    Raises CheckpointError, with what to do instead, and ConfigError.
-    """
+
+def _find(
+    name_or_folder: str | Path | None, version: Version | None, cache_folder: str | Path | None
+) -> Path:
+    """A model folder of ours: the one named, or the one that public files were converted into."""
     if name_or_folder is None:
-        return open_codec(BUNDLED)
+        return WEIGHTS / "codec"
     folder = Path(name_or_folder)
     if folder.is_dir():
         if (folder / CONFIG_FILE).is_file():
-            return open_codec(folder)
+            return folder
         encoder, decoder = _public_files(folder, version)
     elif isinstance(name_or_folder, str) and _HUB_NAME.fullmatch(name_or_folder):
         encoder, decoder = _download(name_or_folder, version or "v1")
@@ -55,7 +98,7 @@ def from_pretrained(
             "amphion/naturalspeech3_facodec."
         )
     cache = Path(cache_folder) if cache_folder else Path.home() / ".cache" / "speechkit"
-    return open_codec(_converted(encoder, decoder, cache))
+    return _converted(encoder, decoder, cache)
 
 
 def _public_files(folder: Path, version: Version | None) -> tuple[Path, Path]:
@@ -100,6 +143,6 @@ def _converted(encoder: Path, decoder: Path, cache: Path) -> Path:
             key.update(hashlib.file_digest(file, "sha256").digest())
     folder = cache / f"facodec-{key.hexdigest()[:16]}"
     if not all((folder / name).is_file() for name in (CONFIG_FILE, MODEL_FILE)):
-        warnings.warn(f"{encoder.name} and {decoder.name}: {PICKLE_WARNING}", stacklevel=3)
+        warnings.warn(f"{encoder.name} and {decoder.name}: {PICKLE_WARNING}", stacklevel=5)
         convert_checkpoint(encoder, decoder, folder)
     return folder

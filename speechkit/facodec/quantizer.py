@@ -75,7 +75,7 @@ class CodeBook(nn.Module):
         self.down = nn.Linear(in_channels, code_channels)
         self.up = nn.Linear(code_channels, channels)
         self.book_VC = nn.Parameter(torch.randn(entries, code_channels))
-        self.register_buffer("counts_V", torch.zeros(entries), persistent=False)
+        self.register_buffer("counts_V", torch.zeros(entries, device="cpu"), persistent=False)
         self._recent: Tensor | None = None
 
     def count(self, codes_BF: Tensor, e_BFC: Tensor) -> None:

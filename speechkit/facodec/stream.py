@@ -14,13 +14,15 @@ Shapes: T samples, F frames, K code books, D channels.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import torch
 from torch import Tensor
 
 from speechkit.core.results import Codes, join
+from speechkit.core.rng import generator
 from speechkit.core.spans import spans
+from speechkit.core.timebase import frame_count, nearest_frames
 from speechkit.facodec.codec import Codec
 from speechkit.facodec.files import CodecFile
 from speechkit.facodec.small.codec import FACodec
@@ -44,25 +46,25 @@ def decode_stream(
     timbre_D: Tensor,
     rng: torch.Generator,
     *,
-    detail: bool = True,
+    without: Collection[str] = (),
     whole_seconds: float = WHOLE_SECONDS,
     block_seconds: float = BLOCK_SECONDS,
 ) -> Iterator[Tensor]:
     """The wave of codes in a timbre as one `wave_T` after the other, hop · F samples in all."""
-    frame_seconds = codec.hop_samples / codec.sample_rate_hz
-    block_frames = max(1, round(block_seconds / frame_seconds))
-    if codes.frames * frame_seconds <= whole_seconds:
-        yield codec.decode(codes, timbre_D, rng, detail=detail)
+    rate_hz, hop = codec.sample_rate_hz, codec.hop_samples
+    block_frames = max(1, nearest_frames(block_seconds, rate_hz, hop))
+    if codes.frames * hop <= whole_seconds * rate_hz:
+        yield codec.decode(codes, timbre_D, rng, without=without)
     elif isinstance(codec, FACodec):
         yield from decode_spans(
-            codec, codes, timbre_D, rng, detail=detail, block_frames=block_frames
+            codec, codes, timbre_D, rng, without=without, block_frames=block_frames
         )
     else:
-        context = round(CONTEXT_SECONDS / frame_seconds)
+        context = nearest_frames(CONTEXT_SECONDS, rate_hz, hop)
         for span in spans(codes.frames, block_frames, context):
             seen = codes.between(span.low, span.high)
-            wave_T = codec.decode(seen, timbre_D, rng, detail=detail)
-            yield wave_T[span.times(codec.hop_samples).own]
+            wave_T = codec.decode(seen, timbre_D, rng, without=without)
+            yield wave_T[span.times(hop).own]
 
 
 def encode_long(
@@ -76,21 +78,27 @@ def encode_long(
 
     The timbre of a codec that has no better way is the mean over the pieces, by their length.
     """
-    block_frames = max(1, round(block_seconds * codec.sample_rate_hz / codec.hop_samples))
-    if len(wave_T) <= whole_seconds * codec.sample_rate_hz:
+    rate_hz, hop = codec.sample_rate_hz, codec.hop_samples
+    block_frames = max(1, nearest_frames(block_seconds, rate_hz, hop))
+    if len(wave_T) <= whole_seconds * rate_hz:
         return codec.encode(wave_T)
     if isinstance(codec, FACodec):
         return encode_spans(codec, wave_T, block_frames=block_frames)
-    hop = codec.hop_samples
-    context = round(CONTEXT_SECONDS * codec.sample_rate_hz / hop)
+    context = nearest_frames(CONTEXT_SECONDS, rate_hz, hop)
     pieces: list[Codes] = []
     timbre_D = torch.zeros(codec.timbre_channels)
-    frames = -(-len(wave_T) // hop)
+    frames = frame_count(len(wave_T), hop)
     for span in spans(frames, block_frames, context):
         codes, own_D = codec.encode(wave_T[span.low * hop : span.high * hop])
         pieces.append(codes.between(span.own.start, span.own.stop))
         timbre_D = timbre_D + own_D.cpu() * ((span.end - span.start) / frames)
     return join(pieces), timbre_D
+
+
+def resynthesise(codec: Codec, wave_T: Tensor, seed: int) -> Tensor:
+    """A recording through the codec in one go, as long as it was, at the codec's level."""
+    codes, timbre_D = codec.encode(wave_T)
+    return codec.decode(codes, timbre_D, generator(seed))[: len(wave_T)]
 
 
 def own_gain(codec: Codec, wave_T: Tensor) -> float | None:

@@ -1,4 +1,4 @@
-"""Training program of the codecs: `python -m speechkit.facodec.train PHASE …`.
+"""Training of the codecs: `speechkit train codec PHASE …`.
 
 Small codec, in order: `vocoder` trains the head on real log-mel, `acoustic` everything else,
 `decoder` the decoder against a discriminator, `finetune` the head on the codec's own log-mel,
@@ -8,7 +8,6 @@ Small codec, in order: `vocoder` trains the head on real log-mel, `acoustic` eve
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -18,8 +17,9 @@ from pathlib import Path
 import torch
 
 from speechkit.core.checkpoint import load_checkpoint, load_state
+from speechkit.core.config import to_dict
 from speechkit.core.errors import ConfigError
-from speechkit.data.alignment import Alignment, sidecar_path
+from speechkit.data.alignment import Alignment, corpus_hash, sidecar_path
 from speechkit.data.packed import PackedCorpus
 from speechkit.facodec.paper.codec import PaperCodec, build_paper_codec, paper_codec_config
 from speechkit.facodec.paper.config import PaperCodecConfig
@@ -34,14 +34,7 @@ from speechkit.facodec.training.segments import Segments
 from speechkit.facodec.training.vocoder_task import VocoderTask
 from speechkit.text.frames import FrameClasses
 from speechkit.text.vocab import DEFAULT_VOCABULARY
-from speechkit.train import (
-    Task,
-    TrainConfig,
-    add_training_arguments,
-    config_from_args,
-    show_progress,
-    train,
-)
+from speechkit.train import Task, TrainConfig, TrainReport, train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,8 +161,11 @@ class Start:
     def alignment(self) -> Alignment | None:
         """Its phones and durations, if it has any."""
         sidecar = sidecar_path(self.data)
-        ids = [clip["id"] for clip in self.corpus.clips]
-        return Alignment(sidecar, ids) if sidecar.exists() else None
+        if not sidecar.exists():
+            return None
+        alignment = Alignment(sidecar, self.corpus.ids)
+        alignment.require_symbols(DEFAULT_VOCABULARY.symbols)
+        return alignment
 
     def codec(self) -> FACodec:
         """The small codec to train."""
@@ -266,23 +262,23 @@ PHASES: Mapping[str, Callable[[Start], Task]] = {
 """How the task of each phase is built."""
 
 
-def build_task(phase: str, recipe: CodecTraining, data: Path, init: Path | None) -> Task:
-    """The task of a phase on a packed corpus and, if there is one, its alignment."""
-    return PHASES[phase](Start(recipe=recipe, data=data, init=init))
+def train_codec(
+    phase: str, recipe: CodecTraining, data: Path, out: Path, *, init: Path | None = None
+) -> TrainReport:
+    """Train one of `PHASES` on the packed corpus `data`; a run in `out` is resumed.
 
-
-def main(argv: list[str] | None = None) -> None:
-    """Run one phase."""
-    parser = argparse.ArgumentParser(prog="python -m speechkit.facodec.train", description=__doc__)
-    parser.add_argument("phase", choices=tuple(PHASES))
-    parser.add_argument("--data", type=Path, required=True, help="packed corpus")
-    parser.add_argument("--init", type=Path, help="export of an earlier phase")
-    add_training_arguments(parser)
-    args = parser.parse_args(argv)
-    show_progress()
-    recipe = config_from_args(args, CodecTraining)
-    train(build_task(args.phase, recipe, args.data, args.init), recipe.train, args.out)
-
-
-if __name__ == "__main__":
-    main()
+    `init` is the export of an earlier phase. Raises ConfigError for an unknown phase and for a run
+    in `out` that began with another recipe, start or corpus.
+    """
+    if phase not in PHASES:
+        raise ConfigError(f"There is no phase {phase!r} of the codec: give {', '.join(PHASES)}.")
+    start = Start(recipe=recipe, data=data, init=init)
+    settings = {name: part for name, part in to_dict(recipe).items() if name != "train"}
+    identity = {
+        **settings,
+        "phase": phase,
+        "init": None if init is None else load_checkpoint(init).sha256,
+        "data": corpus_hash(start.corpus.ids),
+        "alignment": None if start.alignment is None else start.alignment.sha256,
+    }
+    return train(PHASES[phase](start), recipe.train, out, identity=identity)

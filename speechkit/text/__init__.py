@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from speechkit.text.chunk import chunk
-from speechkit.text.frontend import Frontend, TextReport
+from speechkit.text.frontend import Frontend, Pieces, TextFrontend, TextReport
 from speechkit.text.normalize import normalize
 from speechkit.text.vocab import (
     BOUNDARIES,
@@ -17,8 +16,9 @@ __all__ = [
     "DEFAULT_VOCABULARY",
     "Frontend",
     "PhoneVocabulary",
+    "Pieces",
+    "TextFrontend",
     "TextReport",
-    "chunk",
     "is_boundary",
     "normalize",
 ]

@@ -6,8 +6,11 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NoReturn, Protocol
 
 from speechkit.core.errors import TextError
+from speechkit.text.chunk import CLAUSE, SENTENCE, WORD_END, pack
+from speechkit.text.clean import tags_in
 from speechkit.text.g2p import english_g2p, possessive
 from speechkit.text.normalize import INLINE_PHONES, normalize
 from speechkit.text.vocab import END, MARKS, START, WORD_BOUNDARY, check_phones
@@ -23,6 +26,8 @@ _MARK_OF = {mark: mark for mark in MARKS if mark != "-"} | {
     "(": "-", ")": "-", "[": "-", "]": "-", "{": "-", "}": "-",
 }  # fmt: skip
 _SILENT = frozenset("\"'`/_\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb\u2039\u203a")
+_MOST_LISTED = 20
+"""Skipped characters that a note names."""
 _CLIPPED = frozenset(("'tis", "'twas", "'twere", "'twill", "'em", "'cause", "'til", "'bout"))
 """Words whose first apostrophe is no quotation mark."""
 _LATIN = {
@@ -42,9 +47,34 @@ class TextReport:
     phones: tuple[str, ...]
     """`^`, phones with one boundary symbol between two words, `$`; empty if nothing is spoken."""
     skipped: tuple[str, ...]
-    """Characters that cannot be spoken (other scripts, emoji, symbols), once each."""
+    """What cannot be spoken, once each: characters (other scripts, emoji, symbols), tags."""
     guessed: tuple[str, ...]
     """Words in neither dictionary nor lexicon, read by the network; once each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pieces:
+    """A long text in pieces to be spoken one after another."""
+
+    phones: tuple[tuple[str, ...], ...]
+    """The phone sequence of each piece; together they are the phones of the whole text."""
+    words: tuple[str, ...]
+    """All words, as they are read out."""
+    notes: tuple[str, ...]
+    """What to tell whoever wrote the text, one sentence each: what is not spoken."""
+
+
+class TextFrontend(Protocol):
+    """What the models need of a language: text to phones of the closed vocabulary."""
+
+    def phones(self, text: str) -> tuple[str, ...]:
+        """The phone sequence of a text; raises TextError when nothing in it can be spoken."""
+
+    def report(self, text: str) -> TextReport:
+        """The phones, and what became of the text; does not raise for unspeakable text."""
+
+    def pieces(self, text: str, limit: int) -> Pieces:
+        """The phones in pieces of at most `limit` characters as read out, and notes."""
 
 
 class Frontend:
@@ -71,8 +101,13 @@ class Frontend:
         Raises TextError when nothing in the text can be spoken, or for a bad inline phone.
         """
         report = self.report(text)
-        if report.phones:
-            return report.phones
+        if not report.phones:
+            self._refuse(report)
+        return report.phones
+
+    @staticmethod
+    def _refuse(report: TextReport) -> NoReturn:
+        """Raise TextError for a text without a word."""
         if report.skipped:
             listed = " ".join(report.skipped[:10])
             raise TextError(f"Nothing in the text can be spoken in English: {listed}")
@@ -83,6 +118,38 @@ class Frontend:
 
         Unlike `phones` it does not raise when nothing can be spoken.
         """
+        return self._read(text)[0]
+
+    def pieces(self, text: str, limit: int) -> Pieces:
+        """The phones of a long text in pieces, each ending where a reader would pause.
+
+        A piece has at most `limit` characters as it is read out ("five dollars", not "$5"), unless
+        a single word has more. The text is read whole before it is cut, so no cut changes a
+        reading. Raises TextError when nothing can be spoken, for a bad inline phone, or for a limit
+        below 1.
+
+        Example:
+            >>> Frontend().pieces("Hello, Dr. Smith. How are you?", 20).phones
+        """
+        if limit < 1:
+            raise TextError("Pieces of text need room for at least one character: raise the limit.")
+        report, tokens, spoken = self._read(text)
+        if not report.phones:
+            self._refuse(report)
+        lengths, breaks, ends = _groups(tokens)
+        pieces = []
+        for run in pack(lengths, breaks, limit):
+            span = slice(ends[run.start - 1] if run.start else 0, ends[run.stop - 1])
+            pieces.append(_sequence(tokens[span], spoken[span]))
+        listed = " ".join(report.skipped[:_MOST_LISTED])
+        more = len(report.skipped) - _MOST_LISTED
+        notes = (
+            [f"Not spoken: {listed}" + (f" and {more} more" if more > 0 else "")] if listed else []
+        )
+        return Pieces(phones=tuple(pieces), words=report.words, notes=tuple(notes))
+
+    def _read(self, text: str) -> tuple[TextReport, list[str], list[tuple[str, ...]]]:
+        """The report, the words and marks, and the phones of each."""
         normalized = normalize(text, keep=self._lexicon)
         tokens, inline, skipped = _tokens(normalized)
         fixed = dict(inline)
@@ -94,13 +161,14 @@ class Frontend:
         spoken = g2p.pronounce(tokens, fixed) if g2p else [fixed[i] for i in range(len(tokens))]
         words = [token for token in tokens if token not in MARKS]
         guessed = [word for word in words if g2p and g2p.is_guess(word)]
-        return TextReport(
+        report = TextReport(
             normalized=normalized,
             words=tuple(words),
             phones=_sequence(tokens, spoken),
-            skipped=tuple(skipped),
+            skipped=(*tags_in(text), *skipped),
             guessed=tuple(dict.fromkeys(guessed)),
         )
+        return report, tokens, spoken
 
     def _entry(self, word: str) -> tuple[str, ...]:
         """The lexicon's phones of a word, or of the word its possessive is made from; or none."""
@@ -154,6 +222,23 @@ def _tokens(text: str) -> tuple[list[str], dict[int, tuple[str, ...]], dict[str,
     if tokens and pending != WORD_BOUNDARY:
         tokens.append(pending)
     return tokens, inline, skipped
+
+
+def _groups(tokens: Sequence[str]) -> tuple[list[int], list[int], list[int]]:
+    """Each word with the mark after it: its length, the break it ends with, where it ends."""
+    lengths: list[int] = []
+    breaks: list[int] = []
+    ends: list[int] = []
+    for position, token in enumerate(tokens):
+        if token in MARKS:
+            lengths[-1] += 1
+            breaks[-1] = SENTENCE if token in ".!?" else CLAUSE
+            ends[-1] = position + 1
+        else:
+            lengths.append(len(token))
+            breaks.append(WORD_END)
+            ends.append(position + 1)
+    return lengths, breaks, ends
 
 
 def _stands_alone(text: str, position: int) -> bool:

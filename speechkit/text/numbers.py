@@ -16,6 +16,10 @@ _ORDINALS = {
     "nine": "ninth", "twelve": "twelfth",
 }  # fmt: skip
 _LONGEST_DIGITS = 3 * len(_SCALES)
+_ROMAN_DIGITS = (
+    (1000, "M"), (900, "CM"), (500, "D"), (400, "CD"), (100, "C"), (90, "XC"), (50, "L"),
+    (40, "XL"), (10, "X"), (9, "IX"), (5, "V"), (4, "IV"), (1, "I"),
+)  # fmt: skip
 
 NUMBER = r"(?<!\d)(?:\d{1,3}(?:,\d{3})+(?!\d)|\d++)(?:\.\d++)?"
 """Pattern of a whole number with its decimals: 5, 1,234 or 3.14.
@@ -80,11 +84,47 @@ def year(text: str) -> str:
     return f"{century} {cardinal(rest)}"
 
 
+def short_year(text: str) -> str:
+    """A year's last two digits: "05" as "oh five", "24" as "twenty four"."""
+    if text == "00":
+        return "two thousand"
+    return f"oh {digits(text[1])}" if text[0] == "0" else cardinal(text)
+
+
+def label(text: str) -> str:
+    """The number of a room, a road or a model: "747" as "seven forty seven", "101" "one oh one"."""
+    if len(text) == 3 and text[0] != "0" and text[1:] != "00":
+        rest = f"oh {digits(text[2])}" if text[1] == "0" else cardinal(text[1:])
+        return f"{cardinal(text[0])} {rest}"
+    if len(text) == 4 and text[0] != "0" and text[1:] != "000":
+        return year(text)
+    return cardinal(text) if len(text) < 4 or text.endswith("000") else digits(text)
+
+
 def plural(word: str) -> str:
     """The plural of an English number word: "nineties", "hundreds", "sixes"."""
     if word.endswith("y"):
         return word[:-1] + "ies"
     return word + ("es" if word.endswith("x") else "s")
+
+
+def roman_value(numeral: str) -> int:
+    """The value of a roman numeral in capitals, below 4000; 0 when it is not well formed."""
+    value, rest = 0, numeral
+    for worth, letters in _ROMAN_DIGITS:
+        while rest.startswith(letters):
+            value += worth
+            rest = rest[len(letters) :]
+    return value if not rest and value < 4000 and roman(value) == numeral else 0
+
+
+def roman(value: int) -> str:
+    """The roman numeral of a value from 1 to 3999."""
+    letters = []
+    for worth, numeral in _ROMAN_DIGITS:
+        count, value = divmod(value, worth)
+        letters.append(numeral * count)
+    return "".join(letters)
 
 
 def _under_thousand(value: int) -> list[str]:

@@ -6,11 +6,14 @@ Names are looked up when they are used, so that a command line can add the argum
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from speechkit.train.arguments import add_training_arguments, config_from_args, show_progress
-    from speechkit.train.loop import Task, TrainConfig, TrainReport, train
+    from speechkit.train.arguments import add_training_arguments, config_from_args
+    from speechkit.train.config import Task, TrainConfig, TrainReport
+    from speechkit.train.loop import train
+    from speechkit.train.progress import show_progress
 
 __all__ = [
     "Task",
@@ -21,12 +24,16 @@ __all__ = [
     "show_progress",
     "train",
 ]
+_HOMES: Mapping[str, str] = {
+    **dict.fromkeys(("add_training_arguments", "config_from_args"), "arguments"),
+    **dict.fromkeys(("Task", "TrainConfig", "TrainReport"), "config"),
+    "show_progress": "progress",
+    "train": "loop",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Import one of `__all__`."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    arguments = ("add_training_arguments", "config_from_args", "show_progress")
-    home = "arguments" if name in arguments else "loop"
-    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 from pathlib import Path
 from typing import TypeVar
@@ -54,9 +53,3 @@ def config_from_args(
     ]
     path = args.config if args.config is not None else os.devnull
     return load_toml(path, cls, [*args.overrides, *flags])
-
-
-def show_progress() -> None:
-    """Print the log of the package, with the time, to standard error."""
-    logging.basicConfig(format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("speechkit").setLevel(logging.INFO)

@@ -10,6 +10,8 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from speechkit.core.config import to_dict
+
 
 class Task(Protocol):
     """What the training loop needs to know of a model: nothing else differs between models.
@@ -46,6 +48,13 @@ class Task(Protocol):
 
     def export(self, folder: Path, model: nn.Module) -> None:
         """Write ``model`` into the existing, empty ``folder`` as users will load it."""
+
+
+CHANGEABLE = frozenset(
+    ("minutes", "steps", "accumulate", "amp", "threads", "device", "compile")
+    + ("log_every_steps", "validate_every_steps", "save_every_minutes", "keep_checkpoints")
+)
+"""Settings that may change when a run is resumed: budgets, hardware and book-keeping."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +160,10 @@ class TrainConfig:
                 raise ValueError(f"{name} must lie between 0 and 1, not {value}")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay must be at least 0 and below 1, not {self.ema_decay}")
+
+    def identity(self) -> dict[str, Any]:
+        """Return the settings that a resumed run must share with its earlier parts."""
+        return {name: value for name, value in to_dict(self).items() if name not in CHANGEABLE}
 
 
 @dataclass(frozen=True, kw_only=True)

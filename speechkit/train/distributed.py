@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -107,27 +108,93 @@ class World:
             _unflatten(flat.div_(self.size), bucket)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """What a launcher says of this process in its environment."""
+
+    rank: int = 0
+    """Number of this process."""
+    local_rank: int = 0
+    """Its number on this machine."""
+    size: int = 1
+    """Number of processes."""
+    address: str = ""
+    """Host of the first process; empty where torch finds it by itself."""
+    port: int = 0
+    """Port on that host."""
+
+
+def read_launch(environment: Mapping[str, str] = os.environ) -> Launch:
+    """Return how this process was launched: by torchrun, by SLURM's srun, or alone.
+
+    torchrun within srun counts as torchrun. Under srun the first process listens on the first host
+    of the step, on MASTER_PORT or a port that follows from the job's number.
+    """
+    if "RANK" in environment:
+        return Launch(
+            rank=int(environment["RANK"]),
+            local_rank=int(environment.get("LOCAL_RANK", "0")),
+            size=int(environment.get("WORLD_SIZE", "1")),
+        )
+    # Only srun sets the number of tasks of a step: a batch script alone is one process.
+    size = int(environment.get("SLURM_STEP_NUM_TASKS", "1"))
+    if size == 1 or "SLURM_PROCID" not in environment:
+        return Launch()
+    hosts = environment.get("SLURM_STEP_NODELIST", "")
+    job = int(environment.get("SLURM_JOB_ID", "0"))
+    return Launch(
+        rank=int(environment["SLURM_PROCID"]),
+        local_rank=int(environment.get("SLURM_LOCALID", "0")),
+        size=size,
+        address=environment.get("MASTER_ADDR") or first_host(hosts) or "localhost",
+        port=int(environment.get("MASTER_PORT") or 20_000 + job % 20_000),
+    )
+
+
+def first_host(hosts: str) -> str:
+    """Return the first of SLURM's host names, such as gpu003 of "gpu[003-006,010],cpu1"."""
+    head, bracket, ranges = hosts.partition("[")
+    if not bracket or "," in head:
+        return head.split(",")[0]
+    return head + re.split("[-,\\]]", ranges)[0]
+
+
+def pick_device(device: str) -> torch.device:
+    """Return the device for "auto" (CUDA if there is any), "cpu" or "cuda".
+
+    Raises ConfigError when CUDA is asked for and there is none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("There is no CUDA device here: give --device cpu, or auto.")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
+
+
 @contextmanager
 def join_world(device: str) -> Iterator[World]:
-    """Give the world of this process, as torchrun describes it, and leave it at the end.
+    """Give the world of this process, as its launcher describes it, and leave it at the end.
 
     ``device`` is "auto", "cpu" or "cuda". Processes talk through NCCL on CUDA and Gloo on CPUs.
     Raises ConfigError when CUDA is asked for and there is none.
     """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("There is no CUDA device here: train with --device cpu, or auto.")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    where = torch.device(device)
+    launch = read_launch()
+    where = pick_device(device)
     if where.type == "cuda":
-        where = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        where = torch.device("cuda", launch.local_rank)
         torch.cuda.set_device(where)
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 and not dist.is_initialized():
+    if launch.size == 1 and not dist.is_initialized():
         yield World(rank=0, size=1, device=where)
         return
     ours = not dist.is_initialized()
     if ours:
-        dist.init_process_group("nccl" if where.type == "cuda" else "gloo", timeout=TIMEOUT)
+        # What torchrun has set in the environment torch reads there.
+        given: dict[str, Any] = {}
+        if launch.address:
+            address = f"tcp://{launch.address}:{launch.port}"
+            given = {"init_method": address, "rank": launch.rank, "world_size": launch.size}
+        backend = "nccl" if where.type == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=TIMEOUT, **given)
     try:
         yield World(rank=dist.get_rank(), size=dist.get_world_size(), device=where)
     finally:

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from speechkit.core.files import write_atomically
+from speechkit.core.files import write_text
 from speechkit.train.distributed import World
 
 METRICS_FILE = "metrics.jsonl"
@@ -54,7 +54,7 @@ class MetricLog:
         if self._path.exists():
             kept = [line for line in self._path.read_text().splitlines() if _is_up_to(line, step)]
             text = "".join(f"{line}\n" for line in kept)
-            write_atomically(self._path, lambda path: _write(path, text))
+            write_text(self._path, text)
         self._board = _open_board(out / "tensorboard", step)
 
     def write(self, entry: Mapping[str, Any]) -> None:
@@ -100,8 +100,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(inner) for key, inner in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _write(path: Path, text: str) -> None:
-    """Write ``text`` as UTF-8."""
-    path.write_text(text, encoding="utf-8")

@@ -1,8 +1,10 @@
 """The training loop: budget, accumulation, clipping, averaging, log, saving, resuming, processes.
 
 It knows no model: a `Task` gives batches, losses, held-out figures and an export. All randomness of
-step s follows from the seed and s, so nothing but tensors and counters has to be saved, and a run
-that was interrupted ends with the same bits as one that was not.
+step s follows from the seed and s, so nothing but tensors and counters has to be saved. With a
+budget of steps, a run that was interrupted ends with the same bits as one that was not. With one of
+minutes it draws the same, but its learning rate follows the clock: two runs that were not equally
+fast differ, and so do two of the same command.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from time import monotonic
@@ -20,7 +22,6 @@ import torch
 from torch import Tensor
 
 from speechkit.core import checkpoint
-from speechkit.core.config import to_dict
 from speechkit.core.errors import ConfigError, SpeechkitError
 from speechkit.core.rng import derive, generator
 from speechkit.train.config import Task, TrainConfig, TrainReport
@@ -35,8 +36,9 @@ from speechkit.train.optimizer import (
     trained_parameters,
 )
 from speechkit.train.prefetch import Prefetcher, pinned, to_device
+from speechkit.train.progress import Progress, progress
 from speechkit.train.schedule import lr_multiplier, progress_of
-from speechkit.train.state import Counters, load_state, save_state
+from speechkit.train.state import Counters, check_identity, load_state, save_state
 from speechkit.train.stopping import StopRequest, stop_on_signal
 
 __all__ = ["MAX_SKIPPED_IN_A_ROW", "Task", "TrainConfig", "TrainReport", "train"]
@@ -48,15 +50,21 @@ STATE_FOLDER = "state"
 _logger = logging.getLogger(__name__)
 
 
-def train(task: Task, config: TrainConfig, out: Path) -> TrainReport:
+def train(
+    task: Task, config: TrainConfig, out: Path, *, identity: Mapping[str, Any] | None = None
+) -> TrainReport:
     """Train ``task`` until the budget is used up or a signal asks to stop; return how it went.
 
     Below ``out`` are then ``state`` to resume from, ``metrics.jsonl`` and TensorBoard files, and
     two exports with their ``figures.json``: ``last``, and ``best`` by the validation score. When
-    ``out`` holds a state, training goes on from there. Under torchrun all processes call this.
+    ``out`` holds a state, training goes on from there. Under torchrun or srun all processes call
+    this. ``identity``, plain values as JSON has them, says what else the run follows from: settings
+    of task and model, and the data.
 
-    Raises ConfigError when no budget is given, CheckpointError when the state does not fit the
-    model, SpeechkitError after ten steps in a row whose loss or gradient is not finite.
+    Raises ConfigError when no budget is given, and when the state in ``out`` is of a run with
+    another ``identity`` or with other settings than those that may change (`config.CHANGEABLE`).
+    Raises CheckpointError when the state does not fit the model, SpeechkitError after ten steps in
+    a row whose loss or gradient is not finite.
     """
     if config.minutes is None and config.steps is None:
         raise ConfigError("Training needs a budget: give --minutes or --steps, or both.")
@@ -66,14 +74,22 @@ def train(task: Task, config: TrainConfig, out: Path) -> TrainReport:
         on_cuda = world.device.type == "cuda"
         stack.enter_context(torch.random.fork_rng([world.device] if on_cuda else []))
         request = stack.enter_context(stop_on_signal(repeat_ends=world.size == 1))
-        return _Run(task, config, out, world).go(request)
+        return _Run(task, config, out, world, identity or {}).go(request)
 
 
 class _Run:
     """One process's part of a training run."""
 
-    def __init__(self, task: Task, config: TrainConfig, out: Path, world: World) -> None:
+    def __init__(
+        self,
+        task: Task,
+        config: TrainConfig,
+        out: Path,
+        world: World,
+        identity: Mapping[str, Any],
+    ) -> None:
         self.task, self.config, self.out, self.world = task, config, out, world
+        self.identity = {**identity, "train": config.identity()}
         self.began = monotonic()
         self.model = task.model.to(world.device)
         self.parameters = trained_parameters(self.model)
@@ -98,25 +114,36 @@ class _Run:
     def go(self, request: StopRequest) -> TrainReport:
         """Train until the end, and return the report."""
         config, counters = self.config, self.counters
-        with Prefetcher(self.draw, first=counters.step) as batches:
+        bar: Progress[None] = progress(
+            "training",
+            total=config.steps,
+            unit="step",
+            initial=counters.step,
+            # The log has its own lines.
+            plain=False,
+        )
+        with Prefetcher(self.draw, first=counters.step) as batches, bar:
             while True:
                 seconds, asked = self.world.total(
                     self.elapsed() if self.world.is_main else 0.0, float(request.received)
                 )
                 counters.elapsed_seconds = seconds
-                progress = progress_of(
+                share = progress_of(
                     counters.step, seconds, steps=config.steps, minutes=config.minutes
                 )
-                if asked or progress >= 1:
+                if asked or share >= 1:
                     break
-                self.step(batches.get(), progress)
+                self.step(batches.get(), share)
+                bar.update()
                 if counters.step % config.log_every_steps == 0:
-                    self.write_log()
+                    # With a budget of minutes, the number of steps is what it looks like by now.
+                    bar.total = config.steps or round(counters.step / max(share, 1e-9))
+                    self.write_log(share)
                 if self.elapsed() - self.saved_seconds >= 60.0 * config.save_every_minutes:
                     self.save()
                 if counters.step % config.validate_every_steps == 0:
                     self.evaluate()
-        finished = progress >= 1
+        finished = share >= 1
         if finished and exported_step(self.out) != counters.step:
             self.evaluate()
         self.save()
@@ -227,25 +254,37 @@ class _Run:
         """Return the seconds taken so far, over all resumed parts."""
         return self.earlier_seconds + monotonic() - self.began
 
-    def write_log(self) -> None:
-        """Write the averages since the last time. All processes have to call."""
+    def write_log(self, share: float) -> None:
+        """Write the averages since the last time; ``share`` of the budget is used.
+
+        All processes have to call.
+        """
         means = self.meter.read(self.world)
         step, now = self.counters.step, monotonic()
         logged_step, logged_at = self.logged
         self.logged = (step, now)
         if self.log is None or not means:
             return
+        rate = (step - logged_step) / max(now - logged_at, 1e-9)
+        minutes = self.elapsed() / 60.0
         entry = {
             "step": step,
-            "minutes": self.elapsed() / 60.0,
+            "minutes": minutes,
             "lr": self.optimizer.param_groups[0]["lr"],
             "grad_norm": means.pop("grad_norm"),
             "losses": means,
-            "steps_per_second": (step - logged_step) / max(now - logged_at, 1e-9),
+            "steps_per_second": rate,
             "skipped_steps": self.counters.skipped_steps,
         }
         self.log.write(entry)
-        _logger.info("step %d  loss %.4f  %s", step, means["total"], _listed(means))
+        _logger.info(
+            "step %d  %.2f steps/s  %.0f min left  loss %.4f  %s",
+            step,
+            rate,
+            minutes * (1.0 - share) / max(share, 1e-9),
+            means["total"],
+            _listed(means),
+        )
 
     def evaluate(self) -> None:
         """Validate and export the averaged weights, in the first process."""
@@ -273,7 +312,7 @@ class _Run:
             self.out / STATE_FOLDER,
             tensors,
             dataclasses.replace(self.counters, elapsed_seconds=self.saved_seconds),
-            to_dict(self.config),
+            self.identity,
             self.config.keep_checkpoints,
         )
 
@@ -281,9 +320,10 @@ class _Run:
         """Take up the newest saved state, if any, in all processes alike."""
         saved = load_state(self.out / STATE_FOLDER)
         if saved is not None:
-            tensors, self.counters = saved
+            check_identity(saved.identity, self.identity, self.out)
+            self.counters = saved.counters
             parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "ema": {}}
-            for key, tensor in tensors.items():
+            for key, tensor in saved.tensors.items():
                 part, _, name = key.partition("/")
                 parts[part][name] = tensor
             checkpoint.load_state(self.model, parts["model"])

@@ -47,7 +47,7 @@ def save_state(
     root: Path,
     tensors: Mapping[str, Tensor],
     counters: Counters,
-    config: Mapping[str, Any],
+    identity: Mapping[str, Any],
     keep: int,
 ) -> Path:
     """Write a new state below ``root``, remove all but the ``keep`` newest ones, return its folder.
@@ -71,7 +71,7 @@ def save_state(
             "format": FORMAT_VERSION,
             "tensors_bytes": (temporary / TENSORS_FILE).stat().st_size,
             "counters": dataclasses.asdict(counters),
-            "config": dict(config),
+            "identity": dict(identity),
         },
         indent=2,
     )
@@ -86,7 +86,19 @@ def save_state(
     return final
 
 
-def load_state(root: Path) -> tuple[dict[str, Tensor], Counters] | None:
+@dataclass(frozen=True, kw_only=True)
+class SavedState:
+    """What `save_state` wrote."""
+
+    tensors: dict[str, Tensor]
+    """Weights, moments and averages by name."""
+    counters: Counters
+    """Where the run stood."""
+    identity: dict[str, Any] | None
+    """Settings and data that it was trained with; None in states that do not say."""
+
+
+def load_state(root: Path) -> SavedState | None:
     """Return the newest state below ``root`` that is whole, or None when there is none.
 
     Warns of damaged states that it passes over.
@@ -98,13 +110,41 @@ def load_state(root: Path) -> tuple[dict[str, Tensor], Counters] | None:
                 raise ValueError(f"it has format {described['format']}")
             if (folder / TENSORS_FILE).stat().st_size != described["tensors_bytes"]:
                 raise ValueError(f"{TENSORS_FILE} is cut short")
-            counters = from_dict(Counters, described["counters"])
-            return safetensors.torch.load_file(str(folder / TENSORS_FILE)), counters
+            return SavedState(
+                tensors=safetensors.torch.load_file(str(folder / TENSORS_FILE)),
+                counters=from_dict(Counters, described["counters"]),
+                identity=described.get("identity"),
+            )
         except (
             OSError, ValueError, KeyError, TypeError, ConfigError, safetensors.SafetensorError
         ) as error:  # fmt: skip
             _logger.warning("The saved state %s is damaged and not used: %s.", folder, error)
     return None
+
+
+def check_identity(saved: Mapping[str, Any] | None, now: Mapping[str, Any], out: Path) -> None:
+    """Raise ConfigError, naming what differs, unless a run goes on with what it began with."""
+    if saved is None:
+        _logger.warning("%s does not say what its run began with: it goes on unchecked.", out)
+        return
+    before, after = _flat(saved), _flat(json.loads(json.dumps(now)))
+    changed = sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
+    if changed:
+        raise ConfigError(
+            f"{out} holds a run with another {', '.join(changed)}: choose another --out, or give "
+            "the settings and data of before to resume it."
+        )
+
+
+def _flat(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested mappings as one, with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in mapping.items():
+        if isinstance(value, Mapping):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
 
 
 def replace_folder(target: Path, write: Callable[[Path], None]) -> None:

@@ -9,15 +9,19 @@ made the speech, and is no proof against somebody who removes it on purpose: the
 from __future__ import annotations
 
 from speechkit.watermark.code import DEFAULT_PAYLOAD, Watermark
-from speechkit.watermark.detection import Detection, detect
+from speechkit.watermark.detection import MIN_SECONDS, Detection, detect
 from speechkit.watermark.embedding import StreamingEmbedder, embed, embed_pieces
+from speechkit.watermark.marking import Marked, mark
 
 __all__ = [
     "DEFAULT_PAYLOAD",
+    "MIN_SECONDS",
     "Detection",
+    "Marked",
     "StreamingEmbedder",
     "Watermark",
     "detect",
     "embed",
     "embed_pieces",
+    "mark",
 ]

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from speechkit.core.errors import DataError
 from speechkit.core.rng import generator
-from speechkit.data.align.fullsum import forward_backward, full_sum
 from speechkit.data.align.graph import (
     PhoneGraph,
     batch_graphs,
@@ -18,6 +17,7 @@ from speechkit.data.align.graph import (
     linear_path,
     phone_classes,
 )
+from speechkit.data.align.start import forward_backward
 from speechkit.data.align.viterbi import best_path, durations
 from speechkit.text import DEFAULT_VOCABULARY
 
@@ -97,25 +97,6 @@ def test_full_sum_and_best_path_match_enumeration() -> None:
             for frame, state in enumerate(path):
                 occupancy_FC[frame, graph.classes[state]] += weight
         torch.testing.assert_close(summed.occupancy_BFC[row], occupancy_FC)
-
-
-def test_gradient_is_the_occupancy() -> None:
-    """Central differences agree with the custom backward pass."""
-    rng = generator(2)
-    graphs = batch_graphs([build_graph(phones, CLASSES) for phones, _ in SEQUENCES[1:3]])
-    frames_B = torch.tensor([4, 5])
-    scores = torch.randn(2, 5, len(CLASSES), generator=rng, dtype=torch.float64)
-    scores.requires_grad_()
-    full_sum(scores, graphs, frames_B).sum().backward()  # type: ignore[no-untyped-call]
-    assert scores.grad is not None
-    for label in torch.unique(graphs.classes_BS).tolist():
-        for frame in range(5):
-            step = torch.zeros_like(scores)
-            step[:, frame, label] = 1e-5
-            with torch.no_grad():
-                up, down = (full_sum(scores + sign * step, graphs, frames_B) for sign in (1, -1))
-            slope_B = (up - down) / 2e-5
-            torch.testing.assert_close(scores.grad[:, frame, label], slope_B, atol=1e-7, rtol=1e-6)
 
 
 def test_too_short_an_utterance_has_no_path() -> None:

@@ -43,6 +43,15 @@ def test_round_trip(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
+def test_the_hash_follows_the_durations(tmp_path: Path) -> None:
+    hashes = []
+    for frames in ([3, 4], [3, 4], [4, 3]):
+        clip = ClipAlignment(torch.tensor([4, 5]), torch.tensor(frames), -0.5)
+        write_alignment(tmp_path / "x.safetensors", SYMBOLS, IDS, {0: clip})
+        hashes.append(Alignment(tmp_path / "x.safetensors").sha256)
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
 def test_another_corpus_is_refused(tmp_path: Path) -> None:
     """The ids of the corpus must be those it was made for."""
     path = tmp_path / "x.alignment.safetensors"

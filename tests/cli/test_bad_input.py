@@ -200,10 +200,18 @@ def test_bad_voice_files(say: Say, run: Run, model: Path, prompt: Path, tmp_path
         "content.phone_F": tensors["content.phone_F"][:-1],
         "duration.frames_P": -tensors["duration.frames_P"],
         "duration.phones_P": tensors["duration.phones_P"].float(),
+        "content.codes_KF": tensors["content.codes_KF"] - 1000,
+        "prosody.phone_F": tensors["prosody.phone_F"] - 1000,
     }
     for name, tensor in changes.items():
         save_file(tensors | {name: tensor.contiguous()}, bad, metadata)
         assert str(bad) in say(prompt=bad).error, name
+    nothing = torch.zeros(0, dtype=torch.int64)
+    empty = {"duration.frames_P": nothing, "duration.phones_P": nothing}
+    save_file(tensors | empty, bad, metadata)
+    assert f"{bad} is a damaged voice (duration)" in say(prompt=bad).error
+    save_file(tensors | {"timbre_D": tensors["timbre_D"].repeat(2)}, bad, metadata)
+    assert f"{bad} was made with another model" in say(prompt=bad).error
     save_file(tensors, bad)
     assert str(bad) in say(prompt=bad).error
     bad.write_bytes(good.read_bytes()[:500])

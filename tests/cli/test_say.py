@@ -16,7 +16,7 @@ from .conftest import RATE_HZ, Run, buzz
 
 KEYS = {
     *("out", "seconds", "real_time_factor", "seed", "phones", "frames", "stages_seconds"),
-    *("weights", "notes", "trained"),
+    *("weights", "notes", "trained", "words"),
 }
 TEXT = "Hello, world."
 LONG = "The ferry leaves at noon, and we are late. " * 5
@@ -33,6 +33,7 @@ def test_json_is_one_object_with_all_keys(run: Run, model: Path, prompt: Path, o
     assert said["seed"] == 7
     assert said["phones"] == ["^", "HH", "AH0", "L", "OW1", ",", "W", "ER1", "L", "D", ".", "$"]
     assert len(said["frames"]) == len(said["phones"])
+    assert [word["label"] for word in said["words"]] == ["Hello", "world"]
     stages = {"duration", "prosody", "content", "detail", "decode", "watermark"}
     assert set(said["stages_seconds"]) == stages
     assert said["seconds"] == pytest.approx(soundfile.info(out).duration)

@@ -13,14 +13,16 @@ import soundfile
 import torch
 
 import speechkit
+from speechkit import cli
+from speechkit.core.checkpoint import load_checkpoint
 from speechkit.data.align.model import Aligner, AlignerConfig, save_aligner
-from speechkit.text import DEFAULT_VOCABULARY
+from speechkit.facodec.train import PHASES
 
 from .conftest import RATE_HZ, Run, buzz
 
 VERBS = (
     *("say", "swap", "voice", "convert", "codec", "prepare", "align", "encode"),
-    *("train", "eval", "bench", "convert-checkpoint", "watermark"),
+    *("train", "release", "eval", "bench", "convert-checkpoint", "watermark"),
 )
 MEASURES_OFF = ("--asr", "none", "--no-speaker", "--no-dnsmos")
 
@@ -28,7 +30,7 @@ MEASURES_OFF = ("--asr", "none", "--no-speaker", "--no-dnsmos")
 def shell(*argv: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     """Run the program as a process of its own, with standard input as bytes."""
     return subprocess.run(
-        [sys.executable, "-m", "speechkit.cli", *map(str, argv)],
+        [sys.executable, "-m", "speechkit", *map(str, argv)],
         input=stdin,
         capture_output=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -69,6 +71,7 @@ def test_help_lists_the_verbs(run: Run) -> None:
     assert run("--version").out.split() == ["speechkit", speechkit.__version__]
     assert "VERB" in run().error
     assert "sing" in run("sing").error
+    assert "--prompt" in run("say", "--text", "Hi.").error
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -78,6 +81,40 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stderr.strip() == "set()"
+
+
+@pytest.mark.parametrize("verb", [verb for verbs in cli.VERBS.values() for verb in verbs])
+def test_a_verb_alone_is_the_verb_among_all(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    helps = []
+    for parser in (cli.build_parser(verb), cli.build_parser()):
+        with pytest.raises(SystemExit):
+            parser.parse_args([verb, "--help"])
+        helps.append(capsys.readouterr().out)
+    assert helps[0] == helps[1]
+
+
+@pytest.mark.parametrize(
+    ("argv", "foreign"),
+    [
+        ("say --prompt {prompt} --text Hi. -o {out}.wav --model {model}", "data.align cli.codec"),
+        ("codec encode {prompt} -o {out}.skc", "diffusion data.align tts text.g2p watermark"),
+        ("convert --source {prompt} --target {prompt} -o {out}.wav", "diffusion data.align tts"),
+    ],
+    ids=["say", "encode", "convert"],
+)
+def test_commands_import_what_they_need(
+    argv: str, foreign: str, prompt: Path, model: Path, out: Path
+) -> None:
+    code = (
+        "import sys; from speechkit.cli import main; code = main(sys.argv[2:]);"
+        "names = {f'speechkit.{name}' for name in sys.argv[1].split()};"
+        "assert not code and not names & set(sys.modules), names & set(sys.modules)"
+    )
+    words = argv.format(prompt=prompt, model=model, out=out.with_suffix("")).split()
+    done = subprocess.run(
+        [sys.executable, "-c", code, foreign, *words], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_processes_speak_and_fail_like_functions(model: Path, prompt: Path, out: Path) -> None:
@@ -106,7 +143,7 @@ def test_prepare_reports_and_refuses(run: Run, corpus: Path, tmp_path: Path) -> 
 
 
 def test_align_uses_a_trained_aligner(run: Run, packed: Path, tmp_path: Path) -> None:
-    config = AlignerConfig(symbols=DEFAULT_VOCABULARY.symbols)
+    config = AlignerConfig(channels=16, blocks=1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         save_aligner(tmp_path / "aligner", Aligner(config))
@@ -117,6 +154,20 @@ def test_align_uses_a_trained_aligner(run: Run, packed: Path, tmp_path: Path) ->
     assert Path(report["out"]).is_file()
     assert "prepare" in run("align", tmp_path / "no.safetensors").error
     assert "nowhere" in run("align", packed, "--model", tmp_path / "nowhere").error
+
+
+def test_align_trains_only_when_told_to(run: Run, packed: Path, tmp_path: Path) -> None:
+    ran = run("align", packed, "--json")
+    assert ran.code == 0, ran.err
+    assert Path(json.loads(ran.out)["model"]).name == "aligner"
+    assert not packed.with_suffix(".aligner").exists()
+    assert "--train" in run("align", packed, "--minutes", "1").error
+    assert "--model" in run("align", packed, "--model", tmp_path, "--train").error
+    ran = run("align", packed, "--train", "--minutes", "0.01", "--run", tmp_path / "a", "--json")
+    assert ran.code == 0, ran.err
+    report = json.loads(ran.out)
+    assert report["aligned"] == 4
+    assert report["model"] == str(tmp_path / "a" / "last")
 
 
 def test_encode_writes_codes(run: Run, packed: Path, model: Path) -> None:
@@ -134,13 +185,21 @@ def test_eval_prints_tables_and_reports(
 ) -> None:
     folder = tmp_path / "tts"
     common = ("--data", packed, *MEASURES_OFF)
-    ran = run("eval", "tts", "--model", model, "-o", folder, *common, "--limit", "1", "--json")
+    short = (*common, "--limit", "1", "--pause-texts", "1")
+    ran = run("eval", "tts", "--model", model, "-o", folder, *short, "--json")
     assert ran.code == 0, ran.err
     report = json.loads(ran.out)
     assert list(report["summary"]) == ["recordings", "codec", "tts"]
+    assert report["extra"]["pauses of tts"]["clips"] == 1
     assert report["settings"]["trained"] is False
     assert json.loads((folder / "report.json").read_text()) == report
-    assert len(list(folder.rglob("*.wav"))) == 2 + 3
+    assert len(list(folder.rglob("*.wav"))) == 2 + 3 + 1
+    again = run("eval", "manifest", folder / "manifest.jsonl", *MEASURES_OFF, "-o", tmp_path)
+    assert again.out.startswith("system")
+    assert len(json.loads((tmp_path / "report.json").read_text())["clips"]) == 3
+    staged = run("eval", "tts", "--model", model, "-o", folder, *short, "--by-stage", "--json")
+    rows = list(json.loads(staged.out)["summary"])
+    assert (rows[0], rows[1], rows[-1]) == ("recordings", "true codes", "all generated")
     argv = ("--codec", model / "codec", "-o", tmp_path / "codec", *common, "--limit", "1")
     ran = run("eval", "codec", *argv, "--skip", "probes", "swaps", "baselines", "pictures")
     assert ran.code == 0, ran.err
@@ -169,13 +228,59 @@ def test_bench_times_encoding_and_decoding_apart(run: Run, model: Path, prompt: 
         assert sum(stages.values()) <= length["real_time_factor_p50"] * length["seconds"] * 1.01
 
 
-@pytest.mark.parametrize("part", ["aligner", "codec", "generator"])
-def test_train_hands_its_arguments_on(
-    run: Run, capsys: pytest.CaptureFixture[str], part: str
-) -> None:
-    shown = run("train", part, "--help")
+@pytest.mark.parametrize("model", ["aligner", "codec", "generator"])
+def test_train_says_what_it_needs(run: Run, model: str, tmp_path: Path) -> None:
+    shown = run("train", model, "--help")
     assert shown.code == 0
     assert "--minutes" in shown.out
-    missing = run("train", part, *(["acoustic"] if part == "codec" else []), "--out", "x")
-    assert missing.code == 2
-    assert "--data" in missing.err
+    phase = ["acoustic"] if model == "codec" else []
+    assert "--data" in run("train", model, *phase, "--out", "x").error
+    assert "MODEL" in run("train").error
+    codec = ["--codec", tmp_path] if model == "generator" else []
+    missing = ("--data", tmp_path / "no.safetensors", "--out", tmp_path / "run", "--steps", "1")
+    assert "no.safetensors" in run("train", model, *phase, *codec, *missing).error
+    assert not (tmp_path / "run").exists()
+
+
+def test_train_codec_knows_every_phase(run: Run, packed: Path, tmp_path: Path) -> None:
+    shown = run("train", "codec", "--help").out
+    assert all(phase in shown for phase in PHASES)
+    given = ("--data", packed, "--out", tmp_path / "run", "--steps", "1")
+    assert "vocoder" in run("train", "codec", "vocodr", *given).error
+
+
+def test_a_model_is_trained_and_released(run: Run, packed: Path, tmp_path: Path) -> None:
+    given = ("--data", packed, "--out", tmp_path / "run", "--steps", "1", "--device", "cpu")
+    small = ("--set", "model.channels=16", "--set", "model.blocks=1")
+    ran = run("train", "aligner", *given, *small, "--json")
+    assert ran.code == 0, ran.err
+    report = json.loads(ran.out)
+    assert (report["step"], report["finished"]) == (1, True)
+    ran = run("release", tmp_path / "run" / "last", tmp_path / "models" / "aligner")
+    assert ran.code == 0, ran.err
+    released = load_checkpoint(tmp_path / "models" / "aligner")
+    assert released.config["training"]["step"] == 1
+    assert {t.dtype for t in released.state.values() if t.is_floating_point()} == {torch.float16}
+    ran = run(
+        *("release", tmp_path / "run" / "last", tmp_path / "models" / "aligner"),
+        *("--training", '{"hours": 2}'),
+    )
+    assert load_checkpoint(tmp_path / "models" / "aligner").config["training"] == {"hours": 2}
+    assert "JSON" in run("release", tmp_path, tmp_path / "x", "--training", "2").error
+
+
+@pytest.mark.slow
+def test_train_runs_under_torchrun(packed: Path, tmp_path: Path) -> None:
+    """Two processes train; one reports."""
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    given = ("--data", packed, "--out", tmp_path / "run", "--steps", "2", "--device", "cpu")
+    done = subprocess.run(
+        [sys.executable, *launcher, "-m", "speechkit", "train", "aligner", *map(str, given)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Finished after 2 steps") == 1
+    assert (tmp_path / "run" / "last").is_dir()

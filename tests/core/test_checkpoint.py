@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from speechkit.core import checkpoint
 from speechkit.core.checkpoint import build_and_load, load_checkpoint, load_state, save_checkpoint
 from speechkit.core.errors import CheckpointError
-from speechkit.core.files import write_atomically
+from speechkit.core.files import write_atomically, write_json, write_text
 from speechkit.core.rng import generator
 
 CONFIG = {"channels": 3, "name": "größe", "nested": {"list": [1, 2.5, None]}}
@@ -91,6 +91,17 @@ def test_a_config_that_is_not_json_writes_nothing(tmp_path: Path, config: dict[s
     with pytest.raises(CheckpointError, match="JSON"):
         save_checkpoint(tmp_path / "new", {}, config)
     assert not (tmp_path / "new").exists()
+
+
+def test_text_and_json_are_written_whole(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "größe\n")
+    assert (tmp_path / "a.txt").read_bytes() == "größe\n".encode()
+    write_json(tmp_path / "a.json", CONFIG)
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == CONFIG
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "a.json", {"a": float("nan")})
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == CONFIG
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_write_atomically_cleans_up_after_an_error(tmp_path: Path) -> None:
@@ -289,3 +300,33 @@ def test_a_fitting_state_is_built_and_loaded() -> None:
     built = build_and_load(lambda: nn.Linear(3, 2), source.state_dict())
     assert torch.equal(built.weight, source.weight)
     assert not built.weight.is_meta
+    assert built.weight.requires_grad
+    # Its own: training one does not change the other.
+    assert built.weight.data_ptr() != source.weight.data_ptr()
+
+
+class Windowed(nn.Module):
+    """What a state holds, and what it does not."""
+
+    def __init__(self, device: str | None) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4))
+        self.register_buffer("seen", torch.zeros(2))
+        window = torch.hann_window(4, device=device)
+        self.register_buffer("window", window, persistent=False)
+
+
+def test_stored_types_become_those_of_the_module() -> None:
+    state = {"weight": torch.arange(4.0).half(), "seen": torch.ones(2).half()}
+    built = build_and_load(lambda: Windowed("cpu"), state)
+    assert built.weight.dtype == torch.float32
+    assert torch.equal(built.weight, torch.arange(4.0))
+    assert torch.equal(built.get_buffer("window"), torch.hann_window(4))
+    before = torch.random.get_rng_state()
+    build_and_load(lambda: Windowed("cpu"), state)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_module_whose_constants_would_be_lost_is_a_fault() -> None:
+    with pytest.raises(RuntimeError, match="window"):
+        build_and_load(lambda: Windowed(None), Windowed("cpu").state_dict())

@@ -1,4 +1,4 @@
-"""A tiny model, a bundled clip, and a studio over a folder of its own."""
+"""A tiny model, bundled clips, and a state over a folder of its own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from speechkit.core.audio import read_audio
 from speechkit.demo.jobs import Models, load_models
 from speechkit.demo.limits import Limits
-from speechkit.demo.studio import Studio
+from speechkit.demo.state import AppState
 from tests.tiny import tiny_model
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -35,8 +35,8 @@ def other() -> Tensor:
 
 
 @pytest.fixture
-def studio(models: Models, tmp_path: Path) -> Studio:
-    """A studio whose uploads lie in an empty folder."""
+def app(models: Models, tmp_path: Path) -> AppState:
+    """A state whose uploads lie in an empty folder."""
     uploads = tmp_path / "uploads"
     uploads.mkdir()
-    return Studio(models=models, limits=Limits(), uploads=uploads)
+    return AppState(models=models, limits=Limits(), uploads=uploads)

@@ -12,13 +12,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from speechkit.core.errors import PromptError
-from speechkit.core.results import Rhythm
 from speechkit.core.rng import generator
-from speechkit.demo import jobs, swaps
-from speechkit.demo.desk import CancelledError
+from speechkit.demo import jobs
 from speechkit.demo.jobs import Models
+from speechkit.demo.state import CancelledError
 from speechkit.demo.trim import best_part
-from speechkit.text import DEFAULT_VOCABULARY
+from speechkit.watermark import detect
 
 RATE_HZ = 16_000
 SPEAKING: dict[str, Any] = {"keep_seconds": 3.0, "speed": 1.0, "steps": 1, "seed": 3}
@@ -72,6 +71,20 @@ def test_conversion_is_as_long_as_its_source(models: Models, clip: Tensor, other
     )
     assert len(made.made.wave_T) == len(clip)
     assert made.took_seconds > 0
+    # What is said of the mark is what a detector finds, in a scrap too.
+    for source_T in (clip, clip[:8000]):
+        result = jobs.convert(
+            models,
+            source_T,
+            other,
+            keep_seconds=3.0,
+            pitch_shift_semitones=0.0,
+            detail=True,
+            seed=0,
+            report=Stages(),
+        ).made
+        assert detect(result.wave_T, RATE_HZ).payload == result.watermark
+        assert bool(result.notes) == (result.watermark is None)
 
 
 def test_coding_counts_bits(models: Models, clip: Tensor) -> None:
@@ -97,68 +110,44 @@ def test_dropping_changes_the_sound_and_dropping_nothing_does_not(
 
 
 def test_a_text_swap_without_another_voice_changes_nothing(models: Models, clip: Tensor) -> None:
-    made = swaps.swap_text(
-        models, "Hello.", clip, {"prosody": clip.clone()}, report=Stages(), **SPEAKING
-    )
+    prompts = {"prosody": clip.clone()}
+    made = jobs.swap(models, "Hello.", clip, prompts, report=Stages(), **SPEAKING)
     assert torch.equal(made.before.wave_T, made.after.wave_T)
-    assert made.likeness["base"] == made.likeness["prosody"]
+    assert made.similarity["base"] == made.similarity["prosody"]
 
 
 def test_a_text_swap_moves_what_is_swapped(models: Models, clip: Tensor, other: Tensor) -> None:
-    made = swaps.swap_text(models, "Hello.", clip, {"timbre": other}, report=Stages(), **SPEAKING)
+    stages = Stages()
+    made = jobs.swap(models, "Hello.", clip, {"timbre": other}, report=stages, **SPEAKING)
     assert made.before.frames == made.after.frames
     assert not torch.equal(made.before.wave_T, made.after.wave_T)
-    assert set(made.likeness) == {"base", "timbre"}
-    assert all(-1.001 <= value <= 1.001 for pair in made.likeness.values() for value in pair)
+    assert set(made.similarity) == {"base", "timbre"}
+    assert all(-1.001 <= value <= 1.001 for pair in made.similarity.values() for value in pair)
+    shares = [share for share, _ in stages.seen]
+    assert shares == sorted(shares)
 
 
 def test_a_recording_keeps_what_is_not_swapped(models: Models, clip: Tensor, other: Tensor) -> None:
-    made = swaps.swap_recording(models, clip, {"timbre": other}, report=Stages(), **SPEAKING)
+    made = jobs.swap(models, None, clip, {"timbre": other}, report=Stages(), **SPEAKING)
     assert made.before.frames == made.after.frames
     assert not torch.equal(made.before.wave_T, made.after.wave_T)
-    rhythm = swaps.swap_recording(
-        models, clip, {"duration": other, "prosody": other}, report=Stages(), **SPEAKING
-    )
-    assert len(rhythm.after.wave_T) == 320 * sum(rhythm.after.frames)
+    prompts = {"duration": other, "prosody": other}
+    rhythm = jobs.swap(models, None, clip, prompts, report=Stages(), **SPEAKING)
     assert torch.equal(rhythm.before.wave_T, made.before.wave_T)
+    assert rhythm.before.frames != rhythm.after.frames
+    slow = {**SPEAKING, "speed": 0.5}
+    slower = jobs.swap(models, None, clip, {"timbre": other}, report=Stages(), **slow)
+    assert torch.equal(slower.before.wave_T, made.before.wave_T)
+    assert slower.after.seconds > 1.5 * slower.before.seconds
 
 
 def test_swapping_nothing_is_told(models: Models, clip: Tensor) -> None:
-    with pytest.raises(PromptError, match="nothing to swap"):
-        swaps.swap_text(models, "Hello.", clip, {}, report=Stages(), **SPEAKING)
-    with pytest.raises(PromptError, match="The prompt for prosody: .*silent"):
-        swaps.swap_recording(
-            models, clip, {"prosody": torch.zeros(32_000)}, report=Stages(), **SPEAKING
-        )
-
-
-lengths = st.lists(st.tuples(st.integers(1, 9), st.integers(0, 9)), min_size=1, max_size=12)
-
-
-@settings(deadline=None)
-@given(lengths)
-def test_stretched_codes_keep_their_phones_in_order(pairs: list[tuple[int, int]]) -> None:
-    from_P, to_P = (torch.tensor([pair[side] for pair in pairs]) for side in (0, 1))
-    phone_F = torch.repeat_interleave(torch.arange(len(pairs)), from_P)
-    codes_KF = torch.stack([phone_F, torch.arange(len(phone_F))])
-    new_KF = swaps.stretch_codes(codes_KF, from_P, to_P)
-    assert torch.equal(new_KF[0], torch.repeat_interleave(torch.arange(len(pairs)), to_P))
-    assert (new_KF[1].diff() >= 0).all()
-    assert torch.equal(swaps.stretch_codes(codes_KF, from_P, from_P), codes_KF)
-
-
-@settings(deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 76), st.integers(0, 40)), min_size=1, max_size=30))
-def test_a_rhythm_carried_to_itself_stays(phones: list[tuple[int, int]]) -> None:
-    rhythm = Rhythm(
-        phones_P=torch.tensor([phone for phone, _ in phones]),
-        frames_P=torch.tensor([frames for _, frames in phones]),
-    )
-    same_P = swaps.carry_rhythm(rhythm, rhythm, DEFAULT_VOCABULARY.symbols)
-    assert torch.equal(same_P, rhythm.frames_P)
-    twice = Rhythm(phones_P=rhythm.phones_P, frames_P=2 * rhythm.frames_P)
-    slower_P = swaps.carry_rhythm(rhythm, twice, DEFAULT_VOCABULARY.symbols)
-    assert ((slower_P == rhythm.frames_P) | (slower_P == 2 * rhythm.frames_P)).all()
+    for text in (None, "Hello."):
+        with pytest.raises(PromptError, match="nothing to swap"):
+            jobs.swap(models, text, clip, {}, report=Stages(), **SPEAKING)
+        silence = {"prosody": torch.zeros(32_000)}
+        with pytest.raises(PromptError, match="The voice for prosody: .*silent"):
+            jobs.swap(models, text, clip, silence, report=Stages(), **SPEAKING)
 
 
 def test_the_best_part_has_the_speech(clip: Tensor) -> None:

@@ -13,7 +13,7 @@ import soundfile
 from speechkit.core.errors import AudioError, ConfigError, PromptError, TextError
 from speechkit.demo import limits
 from speechkit.demo.limits import Limits, PathError
-from speechkit.demo.studio import Studio
+from speechkit.demo.state import AppState
 
 RATE_HZ = 16_000
 
@@ -70,9 +70,9 @@ def test_a_linked_uploads_folder_is_the_folder_it_leads_to(tmp_path: Path) -> No
     assert limits.checked_path(str(path), (tmp_path / "uploads",), "It") == path.resolve()
 
 
-def test_odd_but_good_files_are_read(studio: Studio) -> None:
-    path = sound(studio.uploads / "naïve 声.wav", 1.5, rate_hz=48_000, channels=6)
-    wave_T = studio.prompt(str(path), "The prompt", "a")
+def test_odd_but_good_files_are_read(app: AppState) -> None:
+    path = sound(app.uploads / "naïve 声.wav", 1.5, rate_hz=48_000, channels=6)
+    wave_T = app.prompt(str(path), "The prompt", "a")
     assert len(wave_T) == pytest.approx(1.5 * RATE_HZ, abs=RATE_HZ / 100)
 
 
@@ -85,42 +85,42 @@ def test_odd_but_good_files_are_read(studio: Studio) -> None:
         (b"fLaC" + bytes(200), "damaged"),
     ],
 )
-def test_what_is_not_audio_is_refused(studio: Studio, content: bytes, said: str) -> None:
-    path = studio.uploads / "a.wav"
+def test_what_is_not_audio_is_refused(app: AppState, content: bytes, said: str) -> None:
+    path = app.uploads / "a.wav"
     path.write_bytes(content)
     with pytest.raises(AudioError, match=said) as caught:
-        studio.prompt(str(path), "The prompt", "a")
+        app.prompt(str(path), "The prompt", "a")
     assert str(caught.value).startswith("The prompt: ")
-    assert str(studio.uploads) not in str(caught.value)
+    assert str(app.uploads) not in str(caught.value)
 
 
-def test_an_hour_is_refused_by_its_header(studio: Studio) -> None:
-    path = studio.uploads / "hour.flac"
+def test_an_hour_is_refused_by_its_header(app: AppState) -> None:
+    path = app.uploads / "hour.flac"
     soundfile.write(path, np.zeros(4000 * 3600, np.int16), 4000)
     with pytest.raises(AudioError, match="3600 s long: the limit is 120 s"):
-        studio.prompt(str(path), "The prompt", "a")
+        app.prompt(str(path), "The prompt", "a")
 
 
-def test_a_file_that_is_too_large_is_refused(studio: Studio) -> None:
-    studio.limits = Limits(max_file_mb=0.0625)
-    path = sound(studio.uploads / "a.wav", 2)
+def test_a_file_that_is_too_large_is_refused(app: AppState) -> None:
+    app.limits = Limits(max_file_mb=0.0625)
+    path = sound(app.uploads / "a.wav", 2)
     with pytest.raises(AudioError, match=r"larger than 0\.0625 MiB"):
-        studio.prompt(str(path), "The prompt", "a")
+        app.prompt(str(path), "The prompt", "a")
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.5])
-def test_silence_and_scraps_are_no_prompt(studio: Studio, seconds: float) -> None:
-    path = studio.uploads / "a.wav"
+def test_silence_and_scraps_are_no_prompt(app: AppState, seconds: float) -> None:
+    path = app.uploads / "a.wav"
     soundfile.write(path, np.zeros(round((seconds or 3.0) * RATE_HZ)), RATE_HZ)
-    wave_T = studio.prompt(str(path), "The prompt", "a")
+    wave_T = app.prompt(str(path), "The prompt", "a")
     with pytest.raises(PromptError, match=r"silent|0\.50 s long"):
-        studio.models.tts.voice(wave_T)
+        app.models.tts.voice(wave_T)
 
 
 @pytest.mark.parametrize("path", [None, ""])
-def test_a_missing_recording_is_told(studio: Studio, path: str | None) -> None:
+def test_a_missing_recording_is_told(app: AppState, path: str | None) -> None:
     with pytest.raises(AudioError, match="The recording is missing"):
-        studio.recording(path, "The recording", "a")
+        app.recording(path, "The recording", "a")
 
 
 @pytest.mark.parametrize("text", [None, "", " \n\t "])
@@ -164,14 +164,14 @@ def test_seeds_are_whole() -> None:
             limits.checked_seed(seed)
 
 
-def test_leaving_removes_uploads_that_nobody_else_has(studio: Studio) -> None:
-    mine, ours = (sound(studio.uploads / name, 1) for name in ("mine.wav", "ours.wav"))
-    studio.prompt(str(mine), "The prompt", "a")
-    studio.prompt(str(ours), "The prompt", "a")
-    studio.prompt(str(ours), "The prompt", "b")
-    studio.leave("a")
+def test_leaving_removes_uploads_that_nobody_else_has(app: AppState) -> None:
+    mine, ours = (sound(app.uploads / name, 1) for name in ("mine.wav", "ours.wav"))
+    app.prompt(str(mine), "The prompt", "a")
+    app.prompt(str(ours), "The prompt", "a")
+    app.prompt(str(ours), "The prompt", "b")
+    app.leave("a")
     assert not mine.exists()
     assert ours.exists()
-    studio.leave("b")
+    app.leave("b")
     assert not ours.exists()
-    studio.leave("never there")
+    app.leave("never there")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,13 @@ import pytest
 import soundfile
 
 from speechkit.cli import main
-from speechkit.demo import ids
 from speechkit.demo.jobs import Models
 from speechkit.demo.limits import Limits
+from speechkit.demo.widgets import voice_name
 from tests.demo.conftest import EXAMPLES
 
 CLIP = EXAMPLES / "synthetic_af_heart.flac"
+SOON_SECONDS = 30.0
 
 
 @pytest.fixture
@@ -32,6 +35,7 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_page_is_built_without_network_and_keeps_its_promises(
     models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from speechkit.demo.page import CALLS
     from speechkit.demo.serve import make_page
 
     def refuse(*_: object, **__: object) -> None:
@@ -40,14 +44,37 @@ def test_the_page_is_built_without_network_and_keeps_its_promises(
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     page = make_page(models, Limits(), tmp_path)
-    found = {block.elem_id for block in page.blocks.values()} - {None}
-    promised = {name for names in ids.COMPONENTS.values() for name in names}
-    assert found == promised
+    named = [block.elem_id for block in page.blocks.values() if block.elem_id]
+    assert len(named) == len(set(named))
+    assert {"prompt", "text", "go", "speech", "swap-factors", "detect-report"} <= set(named)
     public = {
         function.api_name for function in page.fns.values() if function.api_visibility == "public"
     }
-    assert public == set(ids.CALLS)
+    assert public == set(CALLS)
     assert not page.api_open
+    # One job at a time, whatever tab it comes from.
+    jobs = [function for function in page.fns.values() if function.concurrency_id == "jobs"]
+    assert {f.api_name for f in jobs} >= {"speak", "swap", "convert", "codec", "drop", "detect"}
+    assert {function.concurrency_limit for function in jobs} == {1}
+
+
+def test_voices_have_names_that_people_understand() -> None:
+    assert voice_name(CLIP) == "Heart, US woman"
+    assert voice_name("synthetic_bm_george.flac") == "George, UK man"
+    assert voice_name("other/my_voice.wav") == "my_voice"
+
+
+def test_only_clips_of_the_manifest_are_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from speechkit.demo import serve
+
+    assert CLIP in serve.example_clips()
+    (tmp_path / "stranger.flac").write_bytes(CLIP.read_bytes())
+    monkeypatch.setattr(serve, "EXAMPLES", tmp_path)
+    assert serve.example_clips() == ()
+    (tmp_path / "manifest.json").write_text('[{"file": "mine.flac"}]')
+    assert serve.example_clips() == (tmp_path / "mine.flac",)
 
 
 @pytest.fixture
@@ -83,14 +110,16 @@ def client(models: Models, tmp_path: Path, quiet: None, local: None) -> Iterator
 
 
 @pytest.mark.slow
-def test_a_client_can_do_everything(client: Any, tmp_path: Path) -> None:
+def test_a_client_can_do_everything(
+    client: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     from gradio_client import handle_file
     from gradio_client.exceptions import AppError
 
     clip = handle_file(CLIP)
 
-    def speak(text: str, prompt: Any = clip) -> Any:
-        return client.predict(prompt, text, None, 3, 1, 1, 0, False, api_name="/speak")
+    def speak(text: str, prompt: Any = clip, speed: float = 1, seed: float = 0) -> Any:
+        return client.predict(prompt, text, None, 3, speed, 1, seed, False, api_name="/speak")
 
     speech, report, picture, table = speak("Good morning.")
     wave, rate_hz = soundfile.read(speech)
@@ -105,7 +134,7 @@ def test_a_client_can_do_everything(client: Any, tmp_path: Path) -> None:
     for text, prompt, said in (
         ("", clip, "The text is empty"),
         ("x" * 100_000, clip, "100000 characters"),
-        ("Hello.", None, "The prompt is missing"),
+        ("Hello.", None, "The voice is missing"),
         ("Hello.", handle_file(junk), "not an audio file"),
     ):
         with pytest.raises(AppError, match=said) as caught:
@@ -115,15 +144,81 @@ def test_a_client_can_do_everything(client: Any, tmp_path: Path) -> None:
     again, _ = soundfile.read(speak("Good morning.")[0])
     assert np.array_equal(again, wave)
 
+    for settings, said in (
+        ({"speed": 99}, "The speed must be a number from 0.25 to 4"),
+        ({"seed": -1}, "The seed must be"),
+        ({"seed": 0.5}, "The seed must be"),
+    ):
+        with pytest.raises(AppError, match=said):
+            speak("Hello.", **settings)
+
     assert "Kept" in client.predict(clip, 2, api_name="/trim")[1]
-    spoken = ("Text", "Hello.", None, clip, None, clip, None, None, None, 1, 1, 0)
+    rest = (1, 1, 0)
+    spoken = ("Text", "Hello.", clip, clip, ["prosody"], *[None] * 5, *rest)
     assert "prosody" in client.predict(*spoken, api_name="/swap")[2]
-    recording = ("Recording", "", clip, None, clip, None, None, None, None, 1, 1, 0)
-    assert "timbre" in client.predict(*recording, api_name="/swap")[2]
+    own = ("Recording", "", clip, None, [], clip, *[None] * 4, *rest)
+    assert "timbre" in client.predict(*own, api_name="/swap")[2]
+    for mode, factors, said in (
+        ("Song", ["prosody"], "The mode must be"),
+        ("Text", ["volume"], "no such factor"),
+        ("Text", [], "nothing to swap"),
+        ("Recording", ["timbre"], "The voice for timbre is missing"),
+    ):
+        other = None if mode == "Recording" else clip
+        with pytest.raises(AppError, match=said):
+            client.predict(
+                *(mode, "Hello.", clip, other, factors, *[None] * 5, *rest), api_name="/swap"
+            )
     assert "semitones" not in client.predict(clip, clip, 2, True, 0, api_name="/convert")[1]
     assert "kb/s" in client.predict(clip, api_name="/codec")[1]
     assert "content 2" in client.predict(clip, "content 2", api_name="/drop")[1]
+    with pytest.raises(AppError, match="no such stream"):
+        client.predict(clip, "content 9", api_name="/drop")
     assert "No watermark found" in client.predict(clip, api_name="/detect")
+    log = capfd.readouterr()
+    assert "Traceback" not in log.out + log.err
+    assert "Warning" not in log.out + log.err
+
+
+@pytest.mark.slow
+def test_a_cancelled_and_an_abandoned_job_stop(
+    models: Models, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import httpx
+    from gradio_client import handle_file
+
+    begun, ended = threading.Event(), threading.Event()
+
+    def endless(*_: Any, report: Any, **__: Any) -> Any:
+        begun.set()
+        try:
+            for number in range(10_000):
+                time.sleep(0.01)
+                report(0.5, f"stage {number}")
+        finally:
+            ended.set()
+
+    monkeypatch.setattr("speechkit.demo.jobs.code", endless)
+    job = client.submit(handle_file(CLIP), api_name="/codec")
+    assert begun.wait(SOON_SECONDS)
+    job.cancel()
+    assert ended.wait(SOON_SECONDS)
+
+    begun.clear()
+    ended.clear()
+    api = f"{client.src}gradio_api"
+    (codec,) = [d["id"] for d in client.config["dependencies"] if d["api_name"] == "codec"]
+    with CLIP.open("rb") as file:
+        (path,) = httpx.post(f"{api}/upload", files={"files": file}).json()
+    sent = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    call = {"data": [sent], "fn_index": codec, "session_hash": "stranger"}
+    assert httpx.post(f"{api}/queue/join", json=call).is_success
+    with httpx.stream("GET", f"{api}/queue/data", params={"session_hash": "stranger"}) as page:
+        assert next(page.iter_lines())
+        assert begun.wait(SOON_SECONDS)
+    # The tab is closed: nobody listens any more.
+    assert ended.wait(SOON_SECONDS)
+    assert "No watermark found" in client.predict(handle_file(CLIP), api_name="/detect")
 
 
 @pytest.mark.slow

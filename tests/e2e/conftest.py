@@ -152,7 +152,11 @@ def demo(
     faults: list[str] = []
     own = (address, "data:", "blob:", "about:")
     page.on("request", lambda one: None if one.url.startswith(own) else strangers.append(one.url))
-    page.on("pageerror", lambda error: faults.append(str(error)))
+    # Gradio's player says this when it is emptied while it loads.
+    harmless = "signal is aborted without reason"
+    page.on(
+        "pageerror", lambda error: None if harmless in str(error) else faults.append(str(error))
+    )
     visitor = Demo(page, address, shots)
     yield visitor
     report = request.node.stash.get(REPORT, None)

@@ -82,6 +82,30 @@ class Demo:
         """Fill a text or number field."""
         self.page.locator(f"#{name} :is(textarea, input)").first.fill(text)
 
+    def clear(self, name: str) -> None:
+        """Empty an audio component, once it shows what it opens with."""
+        self.page.locator(f"#{name}").get_by_label("Clear").click()
+
+    def replace(self, name: str, path: Path) -> None:
+        """Give an audio component that shows an example another file."""
+        self.clear(name)
+        self.upload(name, path)
+
+    def open_settings(self, name: str) -> None:
+        """Open an accordion."""
+        self.page.locator(f"#{name} button").first.click()
+
+    def top(self, name: str) -> float:
+        """Where a component begins, from the top of what is seen."""
+        box = self.page.locator(f"#{name}").bounding_box()
+        assert box is not None, f"{name} is not shown"
+        return float(box["y"])
+
+    def start(self, name: str) -> None:
+        """Start a job; returns when the last result is gone."""
+        self.click(name)
+        self.page.locator(".report:visible progress").first.wait_for()
+
     def click(self, name: str) -> None:
         """Press a button."""
         self.page.locator(f"#{name}").click()

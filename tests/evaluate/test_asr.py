@@ -7,26 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechkit.core.errors import DataError
-from speechkit.evaluate.asr import edit_distance, whisper_folder, word_errors
+from speechkit.evaluate.asr import whisper_folder, word_errors
 
 _LETTERS = st.text("ab ", max_size=8)
-
-
-@pytest.mark.parametrize(
-    ("wanted", "given_", "edits"),
-    [("", "", 0), ("abc", "abc", 0), ("kitten", "sitting", 3), ("abc", "", 3), ("", "ab", 2)],
-)
-def test_edit_distance(wanted: str, given_: str, edits: int) -> None:
-    assert edit_distance(wanted, given_) == edits
-
-
-@settings(deadline=None, max_examples=50)
-@given(_LETTERS, _LETTERS, _LETTERS)
-def test_edit_distance_is_a_metric(a: str, b: str, c: str) -> None:
-    assert edit_distance(a, b) == edit_distance(b, a)
-    assert (edit_distance(a, b) == 0) == (a == b)
-    assert edit_distance(a, c) <= edit_distance(a, b) + edit_distance(b, c)
-    assert abs(len(a) - len(b)) <= edit_distance(a, b) <= max(len(a), len(b))
 
 
 def test_word_errors_count_words_and_characters() -> None:

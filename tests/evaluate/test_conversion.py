@@ -121,5 +121,5 @@ def test_figures_tell_a_conversion_from_none(tmp_path: Path) -> None:
 
 def test_without_a_speaker_model_words_are_left(tmp_path: Path) -> None:
     report = run_conversion_suite({}, conversion_pairs(clips()), tmp_path, scorers=Scorers())
-    assert list(report.summary["source"].values) == ["seconds"]
+    assert list(report.summary["source"].values) == ["level", "seconds"]
     assert "SIM of real target speech" not in report.extra

@@ -4,11 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from speechkit.core.errors import DataError
-from speechkit.evaluate.table import ClipRow, Report, bootstrap, load_rows, render, summarise
+from speechkit.evaluate.table import ClipRow, Report, load_rows, render, summarise
 
 
 def _row(system: str, clip: str, speaker: str = "a", **values: float) -> ClipRow:
@@ -36,40 +34,6 @@ def test_table_has_a_line_a_system_and_no_empty_column() -> None:
     assert lines[0].split() == ["system", "n", "WER%", "SIM"]
     assert lines[1].split() == ["recordings", "1", "-", "0.800"]
     assert lines[2].split() == ["tts", "1", "50.00", "-"]
-
-
-@settings(deadline=None, max_examples=50)
-@given(
-    st.lists(st.tuples(st.integers(0, 20), st.integers(1, 20), st.sampled_from("abcd")), min_size=1)
-)
-def test_interval_holds_between_the_extreme_groups(rows: list[tuple[int, int, str]]) -> None:
-    edits = [float(row[0]) for row in rows]
-    words = [float(row[1]) for row in rows]
-    speakers = [row[2] for row in rows]
-    rates = [e / w for e, w in zip(edits, words, strict=True)]
-    interval = bootstrap(edits, words, speakers)
-    assert min(rates) - 1e-9 <= interval.low <= interval.high <= max(rates) + 1e-9
-
-
-def test_interval_is_the_same_each_time_and_shrinks_with_more_speakers() -> None:
-    def width(speakers: int) -> float:
-        names = [f"s{i}" for i in range(speakers)]
-        interval = bootstrap([i % 2 for i in range(speakers)], [1.0] * speakers, names, seed=3)
-        return interval.high - interval.low
-
-    assert width(10) == width(10)
-    assert width(100) < width(10) / 2
-
-
-def test_interval_resamples_speakers_and_not_clips() -> None:
-    figures = [0.0] * 50 + [1.0] * 50
-    clustered = bootstrap(figures, [1.0] * 100, ["a"] * 50 + ["b"] * 50)
-    assert (clustered.low, clustered.high) == (0.0, 1.0)
-
-
-def test_interval_of_nothing_is_an_error() -> None:
-    with pytest.raises(DataError):
-        bootstrap([], [], [])
 
 
 def test_report_round_trip(tmp_path: Path) -> None:

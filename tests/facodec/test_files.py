@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import struct
 import tracemalloc
@@ -16,7 +17,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechkit.core.errors import CheckpointError, CodecFileError
+from speechkit.core.checkpoint import load_checkpoint
+from speechkit.core.errors import CodecFileError
 from speechkit.core.results import Codes
 from speechkit.core.rng import generator
 from speechkit.facodec.files import (
@@ -279,9 +281,8 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_another_codec_is_named(tmp_path: Path) -> None:
-    folder = tiny_model(tmp_path) / "codec"
     codec = build_codec(TINY_CODEC)
-    ours = model_hash(folder)
+    ours = model_hash(load_checkpoint(tiny_model(tmp_path) / "codec").sha256)
     fits = made(entries=16, model_hash=ours)
     check_codec(fits, codec, ours, "it.skc")
     with pytest.raises(CodecFileError, match=f"{HASH.hex()}.*{ours.hex()}"):
@@ -294,8 +295,16 @@ def test_another_codec_is_named(tmp_path: Path) -> None:
     ):
         with pytest.raises(CodecFileError):
             check_codec(wrong, codec, ours, "it.skc")
-    with pytest.raises(CheckpointError):
-        model_hash(tmp_path / "nowhere")
+
+
+def test_a_file_reports_itself(tmp_path: Path) -> None:
+    file = made(entries=16)
+    write_codec_file(tmp_path / "it.skc", file)
+    facts = file.to_json()
+    assert facts["file_bytes"] == (tmp_path / "it.skc").stat().st_size
+    assert len(facts["usage"]) == len(file.codes.stacked())
+    assert json.loads(json.dumps(facts)) == facts
+    assert HASH.hex() in file.text()
 
 
 def test_a_code_takes_the_bits_it_needs() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -82,7 +82,8 @@ def test_spans_cover_everything_once(length: int, piece: int, context: int) -> N
 @given(st.lists(st.floats(40, 700), min_size=1, max_size=30), st.sampled_from([8, 160]))
 def test_exact_lines_are_straight_lines(values: list[float], hop: int) -> None:
     x_BF = torch.tensor([values])
-    assert torch.allclose(exact_lines(x_BF, hop).float(), between_frames(x_BF, hop), rtol=1e-5)
+    # Single precision is off by up to 4e-5 on a steep line; half a sample would be 1e-3 and more.
+    assert torch.allclose(exact_lines(x_BF, hop).float(), between_frames(x_BF, hop), rtol=1e-4)
 
 
 def test_short_recordings_are_decoded_in_one_go(codec: FACodec) -> None:
@@ -92,7 +93,7 @@ def test_short_recordings_are_decoded_in_one_go(codec: FACodec) -> None:
     assert torch.equal(pieces[0], codec.decode(codes, timbre(), generator(3)))
 
 
-def pieces(codec: FACodec, codes: Codes, block_seconds: float, **options: bool) -> list[Tensor]:
+def pieces(codec: FACodec, codes: Codes, block_seconds: float, **options: Any) -> list[Tensor]:
     rng = generator(3)
     return list(
         decode_stream(
@@ -101,17 +102,17 @@ def pieces(codec: FACodec, codes: Codes, block_seconds: float, **options: bool) 
     )
 
 
-@pytest.mark.parametrize("detail", [True, False])
+@pytest.mark.parametrize("without", [(), ("detail",)])
 def test_pieces_are_the_whole(
-    codec: FACodec, detail: bool, monkeypatch: pytest.MonkeyPatch
+    codec: FACodec, without: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As of a long recording, whose pitch is read in double precision.
     monkeypatch.setattr(source, "LONG_FRAMES", 0)
     codes = random_codes(90)
-    whole_T = codec.decode(codes, timbre(), generator(3), detail=detail)
+    whole_T = codec.decode(codes, timbre(), generator(3), without=without)
     assert float(whole_T.std()) > 1e-3
     for frames in (9, 40, 89, 90):
-        waves = pieces(codec, codes, frames / 50, detail=detail)
+        waves = pieces(codec, codes, frames / 50, without=without)
         assert [len(wave_T) for wave_T in waves[:-1]] == [320 * frames] * (len(waves) - 1)
         torch.testing.assert_close(torch.cat(waves), whole_T, atol=TOLERANCE, rtol=0)
 
@@ -202,20 +203,20 @@ def test_the_paper_codec_overlaps(
         same_KF = (codes.stacked() == whole.stacked())[int(version == "v2") :]
         return float(same_KF.float().mean()), timbre_D
 
-    def off(detail: bool) -> float:
-        expected_T = codec.decode(whole, whole_D, generator(0), detail=detail)
+    def off(*without: str) -> float:
+        expected_T = codec.decode(whole, whole_D, generator(0), without=without)
         given = (codec, whole, whole_D, generator(0))
-        waves = list(decode_stream(*given, detail=detail, whole_seconds=0, block_seconds=0.3))
+        waves = list(decode_stream(*given, without=without, whole_seconds=0, block_seconds=0.3))
         return float((torch.cat(waves) - expected_T).abs().max())
 
     same, timbre_D = encoded()
     assert same > 0.99
     assert float(torch.cosine_similarity(timbre_D, whole_D, dim=0)) > 0.95
     # Random weights enlarge the rounding of convolutions over another length.
-    assert max(off(True), off(False)) < 1e-3
+    assert max(off(), off("detail")) < 1e-3
     monkeypatch.setattr(stream, "CONTEXT_SECONDS", 0.0)
     assert encoded()[0] < same
-    assert off(True) > 0.01
+    assert off() > 0.01
 
 
 def test_the_context_is_wider_than_the_paper_codec_looks() -> None:

@@ -29,7 +29,7 @@ READ_AS = {
     "5/0": "five over zero",
     "pages 5–10": "pages five to ten",
     "1.2.3": "one point two point three",
-    "mp3": "mp three",
+    "mp3": "M P three",
     "5️⃣": "five",
     "٣": "three",
     "#5": "number five",
@@ -42,7 +42,7 @@ READ_AS = {
     "€0.01": "one cent",
     "5 €": "five euros",
     "$1.5bn": "one point five billion dollars",
-    "$5-10": "five dollars to ten",
+    "$5-10": "five to ten dollars",
     # dates, years, times
     "2024-05-05": "May fifth, twenty twenty four",
     "12/05/2024": "December fifth, twenty twenty four",
@@ -98,7 +98,7 @@ READ_AS = {
     "ﬁne\u00a0text\u200b": "fine text",
     "a\x00b\x1b": "ab",
     "one\n\ntwo": "one. two",
-    "one\ntwo": "one two",
+    "one\ntwo": "one, two",
     "[[HH AH0 L OW1]], 5": "[[HH AH0 L OW1]], five",
 }
 

@@ -26,7 +26,7 @@ CONFIG = TrainConfig(
 def _state(out: Path) -> tuple[dict[str, Tensor], Counters]:
     loaded = load_state(out / "state")
     assert loaded is not None
-    return loaded
+    return loaded.tensors, loaded.counters
 
 
 def _entries(out: Path, kind: str) -> list[dict[str, Any]]:
@@ -227,6 +227,45 @@ def test_a_state_of_another_model_is_refused(tmp_path: Path) -> None:
     task.model[0] = torch.nn.Linear(4, 16, bias=False)
     with pytest.raises(CheckpointError, match=r"0\.bias"):
         train(task, CONFIG, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "data", "named"),
+    [
+        ({"lr": 0.03}, "a", "train.lr"),
+        ({"seed": 5, "betas": (0.8, 0.9)}, "a", "train.betas, train.seed"),
+        ({}, "b", "data.clips"),
+    ],
+)
+def test_a_run_is_not_resumed_as_another_one(
+    tmp_path: Path, change: dict[str, Any], data: str, named: str
+) -> None:
+    train(TinyTask(stop_at=5), CONFIG, tmp_path, identity={"data": {"clips": "a"}})
+    before = _state(tmp_path)[1]
+    changed = dataclasses.replace(CONFIG, **change)
+    with pytest.raises(ConfigError, match=f"another {named}: choose another --out"):
+        train(TinyTask(), changed, tmp_path, identity={"data": {"clips": data}})
+    assert _state(tmp_path)[1] == before
+
+
+def test_budgets_hardware_and_book_keeping_may_change(tmp_path: Path) -> None:
+    train(TinyTask(stop_at=5), CONFIG, tmp_path, identity={"data": "a"})
+    changed = dataclasses.replace(
+        CONFIG, steps=12, minutes=9.0, log_every_steps=2, keep_checkpoints=1, threads=1
+    )
+    assert train(TinyTask(), changed, tmp_path, identity={"data": "a"}).step == 12
+
+
+def test_a_state_that_does_not_say_what_it_began_with_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(TinyTask(stop_at=5), CONFIG, tmp_path)
+    (path,) = tmp_path.glob("state/*/state.json")
+    described = json.loads(path.read_text())
+    del described["identity"]
+    path.write_text(json.dumps(described))
+    assert train(TinyTask(), CONFIG, tmp_path).step == 10
+    assert "unchecked" in caplog.text
 
 
 def test_threads_are_set_for_the_run_only(tmp_path: Path) -> None:

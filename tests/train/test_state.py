@@ -23,9 +23,9 @@ def _step(root: Path) -> int | None:
     loaded = load_state(root)
     if loaded is None:
         return None
-    tensors, counters = loaded
-    assert torch.equal(tensors["model/w"], torch.full((3,), float(counters.step)))
-    return counters.step
+    step = loaded.counters.step
+    assert torch.equal(loaded.tensors["model/w"], torch.full((3,), float(step)))
+    return step
 
 
 def test_nothing_saved_is_none(tmp_path: Path) -> None:
@@ -58,10 +58,11 @@ def test_all_counters_and_types_come_back(tmp_path: Path) -> None:
     save_state(tmp_path, tensors, counters, {"lr": 1.0}, keep=1)
     loaded = load_state(tmp_path)
     assert loaded is not None
-    assert loaded[1] == counters
+    assert loaded.counters == counters
+    assert loaded.identity == {"lr": 1.0}
     for name, tensor in tensors.items():
-        assert loaded[0][name].dtype == tensor.dtype
-        assert torch.equal(loaded[0][name], tensor)
+        assert loaded.tensors[name].dtype == tensor.dtype
+        assert torch.equal(loaded.tensors[name], tensor)
 
 
 @pytest.mark.parametrize("moment", ["half the tensors", "before the description", "before rename"])

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from speechkit.core.audio import read_audio
 from speechkit.core.errors import AudioError, ConfigError
-from speechkit.watermark import StreamingEmbedder, Watermark, detect, embed
+from speechkit.watermark import StreamingEmbedder, Watermark, detect, embed, mark
 from speechkit.watermark.code import CHIPS, PAYLOADS, code_word
+from speechkit.watermark.detection import MIN_SECONDS
 from speechkit.watermark.embedding import QUIET_GAIN_DB
 
 CLIP = Path(__file__).parents[2] / "examples" / "synthetic_af_bella.flac"
@@ -101,3 +102,26 @@ def test_payloads_beyond_16_bits_are_refused(payload: int) -> None:
         Watermark(payload=payload)
     with pytest.raises(ConfigError, match="65535"):
         embed(torch.zeros(9), 16_000, payload)
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.55, 0.65, 1.0, 1.5, 3.0])
+def test_what_is_said_of_the_mark_is_what_is_found(speech: Tensor, seconds: float) -> None:
+    part_T = speech[8_000 : 8_000 + round(seconds * 16_000)]
+    marked = mark(part_T, 16_000, Watermark(payload=4242))
+    found = detect(marked.wave_T, 16_000)
+    assert found.payload == marked.payload
+    assert bool(marked.notes) == (marked.payload is None)
+    if seconds < MIN_SECONDS:
+        assert "Too short to carry a watermark" in marked.notes[0]
+        assert "too short" in found.note
+        assert torch.equal(marked.wave_T, part_T)
+    else:
+        assert marked.payload == 4242
+
+
+def test_what_has_no_sound_is_not_said_to_be_marked() -> None:
+    silence_T = torch.zeros(16_000)
+    marked = mark(silence_T, 16_000, Watermark())
+    assert marked.payload is None
+    assert "too little sound" in marked.notes[0]
+    assert mark(silence_T, 16_000, None).notes == ()

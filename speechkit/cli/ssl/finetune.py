@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from speechkit.cli import arguments
 from speechkit.cli.output import Outcome
-from speechkit.train.arguments import add_training_arguments, config_from_args, show_progress
+from speechkit.train import add_training_arguments, config_from_args, show_progress
 
 if TYPE_CHECKING:
     from speechkit.ssl.config import EncoderConfig

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from speechkit.cli import arguments
 from speechkit.cli.output import Outcome
-from speechkit.train.arguments import add_training_arguments, config_from_args, show_progress
+from speechkit.train import add_training_arguments, config_from_args, show_progress
 
 
 def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:

@@ -1,17 +1,5 @@
-"""Phone alignment learned from speech and transcripts alone."""
+"""Phone alignment learned from speech and transcripts alone: when is each phone spoken?
 
-from __future__ import annotations
-
-from speechkit.data.align.align import AlignReport, align, align_corpus, align_report
-from speechkit.data.align.model import Aligner, AlignerConfig, load_aligner, save_aligner
-
-__all__ = [
-    "AlignReport",
-    "Aligner",
-    "AlignerConfig",
-    "align",
-    "align_corpus",
-    "align_report",
-    "load_aligner",
-    "save_aligner",
-]
+Gaussians fitted with Baum-Welch (`start`) teach a small network (`model`, `train`), whose
+posteriors give the best path through the phones of each text (`graph`, `viterbi`, `align`).
+"""

@@ -1,6 +1,6 @@
 """Align whole corpora: durations for every phone, written beside the packed file.
 
-Shapes: P phones.
+Shapes: B batch, F frames, C classes, P phones.
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from speechkit.data.align.corpus import FeatureCache, read_transcripts
-from speechkit.data.align.decode import decode_utterances
-from speechkit.data.align.model import Aligner, load_aligner
-from speechkit.data.align.phones import read_phones
+from speechkit.data.align.corpus import FeatureCache, Utterance, read_transcripts
+from speechkit.data.align.graph import batch_graphs
+from speechkit.data.align.model import FRAME_SECONDS, Aligner, pad_features
+from speechkit.data.align.viterbi import best_path, durations
 from speechkit.data.alignment import Alignment, ClipAlignment, sidecar_path, write_alignment
 from speechkit.data.packed import PackedCorpus
 from speechkit.text import Frontend
 from speechkit.text.vocab import is_boundary
+from speechkit.train.progress import progress
 
-FRAME_SECONDS = 0.02
+_BATCH_FRAMES = 16_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,25 +77,63 @@ def align_corpus(
 ) -> AlignReport:
     """Align every clip with text and write the sidecar `out` (default: beside the corpus).
 
-    `phones_of` turns a text into phones; the default is the English front end.
+    `languages` are the codes of the clips to take (empty: all). `phones_of` turns a text into
+    phones; the default is the English front end. Computes where `model` is.
+
+    Raises DataError when not one clip can be aligned.
     """
     phones_of = phones_of or Frontend().phones
     transcripts = read_transcripts(corpus, model.classes, phones_of, languages)
     features = FeatureCache(corpus, model.config, keep=False)
-    decoded = decode_utterances(model, transcripts.utterances, features)
-    identity = {symbol: index for index, symbol in enumerate(model.config.symbols)}
-    clips = {
-        item.clip: ClipAlignment(
-            torch.tensor([identity[phone] for phone in item.phones]),
-            decoded[item.clip].frames_P,
-            decoded[item.clip].score,
-        )
-        for item in transcripts.utterances
-    }
+    clips = align_utterances(model, transcripts.utterances, features)
     path = Path(out) if out is not None else sidecar_path(corpus.path)
-    ids = [info["id"] for info in corpus.clips]
-    write_alignment(path, model.config.symbols, ids, clips, {"skipped": transcripts.skipped})
-    return align_report(Alignment(path, ids))
+    notes = {"skipped": transcripts.skipped}
+    write_alignment(path, model.config.symbols, corpus.ids, clips, notes)
+    return align_report(Alignment(path, corpus.ids))
+
+
+@torch.no_grad()
+def align_utterances(
+    model: Aligner, utterances: Sequence[Utterance], features: FeatureCache
+) -> dict[int, ClipAlignment]:
+    """The best path of every utterance, by clip index, in batches of similar length."""
+    was_training = model.training
+    model.eval()
+    batches: list[list[Utterance]] = [[]]
+    for item in sorted(utterances, key=lambda item: item.frames):
+        if batches[-1] and item.frames * (len(batches[-1]) + 1) > _BATCH_FRAMES:
+            batches.append([])
+        batches[-1].append(item)
+    result: dict[int, ClipAlignment] = {}
+    with progress("aligning", total=len(utterances), unit="clip") as bar:
+        for batch in batches:
+            result.update(_align_batch(model, batch, features))
+            bar.update(len(batch))
+    model.train(was_training)
+    return result
+
+
+def _align_batch(
+    model: Aligner, utterances: Sequence[Utterance], features: FeatureCache
+) -> dict[int, ClipAlignment]:
+    mel_BHM, frames_B = pad_features([features(item.clip) for item in utterances])
+    device = model.prior_C.device
+    log_posterior_BFC = model(mel_BHM.to(device), frames_B.to(device))
+    scores_BFC = model.scores(log_posterior_BFC).cpu()
+    log_posterior_BFC = log_posterior_BFC.cpu()
+    graphs = batch_graphs([item.graph for item in utterances])
+    states_BF = best_path(scores_BFC, graphs, frames_B).states_BF
+    classes_BF = graphs.classes_BS.gather(1, states_BF.clamp_min(0))
+    along_BF = log_posterior_BFC.gather(2, classes_BF[..., None])[..., 0]
+    ids = {symbol: index for index, symbol in enumerate(model.config.symbols)}
+    return {
+        item.clip: ClipAlignment(
+            torch.tensor([ids[phone] for phone in item.phones]),
+            durations(states_BF[row], item.graph),
+            float(along_BF[row, : item.frames].mean()),
+        )
+        for row, item in enumerate(utterances)
+    }
 
 
 def align_report(alignment: Alignment) -> AlignReport:
@@ -102,13 +142,12 @@ def align_report(alignment: Alignment) -> AlignReport:
     ids_P = torch.cat([alignment.phones(clip) for clip in aligned])
     frames_P = torch.cat([alignment.frames(clip) for clip in aligned])
     boundary_V = torch.tensor([is_boundary(symbol) for symbol in alignment.symbols])
-    phone_frames = frames_P[~boundary_V[ids_P]].float()
+    phone_frames: Tensor = frames_P[~boundary_V[ids_P]].float()
     gaps = frames_P[ids_P == alignment.symbols.index(" ")]
     total = int(frames_P.sum())
-    skipped: dict[str, int] = dict(alignment.notes.get("skipped", {}))
     return AlignReport(
         aligned=len(aligned),
-        skipped=skipped,
+        skipped=dict(alignment.notes.get("skipped", {})),
         hours=total * FRAME_SECONDS / 3600,
         phone_ms_mean=1000 * FRAME_SECONDS * float(phone_frames.mean()),
         phone_frames_one_share=float((phone_frames == 1).float().mean()),
@@ -116,40 +155,3 @@ def align_report(alignment: Alignment) -> AlignReport:
         silence_share=float(frames_P[boundary_V[ids_P]].sum()) / total,
         score_median=statistics.median(alignment.score(clip) for clip in aligned),
     )
-
-
-def align(
-    data: str | Path,
-    *,
-    model: str | Path | None = None,
-    out: str | Path | None = None,
-    run: str | Path | None = None,
-    minutes: float = 10.0,
-    languages: Sequence[str] = ("en",),
-    phones: str | Path | None = None,
-    seed: int = 0,
-) -> AlignReport:
-    """Align the packed corpus `data`: what `speechkit align` does.
-
-    `model` is the folder of a trained aligner; without one, an aligner is trained on `data`
-    itself for `minutes` in the folder `run` (default: `NAME.aligner` beside the corpus), which
-    is resumed if it was interrupted. `phones` is a file of `speechkit.data.align.phones`, for
-    machines and languages without the English front end.
-    """
-    corpus = PackedCorpus(data)
-    phones = None if phones is None else Path(phones)
-    if model is not None:
-        aligner = load_aligner(model)
-    else:
-        from speechkit.data.align.train import default_config, train_aligner
-
-        folder = Path(run) if run is not None else Path(data).with_suffix(".aligner")
-        aligner = train_aligner(
-            Path(data),
-            folder,
-            default_config(minutes, seed=seed),
-            languages=languages,
-            phones=phones,
-        )
-    phones_of = None if phones is None else read_phones(phones)
-    return align_corpus(corpus, aligner, out, languages=languages, phones_of=phones_of)

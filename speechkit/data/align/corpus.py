@@ -13,9 +13,11 @@ from torch import Tensor
 
 from speechkit.core.errors import DataError, TextError
 from speechkit.core.mel import LogMel
+from speechkit.core.timebase import frame_count
 from speechkit.data.align.graph import PhoneClasses, PhoneGraph, build_graph
 from speechkit.data.align.model import HOP_SAMPLES, AlignerConfig, features
 from speechkit.data.packed import PackedCorpus
+from speechkit.train.progress import progress
 
 
 @dataclass(frozen=True)
@@ -58,14 +60,15 @@ def read_transcripts(
     """
     found: list[Utterance] = []
     skipped: dict[str, int] = {}
-    for clip, meta in enumerate(corpus.clips):
+    listed = progress("reading texts", enumerate(corpus.clips), total=len(corpus), unit="clip")
+    for clip, meta in listed:
         text = meta["text"]
         if not text:
             reason = "no text"
         elif languages and meta["language"] not in languages:
             reason = "other language"
         else:
-            frames = -(-corpus.samples(clip) // HOP_SAMPLES)
+            frames = frame_count(corpus.samples(clip), HOP_SAMPLES)
             try:
                 phones = tuple(phones_of(text))
                 graph = build_graph(phones, classes)

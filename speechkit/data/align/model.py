@@ -22,17 +22,23 @@ from speechkit.core.checkpoint import build_and_load, load_checkpoint, save_chec
 from speechkit.core.config import from_dict, to_dict
 from speechkit.core.errors import CheckpointError
 from speechkit.core.mel import LogMel, MelConfig
+from speechkit.core.timebase import SAMPLE_RATE_HZ, frame_count
 from speechkit.data.align.graph import phone_classes
+from speechkit.text import DEFAULT_VOCABULARY
 
 STACK = 2
+"""Mel frames in one of the aligner's."""
 HOP_SAMPLES = 320
+"""Samples in one of the aligner's frames."""
+FRAME_SECONDS = HOP_SAMPLES / SAMPLE_RATE_HZ
+"""Length of one of the aligner's frames."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AlignerConfig:
     """Size and input of the aligner."""
 
-    symbols: tuple[str, ...]
+    symbols: tuple[str, ...] = DEFAULT_VOCABULARY.symbols
     """The phone vocabulary, padding first; decides the frame classes."""
 
     mel: MelConfig = field(default_factory=MelConfig)
@@ -118,7 +124,7 @@ class Aligner(nn.Module):
 
 def features(wave_T: Tensor, log_mel: LogMel, config: AlignerConfig) -> Tensor:
     """Log-mel `[2·F, M]` of one utterance, its mean over time removed, F = ceil(T / 320)."""
-    frames = -(-wave_T.shape[0] // HOP_SAMPLES)
+    frames = frame_count(wave_T.shape[0], HOP_SAMPLES)
     padded_T = nn.functional.pad(wave_T, (0, frames * HOP_SAMPLES - wave_T.shape[0]))
     mel_MH = log_mel(padded_T[None])[0]
     mel_MH = mel_MH.clamp_min(float(mel_MH.max()) - config.dynamic_range)

@@ -5,7 +5,11 @@ diagonal Gaussians on cepstra cannot, and find phone times from nothing (as in t
 monophone stage of classical systems: Young et al., The HTK Book): half of them to within
 11 ms of the truth. The network then learns from them.
 
-Shapes: B batch, H mel frames (100 Hz), M mel bands, F frames (50 Hz), C classes,
+The full sum over all paths through a phone graph, and with it the probability of each class in each
+frame (Baum 1972; Rabiner, "A tutorial on hidden Markov models", 1989), runs in the log domain, over
+whole batches and all states at once; only time is a loop.
+
+Shapes: B batch, H mel frames (100 Hz), M mel bands, F frames (50 Hz), S states, C classes,
 K cepstral features.
 """
 
@@ -19,15 +23,77 @@ import torch
 from torch import Tensor
 
 from speechkit.data.align.corpus import FeatureCache, Utterance
-from speechkit.data.align.fullsum import forward_backward
 from speechkit.data.align.graph import GraphBatch, batch_graphs, linear_path
 from speechkit.data.align.model import STACK
-from speechkit.data.align.viterbi import best_path
+from speechkit.data.align.viterbi import LOG_ZERO, best_path
 
 _CEPSTRA = 13
 _BATCH_FRAMES = 12_000
 _QUIET_SHARE = 0.3
 _VARIANCE_FLOOR = 0.05
+
+
+@dataclass(frozen=True)
+class Occupancy:
+    """Outcome of the two recursions."""
+
+    log_likelihood_B: Tensor
+    """Log of the sum over all paths; −inf where no path fits."""
+
+    occupancy_BFC: Tensor
+    """Probability of each class in each frame given the graph; zero in padded frames."""
+
+
+def forward_backward(scores_BFC: Tensor, graphs: GraphBatch, frames_B: Tensor) -> Occupancy:
+    """Sum over all paths that enter at the graph's start and leave at its end.
+
+    `scores_BFC` are log scores of the classes, `frames_B` the valid frames of each row.
+    """
+    batch, frames, _ = scores_BFC.shape
+    index_BFS = graphs.classes_BS[:, None].expand(batch, frames, -1)
+    scores_FBS = scores_BFC.gather(2, index_BFS).transpose(0, 1).contiguous()
+    alpha_FBS = _forward(scores_FBS, graphs)
+    beta_FBS = _backward(scores_FBS, graphs, frames_B)
+    last_1BS = (frames_B - 1)[None, :, None].expand(1, -1, scores_FBS.shape[2])
+    final_BS = alpha_FBS.gather(0, last_1BS)[0].masked_fill(~graphs.last_states(), LOG_ZERO)
+    likelihood_B = torch.logsumexp(final_BS, dim=1)
+    posterior_FBS = torch.exp(alpha_FBS + beta_FBS - likelihood_B[None, :, None])
+    posterior_BFS = torch.nan_to_num(posterior_FBS, nan=0.0).transpose(0, 1)
+    occupancy_BFC = torch.zeros_like(scores_BFC).scatter_add_(2, index_BFS, posterior_BFS)
+    return Occupancy(likelihood_B, occupancy_BFC)
+
+
+def _forward(scores_FBS: Tensor, graphs: GraphBatch) -> Tensor:
+    frames, batch, states = scores_FBS.shape
+    skip_BS = graphs.skip_penalty(scores_FBS.dtype)
+    # Two columns of −inf on the left turn "one state before" and "two before" into views.
+    padded_FBS = scores_FBS.new_full((frames, batch, states + 2), LOG_ZERO)
+    start_BS = scores_FBS[0].masked_fill(~graphs.first_states(), LOG_ZERO)
+    padded_FBS[0, :, 2:] = start_BS
+    for frame in range(1, frames):
+        before_BS = padded_FBS[frame - 1]
+        stay_or_step_BS = torch.logaddexp(before_BS[:, 2:], before_BS[:, 1:-1])
+        arrive_BS = torch.logaddexp(stay_or_step_BS, before_BS[:, :-2] + skip_BS)
+        torch.add(arrive_BS, scores_FBS[frame], out=padded_FBS[frame, :, 2:])
+    return padded_FBS[:, :, 2:]
+
+
+def _backward(scores_FBS: Tensor, graphs: GraphBatch, frames_B: Tensor) -> Tensor:
+    frames, batch, states = scores_FBS.shape
+    skip_BS = graphs.skip_penalty(scores_FBS.dtype)
+    end_BS = torch.zeros_like(skip_BS).masked_fill(~graphs.last_states(), LOG_ZERO)
+    beta_FBS = scores_FBS.new_full((frames, batch, states), LOG_ZERO)
+    ahead_BS = scores_FBS.new_full((batch, states + 2), LOG_ZERO)
+    skipped_BS = scores_FBS.new_full((batch, states + 2), LOG_ZERO)
+    for frame in range(frames - 1, -1, -1):
+        if frame + 1 < frames:
+            ahead_BS[:, :-2] = beta_FBS[frame + 1] + scores_FBS[frame + 1]
+            skipped_BS[:, :-2] = ahead_BS[:, :-2] + skip_BS
+        stay_or_step_BS = torch.logaddexp(ahead_BS[:, :-2], ahead_BS[:, 1:-1])
+        leave_BS = torch.logaddexp(stay_or_step_BS, skipped_BS[:, 2:])
+        is_last_B1 = (frames_B == frame + 1)[:, None]
+        beta_FBS[frame] = torch.where(is_last_B1, end_BS, leave_BS)
+    return beta_FBS
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-from speechkit.evaluate.codec.suite import (
-    SECTIONS,
-    UNFINISHED,
-    CodecReport,
-    CodecSuite,
-    run_codec_suite,
-)
+from speechkit.evaluate.codec.suite import SECTIONS, UNFINISHED, CodecSuite, run_codec_suite
 
-__all__ = ["SECTIONS", "UNFINISHED", "CodecReport", "CodecSuite", "run_codec_suite"]
+__all__ = ["SECTIONS", "UNFINISHED", "CodecSuite", "run_codec_suite"]

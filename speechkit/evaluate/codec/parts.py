@@ -1,16 +1,19 @@
-"""The parts of a codec: cut out, exchanged, and turned into what its decoder adds up.
+"""The parts of a codec: clips coded once for the whole report, parts cut out and exchanged.
 
-Legend: F code frames, K code books, D channels.
+Legend: T samples at 16 kHz, F code frames, K codebooks, D channels.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from speechkit.core.errors import DataError
 from speechkit.core.results import Codes
+from speechkit.evaluate.pairs import SAMPLE_RATE_HZ, EvalClip
 from speechkit.facodec.codec import Codec
 from speechkit.facodec.paper.codec import PaperCodec
 from speechkit.facodec.small.codec import FACodec
@@ -21,15 +24,39 @@ PARTS = ("timbre", *FRAME_PARTS)
 """All parts, in the order of the report."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CodedClip:
+    """A clip and what the codec makes of it."""
+
+    clip: EvalClip
+    """The recording."""
+    codes: Codes
+    """Its codes."""
+    timbre_D: Tensor
+    """Its timbre."""
+
+
+def code_clips(
+    codec: Codec, clips: Sequence[EvalClip], progress: Callable[[str], None]
+) -> list[CodedClip]:
+    """Codes and timbre of each clip. Raises DataError where the codec has another sample rate."""
+    if codec.sample_rate_hz != SAMPLE_RATE_HZ:
+        raise DataError(
+            f"Held-out clips come at {SAMPLE_RATE_HZ} Hz and this codec reads "
+            f"{codec.sample_rate_hz} Hz: give a codec of that rate."
+        )
+    coded = []
+    for clip in clips:
+        codes, timbre_D = codec.encode(clip.wave_T)
+        coded.append(CodedClip(clip=clip, codes=codes, timbre_D=timbre_D))
+        progress(f"encode {clip.id}")
+    return coded
+
+
 def part_codes(codes: Codes, part: str) -> Tensor:
     """`codes_KF` of one of FRAME_PARTS."""
     codes_KF: Tensor = getattr(codes, f"{part}_KF")
     return codes_KF
-
-
-def cut(codes: Codes, frames: int) -> Codes:
-    """The first `frames` frames."""
-    return Codes(**{f"{part}_KF": part_codes(codes, part)[:, :frames] for part in FRAME_PARTS})
 
 
 def exchange(codes: Codes, donor: Codes, part: str) -> Codes:
@@ -37,40 +64,27 @@ def exchange(codes: Codes, donor: Codes, part: str) -> Codes:
     return replace(codes, **{f"{part}_KF": part_codes(donor, part)[:, : codes.frames]})
 
 
-def shows_embeddings(codec: Codec) -> bool:
-    """Whether `embeddings` can look into this codec's books."""
-    return isinstance(codec, FACodec | PaperCodec)
-
-
 @torch.no_grad()
 def embeddings(codec: Codec, codes: Codes) -> dict[str, Tensor]:
-    """`z_FD` of each of FRAME_PARTS: its entries summed over its books, as the decoder gets them.
+    """`z_FD` of each of FRAME_PARTS: the vectors of its codes, summed, as the decoder gets them.
 
-    Raises TypeError for a codec that `shows_embeddings` denies.
+    Raises DataError for a codec of an unknown kind.
     """
-    if isinstance(codec, FACodec):
-        return {
-            part: getattr(codec, f"{part}_books").embed(part_codes(codes, part)[None])[0]
-            for part in FRAME_PARTS
-        }
-    if isinstance(codec, PaperCodec):
-        return {
-            part: getattr(codec, f"{part}_books").embed(part_codes(codes, part)[None])[0].T
-            for part in FRAME_PARTS
-        }
-    raise TypeError(f"{type(codec).__name__} does not show the embeddings of its codes")
-
-
-def book_names(codec: Codec) -> list[str]:
-    """A name for each book, in the order of `Codes.stacked`."""
-    books = codec.quantizer
-    counts = {
-        "prosody": books.prosody_books,
-        "content": books.content_books,
-        "detail": books.detail_books,
+    if not isinstance(codec, FACodec | PaperCodec):
+        raise DataError("this codec does not show the embeddings of its codes.")
+    found = {
+        part: getattr(codec, f"{part}_books").embed(part_codes(codes, part)[None])[0]
+        for part in FRAME_PARTS
     }
+    channels_first = isinstance(codec, PaperCodec)
+    return {part: z.T if channels_first else z for part, z in found.items()}
+
+
+def codebook_names(codec: Codec) -> list[str]:
+    """A name for each codebook, in the order of `Codes.stacked`."""
     return [
-        name if count == 1 else f"{name} {k + 1}"
-        for name, count in counts.items()
+        part if count == 1 else f"{part} {k + 1}"
+        for part in FRAME_PARTS
+        for count in [getattr(codec.quantizer, f"{part}_books")]
         for k in range(count)
     ]

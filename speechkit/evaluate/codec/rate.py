@@ -1,10 +1,14 @@
 """Bit rate: nominal, and what is left when codes are predicted from those before them.
 
-Legend: K code books, F frames.
+Nothing is coded: the rates are sums of -log2 p, which a range coder reaches to within a byte.
+
+Legend: K codebooks, F frames.
 """
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,10 +20,12 @@ from torch import Tensor
 from speechkit.core.errors import DataError
 from speechkit.data.codes import CorpusCodes, codes_path
 from speechkit.data.packed import PackedCorpus
-from speechkit.evaluate.codec.contexts import BookModel, build_models, train_models
-from speechkit.evaluate.codec.entropy import decode, encode, information, pack
 
-_CHECKED_FRAMES = 500
+BACKOFF = 100.0
+"""Imaginary observations in every context: of order 0, and in order 0 of an even use."""
+FORGET = 0.01
+"""How fast the mixing weights forget."""
+_ALL = ("all", 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,29 +37,52 @@ class CodingRate:
     kbps: float
     """Kilobits a second over all clips."""
     bits_a_code: tuple[float, ...]
-    """Bits that a code of each book takes."""
+    """Bits that a code of each codebook takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RateReport:
     """Bit rates of a codec on some clips."""
 
+    codebooks: tuple[str, ...]
+    """Names of the codebooks."""
     seconds: float
-    """Speech coded."""
+    """Speech measured."""
     rates: tuple[CodingRate, ...]
     """Nominal first."""
     timbre_bits: int
     """The timbre vector in half precision, sent once for a recording."""
     timbre_kbps: float
     """What that adds on these clips."""
-    checked_bytes: int
-    """Size of some clips really coded, and found the same after decoding."""
-    checked_bits: float
-    """Information of the same clips, which the rates above are sums of."""
+
+    def text(self) -> str:
+        """A line for each way to send the codes."""
+        lines = []
+        for rate in self.rates:
+            bits = ", ".join(
+                f"{name} {bits:.2f}"
+                for name, bits in zip(self.codebooks, rate.bits_a_code, strict=True)
+            )
+            lines.append(f"{rate.name}: {rate.kbps:.3f} kb/s (bits a code: {bits})")
+        lines.append(
+            f"the timbre vector, once a recording: {self.timbre_bits} bits, "
+            f"{self.timbre_kbps:.2f} kb/s on these clips of {self.seconds:.0f} s in all"
+        )
+        return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return asdict(self)
+
+
+def code_bits(codebook_size: int) -> int:
+    """Whole bits that a code takes."""
+    return max(1, math.ceil(math.log2(codebook_size)))
+
+
+def payload_bytes(codes_KF: Tensor, codebook_sizes: Sequence[int]) -> int:
+    """Bytes of codes at whole bits a code, filled up to whole bytes."""
+    return -(-sum(map(code_bits, codebook_sizes)) * codes_KF.shape[1] // 8)
 
 
 def training_codes(corpus: str | Path, codec_sha256: str) -> list[Tensor]:
@@ -70,96 +99,87 @@ def training_codes(corpus: str | Path, codec_sha256: str) -> list[Tensor]:
 
 def measure_rate(
     clips: Sequence[Tensor],
-    entries: Sequence[int],
+    codebook_sizes: Sequence[int],
     *,
+    names: Sequence[str],
     frames_a_second: float,
     timbre_channels: int,
     trained_on: Sequence[Tensor] = (),
 ) -> RateReport:
-    """Rates of clips of codes `[K, F]`; `trained_on` gives the static models their counts.
+    """Rates of clips of codes `[K, F]`; `names` those of the codebooks.
 
-    The adaptive models know nothing at the first clip and learn on through all of them. Raises
-    DataError where what was coded does not come back.
+    The predictions learn on through all clips; with `trained_on` there are also rates of
+    predictions that have seen those clips before. Raises DataError without codes.
     """
     frames = sum(codes_KF.shape[1] for codes_KF in clips)
     if not frames:
         raise DataError("There are no codes to measure: give clips that are not empty.")
     seconds = frames / frames_a_second
-    packed = sum(len(pack(codes_KF, entries)) for codes_KF in clips)
+    packed = sum(payload_bytes(codes_KF, codebook_sizes) for codes_KF in clips)
     rates = [
         CodingRate(
             name="nominal",
             kbps=8 * packed / seconds / 1000,
-            bits_a_code=tuple(torch.tensor(entries).log2().tolist()),
+            bits_a_code=tuple(torch.tensor(codebook_sizes).log2().tolist()),
         )
     ]
-    for order in (0, 1):
-        rates.append(
-            _rate(f"adaptive, order {order}", clips, build_models(entries, order), seconds)
-        )
-    for order in (0, 1) if trained_on else ():
-        models = build_models(entries, order)
-        train_models(models, trained_on)
-        rates.append(_rate(f"trained, order {order}", clips, models, seconds))
-    few = _first_frames(clips)
-    coded = _checked(few, entries)
+    for name, before in (("adaptive", ()), ("trained", trained_on)):
+        for order in (0, 1) if name == "adaptive" or before else ():
+            bits_K = code_lengths(clips, codebook_sizes, order, before)
+            rates.append(
+                CodingRate(
+                    name=f"{name}, order {order}",
+                    kbps=sum(bits_K) / seconds / 1000,
+                    bits_a_code=tuple(bits / frames for bits in bits_K),
+                )
+            )
     return RateReport(
+        codebooks=tuple(names),
         seconds=seconds,
         rates=tuple(rates),
         timbre_bits=16 * timbre_channels,
         timbre_kbps=16 * timbre_channels * len(clips) / seconds / 1000,
-        checked_bytes=len(coded),
-        checked_bits=sum(information(few, build_models(entries, 1))),
     )
 
 
-def _rate(
-    name: str, clips: Sequence[Tensor], models: Sequence[BookModel], seconds: float
-) -> CodingRate:
-    """Rate under these models."""
-    frames = sum(codes_KF.shape[1] for codes_KF in clips)
-    bits_K = information(clips, models)
-    return CodingRate(
-        name=name,
-        kbps=sum(bits_K) / seconds / 1000,
-        bits_a_code=tuple(bits / frames for bits in bits_K),
-    )
+def code_lengths(
+    clips: Sequence[Tensor],
+    codebook_sizes: Sequence[int],
+    order: int,
+    before: Sequence[Tensor] = (),
+) -> list[float]:
+    """Bits `-sum log2 p` of each codebook's codes over clips `[K, F]`, predicted as they come.
 
-
-def _first_frames(clips: Sequence[Tensor]) -> list[Tensor]:
-    """The first frames of the first clips, few enough to be coded for real in a second or two."""
-    few: list[Tensor] = []
-    left = _CHECKED_FRAMES
-    for codes_KF in clips:
-        if left <= 0:
-            break
-        few.append(codes_KF[:, :left])
-        left -= few[-1].shape[1]
-    return few
-
-
-def _checked(clips: Sequence[Tensor], entries: Sequence[int]) -> bytes:
-    """Coded clips, after a look at whether they come back."""
-    data = encode(clips, build_models(entries, 1))
-    lengths = [codes_KF.shape[1] for codes_KF in clips]
-    back = decode(data, lengths, build_models(entries, 1))
-    if not all(torch.equal(a, b) for a, b in zip(clips, back, strict=True)):
-        raise DataError("The coded codes do not come back the same: this machine's sums differ.")
-    return data
-
-
-def rate_lines(report: RateReport, names: Sequence[str]) -> list[str]:
-    """A line for each way to send the codes."""
-    lines = []
-    for rate in report.rates:
-        books = ", ".join(f"{n} {b:.2f}" for n, b in zip(names, rate.bits_a_code, strict=True))
-        lines.append(f"{rate.name}: {rate.kbps:.3f} kb/s (bits a code: {books})")
-    lines.append(
-        f"code lengths over {report.seconds:.0f} s; really coded and decoded again: "
-        f"{8 * report.checked_bytes} bits where the sum says {report.checked_bits:.0f}"
-    )
-    lines.append(
-        f"the timbre vector, once a recording: {report.timbre_bits} bits, "
-        f"{report.timbre_kbps:.2f} kb/s on these clips"
-    )
-    return lines
+    Order 0 counts how often a code came. Order 1 adds what came after the last code of the codebook
+    and beside the code of the codebook below in the same frame, both backed off to order 0 (MacKay
+    and Peto 1995); weights that move to whichever predicts best mix the three. The codes of
+    `before` are counted first and cost nothing.
+    """
+    totals = []
+    for k, size in enumerate(codebook_sizes):
+        seen: Counter[tuple[str, int]] = Counter()
+        counts: Counter[tuple[tuple[str, int], int]] = Counter()
+        contexts_used = order * (1 + (k > 0))
+        weights = [1 / (1 + contexts_used)] * (1 + contexts_used)
+        bits = 0.0
+        for number, codes_KF in enumerate([*before, *clips]):
+            last = -1
+            below_F = codes_KF[max(0, k - 1)].tolist()
+            for code, below in zip(codes_KF[k].tolist(), below_F, strict=True):
+                share = (counts[_ALL, code] + BACKOFF / size) / (seen[_ALL] + BACKOFF)
+                contexts = [("last", last), ("below", below)][:contexts_used]
+                shares = [share] + [
+                    (counts[context, code] + BACKOFF * share) / (seen[context] + BACKOFF)
+                    for context in contexts
+                ]
+                weighted = [w * one for w, one in zip(weights, shares, strict=True)]
+                share = sum(weighted)
+                weights = [(1 - FORGET) * w / share + FORGET / len(weights) for w in weighted]
+                if number >= len(before):
+                    bits -= math.log2(share)
+                for context in (_ALL, *contexts):
+                    seen[context] += 1
+                    counts[context, code] += 1
+                last = code
+        totals.append(bits)
+    return totals

@@ -6,15 +6,19 @@ Legend: T samples at 16 kHz, B batch, K code books, F code frames, M mel bands, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from speechkit.core.metrics import Interval, bootstrap
 from speechkit.core.rng import generator
 from speechkit.evaluate.codec.baselines import Baseline, Coded
-from speechkit.evaluate.codec.entropy import pack
-from speechkit.evaluate.codec.material import CodedClip
+from speechkit.evaluate.codec.parts import CodedClip
+from speechkit.evaluate.codec.rate import payload_bytes
 from speechkit.evaluate.pairs import SAMPLE_RATE_HZ
 from speechkit.evaluate.scorers import Scorers, Wave
 from speechkit.evaluate.scoring import (
@@ -28,6 +32,7 @@ from speechkit.evaluate.scoring import (
     stored_wave,
     write_manifest,
 )
+from speechkit.evaluate.table import COLUMNS, ClipRow, Figure
 from speechkit.facodec.codec import Codec
 from speechkit.facodec.small.codec import FACodec
 from speechkit.facodec.small.features import pitch_hz
@@ -38,10 +43,14 @@ CODEC = "codec"
 NO_DETAIL = "codec, no detail"
 CEILING = "copy synthesis"
 
+MEASURES = ("wer", "cer", "sim", "ovrl", "pesq", "stoi", "estoi", "mel", "mcd")
+"""What systems are compared in."""
+LOWER_IS_BETTER = frozenset({"wer", "cer", "mel", "mcd"})
+
 Render = Callable[[CodedClip], Coded]
 """A clip to the wave that a system makes of it, and the bytes in between."""
 
-_PARTS = ("words", "embed", "quality", "aligned", "world")
+_PARTS = ("words", "second_words", "embed", "second_embed", "quality", "aligned", "world")
 _LONGEST_WINDOW_SAMPLES = 2048
 
 
@@ -50,18 +59,15 @@ def codec_systems(codec: Codec, seed: int) -> dict[str, Render]:
     books = codec.quantizer
 
     def render(one: CodedClip, *, detail: bool) -> Coded:
-        wave_T = codec.decode(one.codes, one.timbre_D, generator(seed), detail=detail)
+        without = () if detail else ("detail",)
+        wave_T = codec.decode(one.codes, one.timbre_D, generator(seed), without=without)
         kept = books.books if detail else books.prosody_books + books.content_books
-        sent_KF = one.codes.stacked()[:kept]
         return Coded(
             wave_T=wave_T[: len(one.clip.wave_T)],
-            payload_bytes=len(pack(sent_KF, [books.entries] * kept)),
+            payload_bytes=payload_bytes(one.codes.stacked(), [books.entries] * kept),
         )
 
-    return {
-        CODEC: lambda one: render(one, detail=True),
-        NO_DETAIL: lambda one: render(one, detail=False),
-    }
+    return {CODEC: partial(render, detail=True), NO_DETAIL: partial(render, detail=False)}
 
 
 def ceiling_systems(codec: Codec, seed: int) -> dict[str, Render]:
@@ -82,13 +88,9 @@ def ceiling_systems(codec: Codec, seed: int) -> dict[str, Render]:
     return {CEILING: render}
 
 
-def baseline_systems(baselines: Sequence[Baseline]) -> dict[str, Render]:
-    """Other codecs."""
-
-    def system(baseline: Baseline) -> Render:
-        return lambda one: baseline(one.clip.wave_T)
-
-    return {baseline.name: system(baseline) for baseline in baselines}
+def baseline_system(baseline: Baseline) -> Render:
+    """Another codec."""
+    return lambda one: baseline(one.clip.wave_T)
 
 
 class MelDistance:
@@ -139,7 +141,11 @@ def score_systems(
             ) -> Scored:
                 values, heard = score_speech(wave, text, scorers)
                 values |= score_against(wave, real, scorers) | distance(wave, real)
-                return values | _rate(made, len(real)), heard
+                if made.payload_bytes:
+                    kilobits = 8 * made.payload_bytes / 1000
+                    rate = kilobits * SAMPLE_RATE_HZ / max(1, len(real))
+                    values |= {"kilobits": kilobits, "kbps": rate}
+                return values, heard
 
             size = str(made.payload_bytes)
             digest = digest_of(context, clip.text, real, wave, size)
@@ -157,9 +163,67 @@ def wave_path(folder: Path, system: str, clip_id: str) -> Path:
     return folder / system.replace(", ", "-").replace(" ", "-") / file_name(clip_id)
 
 
-def _rate(made: Coded, samples: int) -> dict[str, float]:
-    """Size in kilobits and rate in kb/s; nothing for a system that is no codec."""
-    if not made.payload_bytes:
-        return {}
-    kilobits = 8 * made.payload_bytes / 1000
-    return {"kilobits": kilobits, "kbps": kilobits * SAMPLE_RATE_HZ / max(1, samples)}
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Ours less theirs, in one measure, on the clips that both have."""
+
+    ours: float
+    """Our figure."""
+    theirs: float
+    """Theirs."""
+    interval: Interval
+    """95 % interval of the difference: whole speakers are drawn, the same for both."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DifferenceReport:
+    """The codec beside every other system."""
+
+    by_system: dict[str, dict[str, Difference]]
+    """By the other system and the measure."""
+
+    def text(self) -> str:
+        """A line a system: ours less theirs, `*` where the interval is clear of 0."""
+        lines = ["codec less the other, * where the interval is clear of 0"]
+        for other, found in self.by_system.items():
+            cells = []
+            for measure, one in found.items():
+                column, low, high = COLUMNS[measure], one.interval.low, one.interval.high
+                sure = "*" if low > 0 or high < 0 else ""
+                cells.append(
+                    f"{column.title} {column.show(one.ours - one.theirs, '+')}{sure} "
+                    f"({column.show(low, '+')} to {column.show(high, '+')})"
+                )
+            lines.append(f"{other}: {'; '.join(cells)}")
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)["by_system"]  # type: ignore[no-any-return]
+
+
+def compare_systems(
+    rows: Sequence[ClipRow], ours: str, others: Sequence[str], seed: int = 0
+) -> DifferenceReport:
+    """Paired differences of every measure that our system and another have on the same clips."""
+    by_system: dict[str, dict[str, Difference]] = {}
+    for other in others:
+        by_system[other] = {}
+        for measure in MEASURES:
+            first, second = (
+                {r.id: r for r in rows if r.system == system and measure in r.values}
+                for system in (ours, other)
+            )
+            shared = [name for name in first if name in second]
+            if not shared:
+                continue
+            our, their = (
+                Figure.of([one[name] for name in shared], measure) for one in (first, second)
+            )
+            interval = bootstrap(
+                our.tops, our.bottoms, our.speakers, minus=(their.tops, their.bottoms), seed=seed
+            )
+            by_system[other][measure] = Difference(
+                ours=our.value, theirs=their.value, interval=interval
+            )
+    return DifferenceReport(by_system={name: found for name, found in by_system.items() if found})

@@ -1,41 +1,43 @@
 """The whole report on a codec, part by part; each part can be left out.
 
-Legend: K code books, F frames.
+Legend: K codebooks, F frames.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from speechkit.core.errors import CheckpointError, DataError
 from speechkit.evaluate.codec.baselines import usable_baselines
-from speechkit.evaluate.codec.differences import all_differences
-from speechkit.evaluate.codec.findings import BAND_NOTE, Findings
-from speechkit.evaluate.codec.labels import FrameLabels, PhoneReader
-from speechkit.evaluate.codec.material import CodedClip, code_clips, label_clips, probe_clips
-from speechkit.evaluate.codec.parts import book_names, shows_embeddings
-from speechkit.evaluate.codec.probes import run_probes
+from speechkit.evaluate.codec.labels import frame_labels
+from speechkit.evaluate.codec.parts import CodedClip, code_clips, codebook_names, embeddings
+from speechkit.evaluate.codec.probes import ProbeClip, ProbeReport, reference_sources, run_probes
 from speechkit.evaluate.codec.rate import measure_rate
 from speechkit.evaluate.codec.reconstruction import (
     CODEC,
     RECORDINGS,
     Render,
-    baseline_systems,
+    baseline_system,
     ceiling_systems,
     codec_systems,
+    compare_systems,
     score_systems,
 )
-from speechkit.evaluate.codec.swaps import SWAP_PREFIX, run_swaps
+from speechkit.evaluate.codec.swaps import SWAP_PREFIX, SwapReport, run_swaps
 from speechkit.evaluate.pairs import EvalClip, spread
+from speechkit.evaluate.phones import PhoneReader
 from speechkit.evaluate.scorers import Scorers
 from speechkit.evaluate.scoring import VERSION, RowBook, silent
-from speechkit.evaluate.table import ClipRow, Report, render, summarise
-from speechkit.evaluate.usage import code_usage
+from speechkit.evaluate.table import ClipRow, Report, Section, summarise
 from speechkit.facodec.codec import Codec
+from speechkit.facodec.quantizer import code_usage
 
 SECTIONS = (
     "reconstruction",
@@ -51,6 +53,10 @@ SECTIONS = (
 UNFINISHED = "unfinished.json"
 """Rows of a run that was cut short."""
 
+BAND_NOTE = (
+    "Codec 2 ends at 4 kHz and Opus at 6 kb/s does too: their log-mel distance and MCD count the "
+    "missing band and cannot be compared."
+)
 _DELAY_CLIPS = 8
 
 
@@ -69,28 +75,41 @@ class CodecSuite:
     aligner: Path | None = None
     """Folder of the aligner, which probes and swaps need."""
     train_codes: tuple[Tensor, ...] = ()
-    """Codes `[K, F]` of training clips, for entropy coding with counts known beforehand."""
-
-    def wants(self, section: str) -> bool:
-        """Whether a section is asked for."""
-        return section in self.sections
+    """Codes `[K, F]` of training clips, for bit rates with counts known beforehand."""
 
 
-@dataclass(kw_only=True)
-class CodecReport(Report):
-    """The report with its sections."""
+@dataclass(frozen=True, kw_only=True)
+class CodebookUsage:
+    """Use of one codebook over all clips."""
 
-    sections: dict[str, list[str]] = field(default_factory=dict)
-    """Lines below the table, by heading."""
+    size: int
+    """Codes it has."""
+    used: float
+    """Share of them that was used."""
+    perplexity: float
+    """Exponential of the entropy: how many equally likely codes it amounts to."""
+    bits: float
+    """The entropy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UsageReport:
+    """Use of the codebooks."""
+
+    codebooks: dict[str, CodebookUsage]
+    """By name."""
 
     def text(self) -> str:
-        """The table, then section by section, then notes."""
-        lines = [render(self.summary)] if self.summary else []
-        for heading, body in self.sections.items():
-            lines += ["", heading, *("  " + line for line in body)]
-        if self.notes:
-            lines += ["", *(f"note: {note}" for note in self.notes)]
-        return "\n".join(lines).strip("\n")
+        """A line for each."""
+        return "\n".join(
+            f"{name}: {round(one.used * one.size)} of {one.size} codes used, "
+            f"perplexity {one.perplexity:.0f}"
+            for name, one in self.codebooks.items()
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
 
 
 @dataclass(kw_only=True)
@@ -98,87 +117,89 @@ class _Run:
     """One report in the making."""
 
     codec: Codec
-    coded: list[CodedClip]
+    clips: list[CodedClip]
     folder: Path
     suite: CodecSuite
     scorers: Scorers
     book: RowBook
     progress: Callable[[str], None]
-    notes: list[str]
-    labels: list[FrameLabels] = field(default_factory=list)
-    phones: PhoneReader | None = None
-    findings: Findings = field(default_factory=Findings)
-
-    def chosen(self) -> list[CodedClip]:
-        """The clips that are scored."""
-        ids = {clip.id for clip in spread([one.clip for one in self.coded], self.suite.limit)}
-        return [one for one in self.coded if one.clip.id in ids]
-
-    def attempt(self, section: str, measure: Callable[[], None]) -> None:
-        """Measure a section if it is asked for; what is in its way becomes a note."""
-        if not self.suite.wants(section):
-            return
-        try:
-            measure()
-        except (DataError, CheckpointError) as error:
-            self.notes.append(f"{section} left out: {error}")
+    notes: list[str] = field(default_factory=list)
+    sections: dict[str, Section] = field(default_factory=dict)
 
     def reconstruction(self) -> None:
         """Score all systems."""
-        systems: dict[str, Render] = codec_systems(self.codec, self.suite.seed)
-        if self.suite.wants("ceiling"):
-            systems |= ceiling_systems(self.codec, self.suite.seed)
-        if self.suite.wants("baselines"):
-            few = spread([one.clip for one in self.coded], _DELAY_CLIPS)
+        suite = self.suite
+        systems: dict[str, Render] = codec_systems(self.codec, suite.seed)
+        if "ceiling" in suite.sections:
+            systems |= ceiling_systems(self.codec, suite.seed)
+        if "baselines" in suite.sections:
+            few = spread([one.clip for one in self.clips], _DELAY_CLIPS)
             found = usable_baselines([clip.wave_T for clip in few])
-            systems |= baseline_systems(found.usable)
-            self.notes += found.notes
-            if found.usable:
-                self.notes.append(BAND_NOTE)
-        score_systems(systems, self.chosen(), self.folder, scorers=self.scorers, book=self.book)
+            for baseline in found.usable:
+                systems[baseline.name] = baseline_system(baseline)
+            self.notes += [*found.notes, *([BAND_NOTE] if found.usable else [])]
+        ids = {clip.id for clip in spread([one.clip for one in self.clips], suite.limit)}
+        chosen = [one for one in self.clips if one.clip.id in ids]
+        score_systems(systems, chosen, self.folder, scorers=self.scorers, book=self.book)
         others = [RECORDINGS, *(name for name in systems if name != CODEC)]
-        self.findings.differences = all_differences(self.book.rows, CODEC, others)
+        self.sections["differences"] = compare_systems(self.table_rows, CODEC, others)
 
-    def align(self) -> PhoneReader:
-        """The aligner, and with it the labels of all clips."""
-        if self.phones is None:
-            if self.suite.aligner is None:
-                raise DataError("there is no aligner: give one with --aligner.")
-            self.phones = PhoneReader(self.suite.aligner)
-            hop = self.codec.hop_samples
-            self.labels = label_clips(self.coded, hop, self.phones, self.progress)
-        return self.phones
+    @cached_property
+    def phones(self) -> PhoneReader:
+        """The aligner."""
+        if self.suite.aligner is None:
+            raise DataError("there is no aligner: give one with --aligner.")
+        return PhoneReader(self.suite.aligner)
 
-    def probe(self) -> None:
+    def probes(self) -> None:
         """Read every part."""
-        if not shows_embeddings(self.codec):
-            raise DataError("this codec does not show the embeddings of its codes.")
-        classes = len(self.align().names)
-        clips = probe_clips(self.codec, self.coded, self.labels, classes)
-        self.findings.probes = run_probes(clips, classes, self.progress)
+        embeddings(self.codec, self.clips[0].codes)
+        classes = len(self.phones.names)
+        clips = []
+        for one in self.clips:
+            labels = frame_labels(one.clip, self.codec.hop_samples, self.phones)
+            parts = {"timbre": one.timbre_D, **embeddings(self.codec, one.codes)}
+            clips.append(
+                ProbeClip(
+                    id=one.clip.id,
+                    speaker=one.clip.speaker,
+                    sources=parts | reference_sources(labels, classes),
+                    labels=labels,
+                )
+            )
+            self.progress(f"align {one.clip.id}")
+        self.sections["probes"] = run_probes(clips, classes, self.progress)
 
-    def swap(self) -> None:
+    def swaps(self) -> None:
         """Exchange every part."""
-        self.findings.swaps = run_swaps(
+        self.sections["swaps"] = run_swaps(
             self.codec,
-            self.coded,
+            self.clips,
             self.folder,
             limit=self.suite.swap_pairs,
             seed=self.suite.seed,
             scorers=self.scorers,
-            phones=self.align(),
+            phones=self.phones,
             book=self.book,
         )
 
     def usage(self) -> None:
-        """Count entries."""
-        self.findings.usage = list(code_usage(self._stacked(), self._entries()))
+        """Count codes."""
+        size = self.codec.quantizer.entries
+        found = code_usage(torch.cat([one.codes.stacked() for one in self.clips], 1), size)
+        self.sections["usage"] = UsageReport(
+            codebooks={
+                name: CodebookUsage(size=size, **use)
+                for name, use in zip(self.codebooks, found, strict=True)
+            }
+        )
 
     def rate(self) -> None:
         """Measure code lengths."""
-        self.findings.rate = measure_rate(
-            self._stacked(),
-            self._entries(),
+        self.sections["rate"] = measure_rate(
+            [one.codes.stacked() for one in self.clips],
+            list(self.codebooks.values()),
+            names=list(self.codebooks),
             frames_a_second=self.codec.sample_rate_hz / self.codec.hop_samples,
             timbre_channels=self.codec.timbre_channels,
             trained_on=self.suite.train_codes,
@@ -186,38 +207,27 @@ class _Run:
 
     def pictures(self) -> None:
         """Draw what was found."""
-        from speechkit.evaluate.codec.pictures import draw_all
+        from speechkit.evaluate.codec.figures import draw_report
 
-        draw_all(
+        probes, swaps = self.sections.get("probes"), self.sections.get("swaps")
+        draw_report(
             self.folder,
-            self.chosen(),
-            self.coded,
-            book_names(self.codec),
-            self._entries(),
-            self._table_rows(),
-            self.findings,
+            self.clips,
+            self.table_rows,
+            self.codebooks,
+            probes if isinstance(probes, ProbeReport) else None,
+            swaps if isinstance(swaps, SwapReport) else None,
         )
 
-    def _stacked(self) -> list[Tensor]:
-        return [one.codes.stacked() for one in self.coded]
+    @property
+    def codebooks(self) -> dict[str, int]:
+        """Size of each codebook by its name."""
+        return dict.fromkeys(codebook_names(self.codec), self.codec.quantizer.entries)
 
-    def _entries(self) -> list[int]:
-        return [self.codec.quantizer.entries] * self.codec.quantizer.books
-
-    def _table_rows(self) -> list[ClipRow]:
+    @property
+    def table_rows(self) -> list[ClipRow]:
+        """Rows of reconstruction."""
         return [row for row in self.book.rows if not row.system.startswith(SWAP_PREFIX)]
-
-    def report(self) -> CodecReport:
-        """Everything."""
-        found = self.findings
-        return CodecReport(
-            rows=self.book.rows,
-            summary=summarise(self._table_rows()),
-            settings=self.scorers.settings | {"seed": self.suite.seed, "version": VERSION},
-            extra=found.to_json(),
-            notes=[*self.scorers.notes, *self.notes],
-            sections=found.sections(book_names(self.codec)),
-        )
 
 
 def run_codec_suite(
@@ -229,7 +239,7 @@ def run_codec_suite(
     suite: CodecSuite | None = None,
     earlier: str | Path | None = None,
     progress: Callable[[str], None] = silent,
-) -> CodecReport:
+) -> Report:
     """Measure a codec on held-out clips: all that `suite` asks for.
 
     `earlier` is a saved report whose rows are taken over where audio, text and models are the
@@ -243,18 +253,31 @@ def run_codec_suite(
     folder.mkdir(parents=True, exist_ok=True)
     run = _Run(
         codec=codec,
-        coded=code_clips(codec, clips, progress),
+        clips=code_clips(codec, clips, progress),
         folder=folder,
         suite=suite,
         scorers=scorers,
         book=RowBook(earlier, progress, folder / UNFINISHED),
         progress=progress,
-        notes=[],
     )
-    run.attempt("usage", run.usage)
-    run.attempt("rate", run.rate)
-    run.attempt("probes", run.probe)
-    run.attempt("reconstruction", run.reconstruction)
-    run.attempt("swaps", run.swap)
-    run.attempt("pictures", run.pictures)
-    return run.report()
+    measures = {
+        "usage": run.usage,
+        "rate": run.rate,
+        "probes": run.probes,
+        "reconstruction": run.reconstruction,
+        "swaps": run.swaps,
+        "pictures": run.pictures,
+    }
+    for name, measure in measures.items():
+        if name in suite.sections:
+            try:
+                measure()
+            except (DataError, CheckpointError) as error:
+                run.notes.append(f"{name} left out: {error}")
+    return Report(
+        rows=run.book.rows,
+        summary=summarise(run.table_rows),
+        settings=scorers.settings | {"seed": suite.seed, "version": VERSION},
+        notes=[*scorers.notes, *run.notes],
+        sections=run.sections,
+    )

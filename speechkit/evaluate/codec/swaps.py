@@ -9,7 +9,7 @@ Legend: T samples at 16 kHz, G frames of 10 ms, H frames of 20 ms.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,9 @@ from torch import Tensor
 from speechkit.core.errors import DataError
 from speechkit.core.rng import derive, generator
 from speechkit.data.f0 import extract_f0
-from speechkit.evaluate.codec.labels import SILENT_CLASS, PhoneReader
-from speechkit.evaluate.codec.material import CodedClip
-from speechkit.evaluate.codec.parts import PARTS, cut, exchange
+from speechkit.evaluate.codec.parts import PARTS, CodedClip, exchange
 from speechkit.evaluate.pairs import spread
+from speechkit.evaluate.phones import SILENT_CLASS, PhoneReader
 from speechkit.evaluate.scorers import Scorers, Wave
 from speechkit.evaluate.scoring import (
     RowBook,
@@ -35,7 +34,7 @@ from speechkit.evaluate.scoring import (
     stored_wave,
 )
 from speechkit.evaluate.speaker import similarity
-from speechkit.evaluate.table import ClipRow, summarise
+from speechkit.evaluate.table import ClipRow, Figure
 from speechkit.facodec.codec import Codec
 
 NOTHING = "nothing"
@@ -97,7 +96,7 @@ def swapped(codec: Codec, pair: SwapPair, part: str, seed: int) -> Tensor:
     if part == "timbre":
         timbre_D = pair.b.timbre_D
     elif part != NOTHING:
-        codes = exchange(codes, cut(pair.b.codes, codes.frames), part)
+        codes = exchange(codes, pair.b.codes, part)
     # The same noise for every part, so that only the part makes a difference.
     rng = generator(derive(seed, "swap", pair.name))
     return codec.decode(codes, timbre_D, rng)[: len(pair.a.clip.wave_T)]
@@ -110,7 +109,9 @@ def score_swap(wave: Wave, pair: SwapPair, scorers: Scorers, phones: PhoneReader
     is A's, 1 where it is B's; `phone_a`, `phone_b`: share of speech frames in which the aligner
     hears that clip's phone; `sim_a`, `sim_b`; the word errors count A's words.
     """
-    spoken, heard = score_speech(wave, pair.a.clip.text, replace(scorers, quality=None))
+    spoken, heard = score_speech(
+        wave, pair.a.clip.text, replace(scorers, quality=None, second_words=None)
+    )
     values = dict(spoken)
     f0_G = torch.from_numpy(extract_f0(wave))
     heard_H = phones.heard(torch.from_numpy(wave))
@@ -119,7 +120,7 @@ def score_swap(wave: Wave, pair: SwapPair, scorers: Scorers, phones: PhoneReader
         sources[name] = torch.from_numpy(extract_f0(clip.wave_T.numpy()))
         if (correlation := contour_correlation(f0_G, sources[name])) is not None:
             values[f"pitch_{name}"] = correlation
-        aligned_H = phones.aligned(clip.wave_T, clip.text)
+        aligned_H = phones.classes(clip.wave_T, clip.text)
         values[f"phone_{name}"] = phone_agreement(heard_H, aligned_H)
         if scorers.embed is not None:
             recorded = scorers.embed(clip.wave_T.numpy())
@@ -176,13 +177,28 @@ SWAP_COLUMNS: Mapping[str, str] = {
     "register_b": "register",
     "phone_a": "phones as A",
     "phone_b": "phones as B",
-    "wer": "WER% of A",
+    "wer": "WER of A",
 }
 """Figures of the swap matrix."""
 
+ASPECTS: Mapping[str, tuple[str, str]] = {
+    "voice": ("sim_a", "sim_b"),
+    "melody": ("pitch_a", "pitch_b"),
+    "words": ("phone_a", "phone_b"),
+    "register": ("register_b", "register_b"),
+}
+"""What a swap may move, by the figures that tell it."""
+EXPECTED: Mapping[str, tuple[str, ...]] = {
+    "timbre": ("voice", "register"),
+    "prosody": ("melody",),
+    "content": ("words",),
+    "detail": (),
+}
+"""What each part is there to carry; detail nothing of these."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class Swaps:
+class SwapReport:
     """What moved."""
 
     figures: dict[str, dict[str, float]]
@@ -190,29 +206,62 @@ class Swaps:
     pairs: int
     """Pairs behind them."""
 
+    @property
+    def moved(self) -> dict[str, dict[str, float]]:
+        """By replaced part and aspect: the way it went from A (0) to B (1).
+
+        The figure beside B less the figure beside A turns from what plain resynthesis has into
+        its opposite when an aspect goes over completely.
+        """
+        base = self.figures.get(NOTHING, {})
+        table: dict[str, dict[str, float]] = {}
+        for part, row in self.figures.items():
+            if part == NOTHING:
+                continue
+            table[part] = {}
+            for aspect, (to_a, to_b) in ASPECTS.items():
+                if not {to_a, to_b} <= row.keys() & base.keys():
+                    continue
+                if to_a == to_b:
+                    table[part][aspect] = row[to_b] - base[to_b]
+                elif (gap := base[to_a] - base[to_b]) > 1e-6:
+                    table[part][aspect] = (row[to_b] - row[to_a] + gap) / (2 * gap)
+        return table
+
+    def text(self) -> str:
+        """The matrix, and how far each aspect went over to B."""
+        columns = [c for c in SWAP_COLUMNS if any(c in row for row in self.figures.values())]
+        titles = (SWAP_COLUMNS[column].rjust(11) for column in columns)
+        lines = [" ".join(["swapped ", *titles])]
+        for part, row in self.figures.items():
+            cells = ((f"{row[c]:.3f}" if c in row else "-").rjust(11) for c in columns)
+            lines.append(" ".join([part.ljust(8), *cells]))
+        for part, shares in self.moved.items():
+            told = (f"{aspect} {100 * share:.0f} %" for aspect, share in shares.items())
+            lines.append(f"{part} of B moves: {', '.join(told)}")
+        lines.append(
+            f"{self.pairs} pairs; A gives all but the swapped part, B is another speaker. pitch: "
+            "correlation of the contours; register: median pitch, 0 is A's, 1 is B's; phones: "
+            "share of frames in which the aligner hears that clip's phone."
+        )
+        return "\n".join(lines)
+
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return dict(vars(self))
+        return asdict(self) | {"moved": self.moved}
 
 
-def collect_swaps(rows: Sequence[ClipRow]) -> Swaps:
+def collect_swaps(rows: Sequence[ClipRow]) -> SwapReport:
     """The matrix of scored rows."""
     figures: dict[str, dict[str, float]] = {}
     pairs = 0
     for part in SWAPPED:
         own = [row for row in rows if row.system == swap_system(part)]
-        if not own:
-            continue
-        pairs = len(own)
-        row: dict[str, float] = {}
-        for column in SWAP_COLUMNS:
-            values = [one.values[column] for one in own if column in one.values]
-            if column == "wer" and values:
-                row[column] = next(iter(summarise(own).values())).values["wer"]
-            elif values:
-                row[column] = sum(values) / len(values)
-        figures[part] = row
-    return Swaps(figures=figures, pairs=pairs)
+        if own:
+            pairs = len(own)
+            found = {column: Figure.of(own, column) for column in SWAP_COLUMNS}
+            figures[part] = {column: one.value for column, one in found.items() if one.tops}
+    return SwapReport(figures=figures, pairs=pairs)
 
 
 def swap_system(part: str) -> str:
@@ -230,7 +279,7 @@ def run_swaps(
     scorers: Scorers,
     phones: PhoneReader,
     book: RowBook,
-) -> Swaps:
+) -> SwapReport:
     """Swap every part of at most `limit` pairs, write the waves and score them; rows go to `book`.
 
     Raises DataError where no clip has a donor.

@@ -5,17 +5,19 @@ Shapes: B batch, T samples, F frames, K code books, D channels, M mel bands, P p
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from speechkit.core.checkpoint import build_and_load, load_checkpoint
+from speechkit.core.checkpoint import Checkpoint, build_and_load, load_checkpoint
 from speechkit.core.config import from_dict
 from speechkit.core.errors import AudioError, CheckpointError
 from speechkit.core.results import Codes
+from speechkit.facodec.codec import FACTORS, check_factors
 from speechkit.facodec.paper.config import PaperCodecConfig
 from speechkit.facodec.paper.convolution import Encoder, Generator
 from speechkit.facodec.paper.heads import Heads, Readings, Reversal
@@ -106,22 +108,6 @@ class PaperCodec(nn.Module):
         self.prosody_mel = ProsodyMel(config.prosody_mel, config.prosody_bands) if v2 else None
         self.prosody_in = nn.Linear(config.prosody_bands, width) if v2 else None
         self.prosody_encoder = transformer() if v2 else None
-
-    @classmethod
-    def from_pretrained(
-        cls, name_or_folder: str | Path, *, version: Literal["v1", "v2"] | None = None
-    ) -> PaperCodec:
-        """A codec of this class, by folder or by its name on the model hub.
-
-        See `speechkit.facodec.pretrained`, which raises CheckpointError with what to do instead;
-        so does a folder that holds another codec.
-        """
-        from speechkit.facodec.pretrained import from_pretrained
-
-        found = from_pretrained(name_or_folder, version=version)
-        if not isinstance(found, cls):
-            raise CheckpointError(f"{name_or_folder} holds a codec of another kind.")
-        return found
 
     @property
     def sample_rate_hz(self) -> int:
@@ -248,14 +234,19 @@ class PaperCodec(nn.Module):
         )
         return readings
 
-    def embed(self, codes_BKF: Tensor, *, detail: bool = True) -> Tensor:
-        """`z_BDF`, the sum of the parts of given codes, with or without detail."""
+    def embed(self, codes_BKF: Tensor, *, without: Collection[str] = ()) -> Tensor:
+        """`z_BDF`, the sum of the parts of given codes but for those in `without`."""
+        check_factors(without)
         quant = self.config.quantizer
         counts = [quant.prosody_books, quant.content_books, quant.detail_books]
-        prosody_BKF, content_BKF, detail_BKF = torch.split(codes_BKF, counts, dim=1)
-        z_BDF: Tensor = self.prosody_books.embed(prosody_BKF)
-        z_BDF = z_BDF + self.content_books.embed(content_BKF)
-        return z_BDF + self.detail_books.embed(detail_BKF) if detail else z_BDF
+        books = (self.prosody_books, self.content_books, self.detail_books)
+        parts_BKF = torch.split(codes_BKF, counts, dim=1)
+        z_BDF = torch.zeros((), device=codes_BKF.device)
+        kept = [name not in without for name in FACTORS]
+        for part, part_BKF, keep in zip(books, parts_BKF, kept, strict=True):
+            embedded_BDF: Tensor = part.embed(part_BKF)
+            z_BDF = z_BDF + (embedded_BDF if keep else torch.zeros_like(embedded_BDF))
+        return z_BDF
 
     def generate(self, z_BDF: Tensor, timbre_BD: Tensor) -> Tensor:
         """`wave_BT` of summed parts in a timbre, T = hop · F."""
@@ -291,14 +282,19 @@ class PaperCodec(nn.Module):
 
     @torch.no_grad()
     def decode(
-        self, codes: Codes, timbre_D: Tensor, rng: torch.Generator, *, detail: bool = True
+        self,
+        codes: Codes,
+        timbre_D: Tensor,
+        rng: torch.Generator,
+        *,
+        without: Collection[str] = (),
     ) -> Tensor:
         """`wave_T` of codes in a timbre; nothing is drawn from `rng`.
 
-        `detail=False` leaves the detail part out, which carries some of the voice: what voice
-        conversion wants.
+        The factors in `without` are left out, see `Codec.decode`. Detail carries some of the voice,
+        so voice conversion may want to do without it.
         """
-        z_BDF = self.embed(codes.stacked()[None], detail=detail)
+        z_BDF = self.embed(codes.stacked()[None], without=without)
         return self.generate(z_BDF, timbre_D[None])[0]
 
 
@@ -312,7 +308,11 @@ def load_paper_codec(folder: str | Path) -> PaperCodec:
 
     Raises CheckpointError or ConfigError for a folder that does not hold one.
     """
-    checkpoint = load_checkpoint(folder)
+    return paper_codec_of(load_checkpoint(folder))
+
+
+def paper_codec_of(checkpoint: Checkpoint) -> PaperCodec:
+    """The codec of a checkpoint that was read; errors as `load_paper_codec` has."""
     config = paper_codec_config(checkpoint.config)
     return build_and_load(lambda: build_paper_codec(config), checkpoint.state).eval()
 

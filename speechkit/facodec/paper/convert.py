@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -43,6 +44,30 @@ class Converted:
         """Where a redecoder is written."""
         return self.folder / REDECODER_FOLDER
 
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain JSON values."""
+        return {
+            "out": str(self.folder),
+            "redecoder": None if self.redecoder is None else str(self.redecoder_folder),
+            "parameters": self.parameters,
+            "tensors": self.tensors,
+            "config": asdict(self.config),
+        }
+
+    def text(self) -> str:
+        """A few lines for people."""
+        config = self.config
+        lines = [
+            f"version     {config.version.upper()}",
+            f"hop         {config.hop_samples} samples at {config.sample_rate_hz} Hz",
+            f"codebooks   {config.quantizer.books} of {config.quantizer.entries} entries",
+            f"parameters  {self.parameters} in {self.tensors} tensors",
+            f"wrote       {self.folder}",
+        ]
+        if self.redecoder is not None:
+            lines.append(f"wrote       {self.redecoder_folder}")
+        return "\n".join(lines)
+
 
 def convert_checkpoint(
     encoder: str | Path,
@@ -51,7 +76,7 @@ def convert_checkpoint(
     *,
     redecoder: str | Path | None = None,
 ) -> Converted:
-    """Write public .bin files as a model folder that `open_codec` reads.
+    """Write public .bin files as a model folder that `speechkit.facodec.from_pretrained` reads.
 
     A redecoder goes into the folder's own folder `redecoder`. Everything is checked before
     anything is written. Raises CheckpointError for files that are damaged, not of this codec, or

@@ -26,7 +26,9 @@ class ProsodyMel(nn.Module):
     def __init__(self, config: MelConfig, bands: int) -> None:
         super().__init__()
         self.config, self.bands = config, bands
-        self.register_buffer("window_W", torch.hann_window(config.win_length), persistent=False)
+        self.register_buffer(
+            "window_W", torch.hann_window(config.win_length, device="cpu"), persistent=False
+        )
         self.register_buffer("filters_MN", mel_filterbank(config), persistent=False)
 
     def forward(self, wave_BT: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ D channels, M mel bands, V phone classes.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from speechkit.core.checkpoint import build_and_load, load_checkpoint
+from speechkit.core.checkpoint import Checkpoint, build_and_load, load_checkpoint
 from speechkit.core.config import from_dict
 from speechkit.core.errors import CheckpointError
 from speechkit.core.mel import LogMel
 from speechkit.core.results import Codes
-from speechkit.facodec.codec import Codec
+from speechkit.facodec.codec import check_factors
 from speechkit.facodec.convnext import ConvNeXtStack
 from speechkit.facodec.heads import FrameHead
 from speechkit.facodec.quantizer import Quantized, QuantizerConfig, ResidualVectorQuantizer
@@ -28,11 +29,11 @@ from speechkit.facodec.small.features import (
     active_mean,
     pair_frames,
     pitch_hz,
+    scale_mel,
     speech_gain,
     split_pitch,
     unpair_frames,
 )
-from speechkit.facodec.small.timbre import TimbreEncoder
 from speechkit.facodec.small.vocoder import build_vocoder
 
 
@@ -78,7 +79,7 @@ class Parts:
 
 @dataclass(frozen=True, kw_only=True)
 class Acoustics:
-    """What the head speaks from."""
+    """What the vocoder speaks from."""
 
     mel_BMG: Tensor
     """Log-mel at the codec's level."""
@@ -88,6 +89,36 @@ class Acoustics:
 
     voiced_BG: Tensor
     """Voicing, 0 or 1."""
+
+
+class TimbreEncoder(nn.Module):
+    """One vector a recording: attentive statistics of hidden frames plus the mean spectrum.
+
+    Okabe et al. 2018, "Attentive statistics pooling". The last element of the vector is the
+    measured median pitch and is appended by the codec, not learnt here.
+    """
+
+    def __init__(self, n_mels: int, channels: int, blocks: int) -> None:
+        super().__init__()
+        self.stack = ConvNeXtStack(2 * n_mels, channels, blocks)
+        self.attention = nn.Sequential(nn.Linear(channels, 64), nn.Tanh(), nn.Linear(64, channels))
+        self.out = nn.Linear(2 * channels + n_mels, channels - 1)
+        self.norm = nn.LayerNorm(channels - 1)
+
+    def forward(self, mel_BMG: Tensor) -> Tensor:
+        """`timbre_BD` without its last element, [B, channels − 1]."""
+        scaled = scale_mel(mel_BMG)
+        return self.pool(self.stack(pair_frames(scaled)).float(), scaled)
+
+    def pool(self, h_BFD: Tensor, scaled: Tensor) -> Tensor:
+        """The vector of a recording from its hidden frames and its scaled log-mel."""
+        weight = torch.softmax(self.attention(h_BFD).float(), dim=1)
+        mean = (weight * h_BFD).sum(1)
+        variance = (weight * (h_BFD - mean[:, None]).pow(2)).sum(1)
+        colour = active_mean(scaled)[..., 0]
+        pooled = torch.cat([mean, torch.sqrt(variance + 1e-6), colour], dim=-1)
+        timbre: Tensor = self.norm(self.out(pooled))
+        return timbre
 
 
 class FACodec(nn.Module):
@@ -105,9 +136,7 @@ class FACodec(nn.Module):
         )
 
         def books(inputs: int, count: int) -> ResidualVectorQuantizer:
-            return ResidualVectorQuantizer(
-                inputs, width, count, quant.entries, quant.code_channels
-            )
+            return ResidualVectorQuantizer(inputs, width, count, quant.entries, quant.code_channels)
 
         self.prosody_books = books(config.prosody_channels, quant.prosody_books)
         self.content_books = books(width, quant.content_books)
@@ -119,16 +148,6 @@ class FACodec(nn.Module):
         )
         self.to_mel = nn.Linear(width, 2 * mel.n_mels)
         self.vocoder = build_vocoder(config.vocoder, mel)
-
-    @classmethod
-    def from_pretrained(cls, name_or_folder: str | Path | None = None) -> Codec:
-        """The bundled codec, or any codec by folder or by its name on the model hub.
-
-        Which class it is of follows from what is found, see `speechkit.facodec.pretrained`.
-        """
-        from speechkit.facodec.pretrained import from_pretrained
-
-        return from_pretrained(name_or_folder)
 
     @property
     def sample_rate_hz(self) -> int:
@@ -227,19 +246,35 @@ class FACodec(nn.Module):
 
     @torch.no_grad()
     def decode(
-        self, codes: Codes, timbre_D: Tensor, rng: torch.Generator, *, detail: bool = True
+        self,
+        codes: Codes,
+        timbre_D: Tensor,
+        rng: torch.Generator,
+        *,
+        without: Collection[str] = (),
     ) -> Tensor:
-        """`wave_T` of codes in a timbre; `detail=False` leaves the detail part out."""
-        heard = self.acoustics(codes, timbre_D, detail=detail)
+        """`wave_T` of codes in a timbre, the factors in `without` left out; see `Codec.decode`."""
+        heard = self.acoustics(codes, timbre_D, without=without)
         wave_T: Tensor = self.vocoder(heard.mel_BMG, heard.f0_BG, heard.voiced_BG, rng)[0]
         return wave_T.clamp(-1, 1)
 
     @torch.no_grad()
-    def acoustics(self, codes: Codes, timbre_D: Tensor, *, detail: bool = True) -> Acoustics:
-        """Log-mel, pitch and voicing of codes in a timbre: `decode` before the head."""
+    def acoustics(
+        self, codes: Codes, timbre_D: Tensor, *, without: Collection[str] = ()
+    ) -> Acoustics:
+        """Log-mel, pitch and voicing of codes in a timbre: `decode` before the vocoder.
+
+        Without prosody, melody, voicing and loudness are read off a zero vector.
+        """
+        if without:
+            check_factors(without)
         z_prosody = self.prosody_books.embed(codes.prosody_KF[None])
-        z_BFD = z_prosody + self.content_books.embed(codes.content_KF[None])
-        if detail:
+        if "prosody" in without:
+            z_prosody = torch.zeros_like(z_prosody)
+        z_BFD = z_prosody
+        if "content" not in without:
+            z_BFD = z_BFD + self.content_books.embed(codes.content_KF[None])
+        if "detail" not in without:
             z_BFD = z_BFD + self.detail_books.embed(codes.detail_KF[None])
         timbre_BD = timbre_D[None]
         mel_BMG = self.decode_mel(z_BFD, timbre_BD)
@@ -259,7 +294,11 @@ def load_codec(folder: str | Path) -> FACodec:
 
     Raises CheckpointError or ConfigError for a folder that does not hold one.
     """
-    checkpoint = load_checkpoint(folder)
+    return codec_of(load_checkpoint(folder))
+
+
+def codec_of(checkpoint: Checkpoint) -> FACodec:
+    """The codec of a checkpoint that was read, ready for inference; errors as `load_codec` has."""
     config = codec_config(checkpoint.config)
     return build_and_load(lambda: build_codec(config), checkpoint.state).eval()
 

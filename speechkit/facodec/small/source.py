@@ -52,12 +52,6 @@ def wrapped(cycles_BT: Tensor) -> Tensor:
     return ((cycles_BT - cycles_BT.floor()) * (2 * math.pi)).float()
 
 
-def harmonic_source(f0_BF: Tensor, hop_samples: int, sample_rate_hz: int) -> Tensor:
-    """Band-limited pulse train `wave_BT` of unit power at a positive pitch `f0_BF` in Hz."""
-    phase_BT = phase_of(f0_BF, hop_samples, sample_rate_hz)
-    return pulse_train(phase_BT, f0_BF, hop_samples, sample_rate_hz)
-
-
 def pulse_train(phase: Tensor, f0_BF: Tensor, hop_samples: int, sample_rate_hz: int) -> Tensor:
     """All harmonics of `f0_BF` below Nyquist, in phase, at a running phase: `wave_BT`.
 

@@ -10,7 +10,7 @@ Shapes: B batch, T samples, G mel frames (100/s), F code frames (50/s), M mel ba
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from speechkit.core.results import Codes, join
 from speechkit.core.spans import Span, spans
+from speechkit.core.timebase import frame_count
 from speechkit.data.f0 import extract_f0
 from speechkit.facodec.small.codec import Analysis, FACodec
 from speechkit.facodec.small.features import (
@@ -45,10 +46,10 @@ def reach_frames(stack: nn.Module) -> int:
 
 def decode_context_frames(codec: FACodec) -> int:
     """Code frames around a span that its samples depend on."""
-    head = -(-reach_frames(codec.vocoder) // MEL_PER_CODE)
+    vocoder = frame_count(reach_frames(codec.vocoder), MEL_PER_CODE)
     frames = max(reach_frames(codec.decoder), reach_frames(codec.prosody_head))
     # A filter's tail, the overlap of neighbours, and lines between frame centres.
-    return frames + head + -(-codec.vocoder.n_fft // codec.hop_samples) + 1
+    return frames + vocoder + frame_count(codec.vocoder.n_fft, codec.hop_samples) + 1
 
 
 @torch.no_grad()
@@ -58,7 +59,7 @@ def decode_spans(
     timbre_D: Tensor,
     rng: torch.Generator,
     *,
-    detail: bool = True,
+    without: Collection[str] = (),
     block_frames: int,
 ) -> Iterator[Tensor]:
     """What `codec.decode` makes of the codes, as one `wave_T` after the other.
@@ -71,7 +72,7 @@ def decode_spans(
     noise = rng if codec.vocoder.DRAWS_NOISE else None
     source = RunningSource(noise, mel.hop_length, mel.sample_rate_hz, MEL_PER_CODE * context)
     for span in spans(codes.frames, block_frames, context):
-        heard = codec.acoustics(codes.between(span.low, span.high), timbre_D, detail=detail)
+        heard = codec.acoustics(codes.between(span.low, span.high), timbre_D, without=without)
         finer = span.times(MEL_PER_CODE)
         driven = source.advance(heard.f0_BG[0], heard.voiced_BG[0], finer)
         wave_BT = codec.vocoder.speak(heard.mel_BMG, heard.f0_BG, heard.voiced_BG, driven)

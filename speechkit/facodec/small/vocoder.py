@@ -85,7 +85,9 @@ class SourceFilterHead(nn.Module):
         nn.init.zeros_(self.out.bias)
         bins = config.n_fft // 2 + 1
         self.register_buffer("bands_to_bins", band_interpolation(mel, bins), persistent=False)
-        self.register_buffer("window", torch.hann_window(2 * self.hop), persistent=False)
+        self.register_buffer(
+            "window", torch.hann_window(2 * self.hop, device="cpu"), persistent=False
+        )
 
     def forward(
         self, mel_BMF: Tensor, f0_BF: Tensor, voiced_BF: Tensor, rng: torch.Generator
@@ -151,7 +153,9 @@ class InverseSTFTHead(nn.Module):
         nn.init.normal_(self.out.weight, std=0.02)
         nn.init.zeros_(self.out.bias)
         self.register_buffer("bands_to_bins", band_interpolation(mel, bins), persistent=False)
-        self.register_buffer("window", torch.hann_window(self.n_fft), persistent=False)
+        self.register_buffer(
+            "window", torch.hann_window(self.n_fft, device="cpu"), persistent=False
+        )
 
     def forward(
         self, mel_BMF: Tensor, f0_BF: Tensor, voiced_BF: Tensor, rng: torch.Generator

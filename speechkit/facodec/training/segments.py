@@ -5,16 +5,15 @@ Shapes: B batch, T samples, G pitch frames (100/s), F code frames (50/s), N clip
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from speechkit.core.errors import DataError
 from speechkit.data.alignment import Alignment
 from speechkit.data.packed import PackedCorpus
+from speechkit.data.split import HELD_OUT_SHARE, split_clips
 from speechkit.facodec.small.features import Pitch, speech_gain, split_pitch
 from speechkit.text.frames import FrameClasses
 
@@ -57,7 +56,7 @@ class SegmentBatch:
 
 
 class Segments:
-    """Draws segments; a share `held_out` of the clips is for validation only.
+    """Draws segments; a share `held_out` of the speakers is for validation only.
 
     Clips are brought to the level `level_rms`; None leaves them at their own.
     """
@@ -71,14 +70,14 @@ class Segments:
         crop_frames: int,
         reference_frames: int,
         level_rms: float | None,
-        held_out: float = 0.02,
+        held_out: float = HELD_OUT_SHARE,
         validation: bool = False,
     ) -> None:
         self.corpus, self.alignment = corpus, alignment
         self.crop_frames, self.reference_frames = crop_frames, reference_frames
         self.level_rms = level_rms
         self._class_of = torch.tensor(classes.of_phone)
-        self.clips_N = split_clips(corpus, held_out, validation)
+        self.clips_N = split_clips(corpus, validation=validation, held_out=held_out)
         self._cumulative_N = torch.from_numpy(np.cumsum(self._weights()))
         self._pitch: dict[int, Pitch] = {}
         self._gain: dict[int, float] = {}
@@ -138,24 +137,6 @@ class Segments:
         phone_F = torch.repeat_interleave(self._class_of[ids], self.alignment.frames(clip).long())
         cut = phone_F[start : start + self.crop_frames]
         return nn.functional.pad(cut, (0, self.crop_frames - len(cut)), value=UNLABELLED)
-
-
-def split_clips(corpus: PackedCorpus, held_out: float, validation: bool) -> np.ndarray:
-    """Indices of the training or the held-out clips: those whose ids hash lowest are held out.
-
-    Raises DataError for a corpus of fewer than two clips.
-    """
-    if len(corpus) < 2:
-        raise DataError("The corpus needs at least two clips: one to train on, one to hold out.")
-    order = np.argsort([hash_share(clip["id"]) for clip in corpus.clips], kind="stable")
-    count = min(len(corpus) - 1, max(1, round(held_out * len(corpus))))
-    return np.sort(order[:count] if validation else order[count:])
-
-
-def hash_share(identity: str) -> float:
-    """A number in [0, 1) that depends on the clip's id alone."""
-    digest = hashlib.sha256(identity.encode()).digest()
-    return int.from_bytes(digest[:6], "big") / 2**48
 
 
 def _moments(pitch: Pitch) -> tuple[float, float]:

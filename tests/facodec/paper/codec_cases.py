@@ -105,7 +105,7 @@ def _synthesis(config: PaperCodecConfig) -> Case:
     def ours() -> Tensors:
         codec, tensors = _codec(config), {}
         for detail in (True, False):
-            z_BDF = codec.embed(codes_BKF, detail=detail)
+            z_BDF = codec.embed(codes_BKF, without=() if detail else ("detail",))
             tensors[f"z, detail {detail}"] = z_BDF
             tensors[f"wave, detail {detail}"] = codec.generate(z_BDF, timbre_BD)
         return tensors

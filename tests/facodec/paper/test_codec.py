@@ -19,7 +19,8 @@ from speechkit.core.checkpoint import save_checkpoint
 from speechkit.core.config import from_dict, to_dict
 from speechkit.core.errors import AudioError, CheckpointError, ConfigError
 from speechkit.core.rng import generator
-from speechkit.facodec.codec import open_codec
+from speechkit.facodec import from_pretrained
+from speechkit.facodec.codec import FACTORS
 from speechkit.facodec.paper.codec import PaperCodec, PaperOutput, load_paper_codec
 from speechkit.facodec.paper.config import PaperCodecConfig, RedecoderConfig
 from speechkit.facodec.paper.convolution import Encoder, encoded_frames
@@ -77,13 +78,15 @@ def test_an_empty_wave_is_refused(codec: PaperCodec) -> None:
         codec.encode(torch.zeros(0))
 
 
-def test_detail_can_be_left_out(codec: PaperCodec) -> None:
+@pytest.mark.parametrize("factor", FACTORS)
+def test_a_factor_can_be_left_out(codec: PaperCodec, factor: str) -> None:
     codes, timbre_D = codec.encode(noise(400))
     whole = codec.decode(codes, timbre_D, generator(0))
-    without = codec.decode(codes, timbre_D, generator(0), detail=False)
-    others = replace(codes, detail_KF=codes.detail_KF.flip(-1))
+    without = codec.decode(codes, timbre_D, generator(0), without=(factor,))
+    key = f"{factor}_KF"
+    others = replace(codes, **{key: getattr(codes, key).flip(-1)})
     assert not torch.allclose(whole, without)
-    assert torch.equal(codec.decode(others, timbre_D, generator(0), detail=False), without)
+    assert torch.equal(codec.decode(others, timbre_D, generator(0), without={factor}), without)
     assert not torch.allclose(codec.decode(others, timbre_D, generator(0)), whole)
 
 
@@ -282,18 +285,18 @@ def save(made: nn.Module, folder: Path, key: str, config: PaperCodecConfig) -> P
 
 def test_folders_are_opened_by_what_they_hold(codec: PaperCodec, tmp_path: Path) -> None:
     folder = save(codec, tmp_path / "paper", "paper_codec", ALL_HEADS)
-    for found in (open_codec(folder), load_paper_codec(folder)):
+    for found in (from_pretrained(folder), load_paper_codec(folder)):
         assert isinstance(found, PaperCodec)
         assert not found.training
         assert torch.equal(found.encode(noise(300))[1], codec.encode(noise(300))[1])
     other = save(codec, tmp_path / "other", "generator", ALL_HEADS)
     with pytest.raises(CheckpointError, match="no part named codec or paper_codec"):
-        open_codec(other)
+        from_pretrained(other)
     with pytest.raises(CheckpointError, match="named paper_codec"):
         load_paper_codec(other)
     wider = save(codec, tmp_path / "wider", "paper_codec", replace(ALL_HEADS, speakers=9))
     with pytest.raises(CheckpointError, match="do not fit"):
-        open_codec(wider)
+        from_pretrained(wider)
 
 
 @pytest.mark.parametrize(

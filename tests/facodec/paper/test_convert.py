@@ -20,14 +20,14 @@ from torch import Tensor
 from speechkit.cli import main
 from speechkit.core.errors import CheckpointError
 from speechkit.core.rng import generator
-from speechkit.facodec.codec import open_codec
+from speechkit.facodec import from_pretrained
 from speechkit.facodec.paper.amphion import File, codec_layout, redecoder_layout, to_public
 from speechkit.facodec.paper.codec import PaperCodec
 from speechkit.facodec.paper.config import PaperCodecConfig
 from speechkit.facodec.paper.convert import convert_checkpoint
 from speechkit.facodec.paper.public_files import read_pickled_tensors
 from speechkit.facodec.paper.redecoder import load_redecoder
-from speechkit.facodec.pretrained import PUBLIC_FILES, Version, from_pretrained
+from speechkit.facodec.pretrained import PUBLIC_FILES, Version
 from speechkit.facodec.small.codec import FACodec
 from tests import test_style
 from tests.facodec.paper import builders, reference
@@ -95,7 +95,7 @@ def test_converted_codec_is_the_same_codec(version: Version, tmp_path: Path) -> 
     files = written(tmp_path, version)
     done = convert_checkpoint(files.encoder, files.decoder, files.out)
     assert done.parameters == sum(p.numel() for p in files.codec.parameters())
-    found = open_codec(files.out)
+    found = from_pretrained(files.out)
     assert_same(found, files.codec)
     assert isinstance(found, PaperCodec)
     assert done.config == found.config
@@ -116,7 +116,7 @@ def test_redecoder_goes_into_a_folder_of_its_own(files: Files, tmp_path: Path) -
     with pytest.raises(CheckpointError, match="holds no redecoder"):
         load_redecoder(files.out)
     with pytest.raises(CheckpointError, match="holds no codec"):
-        open_codec(done.redecoder_folder)
+        from_pretrained(done.redecoder_folder)
 
 
 Damage = Callable[[Files], object]
@@ -263,12 +263,11 @@ def test_opened_from_public_files_and_cached(version: Version, tmp_path: Path) -
     before = (folder / "model.safetensors").stat().st_mtime_ns
     assert_same(from_pretrained(tmp_path, cache_folder=cache), files.codec)
     assert (folder / "model.safetensors").stat().st_mtime_ns == before
-    assert_same(FACodec.from_pretrained(folder), files.codec)
-    assert_same(PaperCodec.from_pretrained(folder), files.codec)
+    assert_same(from_pretrained(folder), files.codec)
 
 
 def test_bundled_codec_is_the_default() -> None:
-    codec = FACodec.from_pretrained()
+    codec = from_pretrained()
     assert isinstance(codec, FACodec)
     assert codec.hop_samples == 320
 
@@ -326,7 +325,7 @@ def test_files_that_the_public_code_saved(tmp_path: Path) -> None:
     torch.save(decoder.state_dict(), paths[1])
     done = convert_checkpoint(paths[0], paths[1], tmp_path / "converted")
     assert done.config == PaperCodecConfig(batch_index_position=True)
-    codec = PaperCodec.from_pretrained(done.folder)
+    codec = from_pretrained(done.folder)
     wave_T = noise(8000)
     with torch.no_grad():
         z, codes_KBF, _, _, timbre_BD = decoder(encoder(wave_T[None, None]), eval_vq=False)

@@ -16,6 +16,7 @@ from speechkit.core.config import to_dict
 from speechkit.core.errors import CheckpointError, ConfigError
 from speechkit.core.results import Codes
 from speechkit.core.rng import generator
+from speechkit.facodec.codec import FACTORS
 from speechkit.facodec.small.codec import Analysis, FACodec, build_codec, load_codec
 from speechkit.facodec.small.config import FACodecConfig, VocoderConfig
 from tests.facodec.builders import vowel
@@ -90,7 +91,7 @@ def test_decode_gives_320_samples_a_frame(config: FACodecConfig, frames: int) ->
     assert float(wave_T.abs().max()) <= 1.0
 
 
-def test_decode_follows_seed_codes_timbre_and_detail(codec: FACodec) -> None:
+def test_decode_follows_seed_timbre_and_each_factor(codec: FACodec) -> None:
     codes, timbre_D = random_codes(20), random_timbre()
 
     def say(
@@ -102,13 +103,17 @@ def test_decode_follows_seed_codes_timbre_and_detail(codec: FACodec) -> None:
     assert torch.equal(say(), plain)
     others = [
         say(seed=1),
-        say(detail=False),
+        *(say(without=(factor,)) for factor in FACTORS),
         say(timbre_D=random_timbre(1)),
         say(replace(codes, detail_KF=random_codes(20, 1).detail_KF)),
     ]
     assert not any(torch.equal(other, plain) for other in others)
-    other_detail = replace(codes, detail_KF=random_codes(20, 1).detail_KF)
-    assert torch.equal(say(other_detail, detail=False), say(detail=False))
+    for factor in FACTORS:
+        key = f"{factor}_KF"
+        other = replace(codes, **{key: getattr(random_codes(20, 1), key)})
+        assert torch.equal(say(other, without={factor}), say(without=(factor,)))
+    with pytest.raises(ConfigError, match="any of prosody, content, detail"):
+        say(without=("timbre",))
 
 
 def analysis(frames: int = 30, seed: int = 0) -> Analysis:

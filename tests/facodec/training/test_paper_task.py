@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from speechkit.core.errors import ConfigError
 from speechkit.core.rng import generator
-from speechkit.facodec.codec import open_codec
+from speechkit.facodec import from_pretrained
 from speechkit.facodec.paper.codec import PaperCodec, build_paper_codec
 from speechkit.facodec.paper.config import PaperCodecConfig, TransformerConfig
 from speechkit.facodec.quantizer import QuantizerConfig
@@ -312,7 +312,7 @@ def test_export_is_the_codec_alone(data: TinyData, tmp_path: Path) -> None:
     assert all(1 <= figures[f"perplexity/{k}"] <= 16 for k in range(6))
     assert 0 <= figures["phone/accuracy"] <= 1
     task.export(tmp_path, task.model)
-    codec = open_codec(tmp_path)
+    codec = from_pretrained(tmp_path)
     assert isinstance(codec, PaperCodec)
     assert codec.config == task.model.codec.config
     codes, timbre_D = codec.encode(data.corpus.wave(0)[:3210])

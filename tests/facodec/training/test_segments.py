@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-import pytest
 import torch
 
-from speechkit.core.errors import DataError
 from speechkit.core.rng import generator
 from speechkit.data.alignment import Alignment
 from speechkit.facodec.encode_corpus import corpus_codes
 from speechkit.facodec.small.features import pitch_hz
-from speechkit.facodec.training.segments import UNLABELLED, Segments, split_clips
+from speechkit.facodec.training.segments import UNLABELLED, Segments
 from speechkit.text import DEFAULT_VOCABULARY
 from speechkit.text.frames import FrameClasses
-from tests.facodec.builders import TinyData, tiny_data
+from tests.facodec.builders import TinyData
 from tests.facodec.small.test_codec import fresh
 
 CLASSES = FrameClasses(DEFAULT_VOCABULARY)
@@ -32,19 +28,6 @@ def segments(data: TinyData, alignment: Alignment | None, crop_frames: int) -> S
         level_rms=0.05,
         held_out=0.25,
     )
-
-
-@pytest.mark.parametrize("held_out", [0.0, 0.25, 1.0])
-def test_split_holds_out_some_and_keeps_some(data: TinyData, held_out: float) -> None:
-    train, test = (split_clips(data.corpus, held_out, flag) for flag in (False, True))
-    assert len(train) >= 1
-    assert len(test) >= 1
-    assert sorted([*train, *test]) == list(range(len(data.corpus)))
-
-
-def test_one_clip_cannot_be_split(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="at least two clips"):
-        split_clips(tiny_data(tmp_path, count=1).corpus, 0.02, False)
 
 
 def test_batches_follow_the_generator(data: TinyData) -> None:

@@ -1,4 +1,4 @@
-"""The training program: a step of every phase by command line, and how exports are taken up."""
+"""Training of the codecs: a step of every phase, and how exports are taken up."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import torch
 from speechkit.core.checkpoint import save_checkpoint
 from speechkit.core.config import load_toml, to_dict
 from speechkit.core.errors import CheckpointError, ConfigError
+from speechkit.facodec import from_pretrained
 from speechkit.facodec import train as program
-from speechkit.facodec.codec import open_codec
 from speechkit.facodec.paper.codec import PaperCodec, build_paper_codec
 from speechkit.facodec.small.codec import FACodec
 from tests.facodec.builders import TinyData
@@ -89,11 +89,25 @@ def recipe(tmp_path: Path) -> Path:
 
 def run(data: TinyData, recipe: Path, phase: str, out: Path, init: Path | None = None) -> Path:
     """Train one step of a phase; its last export."""
-    given = ["--init", str(init)] if init is not None else []
-    program.main(
-        [phase, "--data", str(data.corpus.path), "--config", str(recipe), "--out", str(out), *given]
-    )
+    settings = load_toml(recipe, program.CodecTraining)
+    program.train_codec(phase, settings, data.corpus.path, out, init=init)
     return out / "last"
+
+
+def test_a_phase_that_does_not_exist(data: TinyData, recipe: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="vocoder, acoustic"):
+        run(data, recipe, "vocodr", tmp_path)
+
+
+def test_a_run_is_not_resumed_on_another_start(
+    data: TinyData, recipe: Path, tmp_path: Path
+) -> None:
+    first = run(data, recipe, "vocoder", tmp_path / "vocoder")
+    run(data, recipe, "acoustic", tmp_path / "acoustic", first)
+    with pytest.raises(ConfigError, match="another init: "):
+        run(data, recipe, "acoustic", tmp_path / "acoustic")
+    with pytest.raises(ConfigError, match="another init, phase: "):
+        run(data, recipe, "vocoder", tmp_path / "acoustic")
 
 
 def test_the_small_codecs_phases_follow_each_other(
@@ -102,14 +116,14 @@ def test_the_small_codecs_phases_follow_each_other(
     last = None
     for phase in ("vocoder", "acoustic", "decoder", "finetune", "adversarial"):
         last = run(data, recipe, phase, tmp_path / phase, last)
-        assert isinstance(open_codec(last), FACodec)
+        assert isinstance(from_pretrained(last), FACodec)
 
 
 def test_the_papers_phase_goes_on_from_its_own_export(
     data: TinyData, recipe: Path, tmp_path: Path
 ) -> None:
     first = run(data, recipe, "paper", tmp_path / "first")
-    codec = open_codec(first)
+    codec = from_pretrained(first)
     assert isinstance(codec, PaperCodec)
     assert codec.config.speakers == 2
     assert codec.config.phone_symbols

@@ -1,0 +1,296 @@
+"""The checks: packages, machine, models, audio files. What a fresh install lacks is no warning.
+
+Legend: T samples.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+    from torch import Tensor
+
+Status = Literal["ok", "warning", "problem"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check's result, in plain words."""
+
+    name: str
+    """What was looked at: one or two words, the same on every machine."""
+    status: Status
+    """A warning leaves everything working; a problem is something broken."""
+    says: str
+    """One sentence on what was found."""
+    advice: str = ""
+    """What to do about it; empty where all is well."""
+
+
+Check = Callable[[], Iterable[Finding]]
+
+
+DISTRIBUTION = "speechkit"
+REINSTALL = "Install again: make venv in a checkout, or pip install speechkit."
+
+SYSTEM = Path("/")
+GIB = 1024**3
+MEMORY_NEEDED_BYTES = GIB
+"""Speaking takes about 0.8 GiB at its peak."""
+DISK_NEEDED_BYTES = GIB // 16
+"""Half an hour of speech as 16-bit WAV at 16 kHz is 58 MB."""
+
+RATE_HZ = 16_000
+TONE_HZ = 440
+WRITTEN = {"wav": ".wav", "flac": ".flac", "ogg vorbis": ".ogg"}
+READ_ONLY = {"ogg opus": ("OGG", "OPUS"), "mp3": ("MP3", "MPEG_LAYER_III")}
+"""Kinds that users bring and speechkit does not write: (libsndfile's format, subtype)."""
+
+PROGRAMS = {
+    "ffmpeg": "webm and m4a recordings in the demo",
+    "chromium": "the browser tests",
+    "g++": "torch.compile",
+}
+"""What each optional program is for."""
+
+# In a process of its own: a native library bound to another torch may end it without a word.
+_IMPORT_FAIRSEQ2 = "import soundfile, fairseq2n.bindings; print(fairseq2n.__version__)"
+
+
+def check_packages() -> Iterator[Finding]:
+    """Python and every package that speechkit needs, and which optional sets are complete."""
+    from packaging.requirements import Requirement
+
+    system = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
+    try:
+        found = [Requirement(line) for line in metadata.requires(DISTRIBUTION) or []]
+        python = metadata.metadata(DISTRIBUTION)["Requires-Python"]
+        extras = metadata.metadata(DISTRIBUTION).get_all("Provides-Extra") or []
+    except metadata.PackageNotFoundError:
+        says = f"{system}; packages were not looked at: speechkit is on the path, not installed."
+        yield Finding("packages", "warning", says, REINSTALL)
+        return
+    needed = [one for one in found if one.marker is None or one.marker.evaluate({"extra": ""})]
+    faults = [fault for one in needed if (fault := _fault(one))]
+    if not Requirement(f"python{python}").specifier.contains(platform.python_version()):
+        faults.insert(0, f"Python is {platform.python_version()} and not {python}")
+    if faults:
+        yield Finding("packages", "problem", f"{'; '.join(faults)}.", REINSTALL)
+    else:
+        says = f"{system}; all {len(needed)} are there and fit, torch {metadata.version('torch')}."
+        yield Finding("packages", "ok", says)
+    rest = [one for one in found if one not in needed]
+    lacks = {
+        name: [
+            f
+            for one in rest
+            if one.marker and one.marker.evaluate({"extra": name})
+            if (f := _fault(one))
+        ]
+        for name in extras
+    }
+    there = ", ".join(name for name in extras if not lacks[name]) or "none"
+    missing = "".join(f"; not {name} ({', '.join(lacks[name])})" for name in extras if lacks[name])
+    # None has to be complete, so what they lack is no warning.
+    yield Finding("extras", "ok", f"Complete: {there}{missing}.")
+
+
+def _fault(wanted: Requirement) -> str | None:
+    """What is wrong with one package, or None."""
+    try:
+        version = metadata.version(wanted.name)
+    except metadata.PackageNotFoundError:
+        return f"{wanted.name} is missing"
+    if wanted.specifier.contains(version, prereleases=True):
+        return None
+    return f"{wanted.name} is {version} and not {wanted.specifier}"
+
+
+def check_fairseq2() -> Iterator[Finding]:
+    """Whether fairseq2's native half loads, where it is installed."""
+    try:
+        metadata.version("fairseq2n")
+    except metadata.PackageNotFoundError:
+        yield Finding("fairseq2", "ok", "Not installed; only speechkit.ssl needs it.")
+        return
+    command = [sys.executable, "-W", "ignore", "-c", _IMPORT_FAIRSEQ2]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    if done.returncode == 0:
+        yield Finding("fairseq2", "ok", f"Its native half {done.stdout.strip()} loads.")
+        return
+    reason = (done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"])[-1]
+    says = f"Its native half does not load, so speechkit.ssl cannot work: {reason}"
+    advice = f"It fits one release of torch only. {REINSTALL}"
+    yield Finding("fairseq2", "problem", says, advice)
+
+
+def check_processor() -> Iterator[Finding]:
+    """System, vector instructions, and torch's threads against the cores it may use."""
+    import torch
+    from torch.utils import collect_env
+
+    system = collect_env.get_os(collect_env.run)  # type: ignore[no-untyped-call]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = torch.get_num_threads()
+    says = (
+        f"{system}, {torch.backends.cpu.get_cpu_capability()}; torch "
+        f"uses {threads} thread{'s' * (threads > 1)} on {cores or 1} core{'s' * (cores != 1)}."
+    )
+    if os.environ.get("OMP_WAIT_POLICY", "").upper() == "ACTIVE":
+        advice = "Set OMP_WAIT_POLICY=PASSIVE: waiting threads take a core each otherwise."
+        yield Finding("processor", "warning", says, advice)
+    elif threads > (cores or 1):
+        advice = f"Set OMP_NUM_THREADS={cores}, or give --threads: they wait for each other."
+        yield Finding("processor", "warning", says, advice)
+    else:
+        yield Finding("processor", "ok", says)
+
+
+def check_memory() -> Iterator[Finding]:
+    """Memory that is free, within a container's limit."""
+    free = free_memory_bytes()
+    if free is None:
+        yield Finding("memory", "ok", "The system does not tell how much is free; 1 GiB is needed.")
+    elif free < MEMORY_NEEDED_BYTES:
+        advice = "Close other programs, or raise the container's limit."
+        yield Finding("memory", "problem", f"{free / GIB:.2f} GiB are free, 1 is needed.", advice)
+    else:
+        yield Finding("memory", "ok", f"{free / GIB:.1f} GiB are free.")
+
+
+def free_memory_bytes() -> int | None:
+    """Memory a new program can have, or None where the system does not say."""
+    found = re.search(r"^MemAvailable:\s+(\d+) kB", _read("proc/meminfo"), re.MULTILINE)
+    free = [int(found[1]) * 1024] if found else []
+    limit, used = _read("sys/fs/cgroup/memory.max"), _read("sys/fs/cgroup/memory.current")
+    if limit.strip().isdigit() and used.strip().isdigit():
+        free.append(int(limit) - int(used))
+    return min(free, default=None)
+
+
+def _read(name: str) -> str:
+    """A file of the system, or nothing where there is none."""
+    try:
+        return (SYSTEM / name).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def check_disk() -> Iterator[Finding]:
+    """Room where results and temporary files go, and whether a file can be written there."""
+    for name, where in (("disk here", Path.cwd), ("disk temporary", tempfile.gettempdir)):
+        try:
+            folder = where()
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(b"\0" * 4096)
+                file.flush()
+            free = shutil.disk_usage(folder).free
+        except OSError as error:
+            says = f"Nothing can be written there: {error.strerror}."
+            advice = "Go to another folder, or set TMPDIR, or make room."
+            yield Finding(name, "problem", says, advice)
+            continue
+        says = f"{folder} has {free / GIB:.1f} GiB free."
+        if free < DISK_NEEDED_BYTES:
+            advice = "Make room: results are written whole or not at all."
+            yield Finding(name, "problem", says, advice)
+        else:
+            yield Finding(name, "ok", says)
+
+
+def check_models() -> Iterator[Finding]:
+    """Whether the bundled models load."""
+    from speechkit.core.checkpoint import WEIGHTS
+    from speechkit.data.align.model import load_aligner
+    from speechkit.tts import ZeroShotTTS
+
+    tts = ZeroShotTTS.from_pretrained()
+    load_aligner(WEIGHTS / "aligner")
+    yield Finding("models", "ok", f"They load: {tts.weights}, aligner.")
+
+
+def check_audio() -> Iterator[Finding]:
+    """A tone through every kind of file, in memory: is it the same tone afterwards?"""
+    import soundfile
+    import torch
+
+    from speechkit.core.audio import encode_audio, read_audio
+
+    tone_T = 0.5 * torch.sin(2 * torch.pi * TONE_HZ * torch.arange(RATE_HZ) / RATE_HZ)
+    for name in (*WRITTEN, *READ_ONLY):
+        try:
+            if name in WRITTEN:
+                file = io.BytesIO(encode_audio(tone_T, RATE_HZ, WRITTEN[name]))
+            else:
+                file, (kind, subtype) = io.BytesIO(), READ_ONLY[name]
+                soundfile.write(file, tone_T.numpy(), RATE_HZ, format=kind, subtype=subtype)
+                file.seek(0)
+            heard_hz = _pitch_hz(read_audio(file, RATE_HZ))
+            reason = f"a tone of {TONE_HZ} Hz came back as {heard_hz:.0f} Hz"
+            broken = abs(heard_hz - TONE_HZ) > 4
+        except Exception as error:
+            reason, broken = str(error), True
+        if broken:
+            status: Status = "problem" if name in WRITTEN else "warning"
+            advice = "Install soundfile again: its wheel brings the library that does this."
+            yield Finding(f"audio {name}", status, f"Cannot be used: {reason}.", advice)
+        else:
+            yield Finding(f"audio {name}", "ok", "The tone came back.")
+
+
+def _pitch_hz(wave_T: Tensor) -> float:
+    """The strongest frequency."""
+    import torch
+
+    return int(torch.fft.rfft(wave_T).abs().argmax()) * RATE_HZ / len(wave_T)
+
+
+def check_gpu() -> Iterator[Finding]:
+    """Whether torch can compute on a GPU; none is needed."""
+    import torch
+    from torch.utils import collect_env
+
+    if not torch.cuda.is_available():
+        driver = collect_env.get_nvidia_driver_version(collect_env.run)  # type: ignore[no-untyped-call]
+        if driver is None:
+            yield Finding("gpu", "ok", "None, and none is needed: the CPU speaks fast enough.")
+        else:
+            says = f"Driver {driver} is there, but torch (CUDA {torch.version.cuda}) cannot use it."
+            advice = "Bring the NVIDIA driver up to date; the CPU is used until then."
+            yield Finding("gpu", "warning", says, advice)
+        return
+    for index in range(torch.cuda.device_count()):
+        name = f"gpu {index}"
+        says = torch.cuda.get_device_name(index)
+        try:
+            ones = torch.ones(64, 64, device=f"cuda:{index}")
+            right = bool((ones @ ones == 64).all())
+            free, total = torch.cuda.mem_get_info(index)
+        except RuntimeError as error:
+            right, says = False, f"{says}: {str(error).splitlines()[0]}"
+        if right:
+            yield Finding(name, "ok", f"{says}, {free / GIB:.1f} of {total / GIB:.1f} GiB free.")
+        else:
+            advice = "Free its memory or fix the driver; CUDA_VISIBLE_DEVICES= hides it."
+            yield Finding(name, "problem", f"It does not compute rightly: {says}.", advice)
+
+
+def check_programs() -> Iterator[Finding]:
+    """Which programs of use are there; none is needed to speak."""
+    there = [name for name in PROGRAMS if shutil.which(name)]
+    absent = [f"{name} ({use})" for name, use in PROGRAMS.items() if name not in there]
+    missing = f"; not there: {', '.join(absent)}" if absent else ""
+    yield Finding("programs", "ok", f"There: {', '.join(there) or 'none'}{missing}.")

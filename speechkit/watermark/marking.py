@@ -1,0 +1,50 @@
+"""Marking finished speech, and saying whether the mark is there: what `detect` will say of it.
+
+Legend: T samples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from speechkit.watermark.code import Watermark
+from speechkit.watermark.detection import MIN_SECONDS, detect
+from speechkit.watermark.embedding import embed
+
+SURE_SECONDS = 4.0
+"""Longer speech is marked for certain; up to here the detector looks, which takes 40 ms at most."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Marked:
+    """A wave and what it carries."""
+
+    wave_T: Tensor
+    """As long as it was; unchanged where it has no mark."""
+
+    payload: int | None
+    """What a detector reads off it; None where there is no mark."""
+
+    notes: tuple[str, ...] = ()
+    """Why there is none although one was asked for."""
+
+
+def mark(wave_T: Tensor, sample_rate_hz: int, watermark: Watermark | None) -> Marked:
+    """Speech with its mark, which None leaves out; what is too short or faint for one stays as is.
+
+    `payload` and `notes` belong into the result that the user sees, so that it never claims a mark
+    that `detect` does not find. Raises AudioError as `embed` does.
+    """
+    if watermark is None:
+        return Marked(wave_T=wave_T, payload=None)
+    seconds = len(wave_T) / sample_rate_hz
+    if seconds < MIN_SECONDS:
+        note = f"Too short to carry a watermark: {seconds:.2f} s, and it takes {MIN_SECONDS:g} s."
+        return Marked(wave_T=wave_T, payload=None, notes=(note,))
+    marked_T = embed(wave_T, sample_rate_hz, watermark.payload)
+    if seconds < SURE_SECONDS and detect(marked_T, sample_rate_hz).payload != watermark.payload:
+        note = f"No watermark: there is too little sound in {seconds:.2f} s to carry one."
+        return Marked(wave_T=wave_T, payload=None, notes=(note,))
+    return Marked(wave_T=marked_T, payload=watermark.payload)
