@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from speechkit.core.config import require_range
@@ -98,7 +99,7 @@ def _is_binary(path: Path) -> bool:
 
 def greedy_labels(log_probability_FV: Tensor) -> tuple[int, ...]:
     """Return the classes of the best path: repeats joined, blanks dropped."""
-    path_F = log_probability_FV.argmax(dim=1).unique_consecutive()
+    path_F: Tensor = torch.unique_consecutive(log_probability_FV.argmax(dim=1))
     return tuple(path_F[path_F != BLANK].tolist())
 
 

@@ -17,6 +17,7 @@ from torch.nn import functional
 from speechkit.core.checkpoint import build_and_load, load_checkpoint, save_checkpoint
 from speechkit.core.config import from_dict, require_range
 from speechkit.core.errors import CheckpointError, ConfigError
+from speechkit.core.metrics import edit_distance
 from speechkit.core.rng import derive
 from speechkit.ssl.batch import counted
 from speechkit.ssl.checkpoints import export_config
@@ -24,7 +25,6 @@ from speechkit.ssl.config import EncoderConfig
 from speechkit.ssl.ctc.batches import CtcBatch
 from speechkit.ssl.ctc.decoding import greedy_labels
 from speechkit.ssl.ctc.letters import BLANK, Letters
-from speechkit.ssl.ctc.metrics import edit_distance
 from speechkit.ssl.encoder import SslEncoder, build_encoder
 
 KIND = "speechkit-ssl-ctc"

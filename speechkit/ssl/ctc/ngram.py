@@ -69,7 +69,9 @@ def _arpa(vocabulary: Sequence[str], counts: Mapping[Gram, int]) -> str:
     # Every token can come but the start: V of the uniform share.
     share = 1.0 / (len(vocabulary) - 1)
     root_mass = kinds[()] / (total[()] + kinds[()])
-    value = {(number,): root_mass * share for number in range(1, len(vocabulary))}
+    value: dict[Gram, float] = {
+        (number,): root_mass * share for number in range(1, len(vocabulary))
+    }
     for gram in sorted(counts, key=len):
         history = gram[:-1]
         lower = value[gram[1:]] if history else share

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from speechkit.core.errors import DataError
-from speechkit.ssl.ctc.metrics import Edits, bootstrap, edits
+from speechkit.core.metrics import Edits, bootstrap, edits
 
 FEWEST_GROUPS = 5
 """Below so many speakers there is no interval: it would tell nothing of other speakers."""

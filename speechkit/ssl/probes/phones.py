@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from speechkit.core.errors import ConfigError, DataError
+from speechkit.core.metrics import edits
 from speechkit.core.rng import derive, generator
 from speechkit.data.alignment import Alignment
 from speechkit.data.packed import PackedCorpus
 from speechkit.ssl.ctc.decoding import greedy_labels
-from speechkit.ssl.ctc.score import edits
 from speechkit.ssl.probes.config import ProbeConfig
 from speechkit.ssl.probes.heads import Probe, Standard, fit
 from speechkit.ssl.probes.pieces import held_out, in_turns, shuffled
@@ -235,7 +235,7 @@ def probe_ctc(frames: PhoneFrames, config: ProbeConfig) -> TaskFigures:
 
 def _errors(clip: PhoneClip, logits_FV: Tensor) -> int:
     """Return the edits between the clip's phones and the best path."""
-    heard = greedy_labels(logits_FV.double().numpy())
+    heard = greedy_labels(logits_FV)
     return edits([str(phone) for phone in clip.phones], [str(phone) for phone in heard]).errors
 
 

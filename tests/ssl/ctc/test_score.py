@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechkit.core.errors import DataError
-from speechkit.ssl.ctc.metrics import edits
+from speechkit.core.metrics import edits
 from speechkit.ssl.ctc.score import score
 
 TOKENS = st.lists(st.sampled_from("abc"), max_size=7).map(tuple)
