@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from speechkit.text.numbers import cardinal, digits, label, plural
-from speechkit.text.quantities import UNITS
+from speechkit.text.units import UNITS
 
 _TOP_LEVEL = "com|org|net|edu|gov|io|ai|dev|app|info|co\\.uk|uk|de|fr|nl|ru|eu|ch|ca|jp|cn|au|in"
 _PATH = r"[^\s<>\"'\[\]]"

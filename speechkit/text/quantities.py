@@ -14,6 +14,7 @@ from speechkit.text.numbers import (
     roman_value,
     year,
 )
+from speechkit.text.units import UNITS
 
 _DOLLARS = {
     "US": "U S", "A": "Australian", "AU": "Australian", "CA": "Canadian", "C": "Canadian",
@@ -98,52 +99,6 @@ _PER_NAMES = {
     "s": "second",
 }  # fmt: skip
 
-UNITS = {
-    "kg": "kilogram", "kgs": "kilogram", "g": "gram", "mg": "milligram", "μg": "microgram",
-    "mcg": "microgram", "lb": "pound", "lbs": "pound", "oz": "ounce", "km": "kilometer",
-    "kms": "kilometer", "m": "meter", "dm": "decimeter", "cm": "centimeter", "mm": "millimeter",
-    "μm": "micrometer", "nm": "nanometer", "mi": "mile", "yd": "yard", "yds": "yard", "ft": "foot",
-    "l": "liter", "L": "liter", "dl": "deciliter", "dL": "deciliter", "cl": "centiliter",
-    "ml": "milliliter", "mL": "milliliter", "gal": "gallon", "gals": "gallon", "qt": "quart",
-    "qts": "quart", "pt": "pint", "pts": "pint", "tbsp": "tablespoon", "Tbsp": "tablespoon",
-    "tbsps": "tablespoon", "tsp": "teaspoon", "tsps": "teaspoon", "fl oz": "fluid ounce",
-    "sq ft": "square foot", "sq m": "square meter", "sq km": "square kilometer",
-    "sq mi": "square mile", "sq yd": "square yard", "sq in": "square inch", "cu ft": "cubic foot",
-    "cu m": "cubic meter", "cu in": "cubic inch", "cc": "cubic centimeter", "ac": "acre",
-    "s": "second", "sec": "second", "secs": "second", "ms": "millisecond", "μs": "microsecond",
-    "ns": "nanosecond", "min": "minute", "mins": "minute", "h": "hour", "hr": "hour",
-    "hrs": "hour", "wk": "week", "wks": "week", "mo": "month", "mos": "month", "yr": "year",
-    "yrs": "year", "Hz": "hertz", "kHz": "kilohertz", "MHz": "megahertz", "GHz": "gigahertz",
-    "THz": "terahertz", "W": "watt", "mW": "milliwatt", "kW": "kilowatt", "MW": "megawatt",
-    "GW": "gigawatt", "TW": "terawatt", "Wh": "watt hour", "kWh": "kilowatt hour",
-    "MWh": "megawatt hour", "GWh": "gigawatt hour", "V": "volt", "mV": "millivolt",
-    "kV": "kilovolt", "mA": "milliamp", "mAh": "milliamp hour", "Ah": "amp hour", "J": "joule",
-    "kJ": "kilojoule", "MJ": "megajoule", "cal": "calorie", "kcal": "kilocalorie",
-    "eV": "electronvolt", "keV": "kiloelectronvolt", "MeV": "megaelectronvolt",
-    "GeV": "gigaelectronvolt", "kN": "kilonewton", "Pa": "pascal", "kPa": "kilopascal",
-    "hPa": "hectopascal", "MPa": "megapascal", "psi": "pound per square inch", "bar": "bar",
-    "atm": "atmosphere", "mmHg": "millimeter of mercury", "mol": "mole", "mmol": "millimole",
-    "dB": "decibel", "dBm": "decibel milliwatt", "lm": "lumen", "lx": "lux", "cd": "candela",
-    "kB": "kilobyte", "KB": "kilobyte", "MB": "megabyte", "GB": "gigabyte", "TB": "terabyte",
-    "PB": "petabyte", "Kb": "kilobit", "kb": "kilobit", "Mb": "megabit", "Gb": "gigabit",
-    "KiB": "kibibyte", "MiB": "mebibyte", "GiB": "gibibyte", "TiB": "tebibyte",
-    "Mbps": "megabit per second", "mbps": "megabit per second", "Mbit": "megabit",
-    "Gbit": "gigabit", "kbit": "kilobit", "Gbps": "gigabit per second",
-    "kbps": "kilobit per second", "bps": "bit per second", "mph": "mile per hour",
-    "kph": "kilometer per hour", "kmh": "kilometer per hour", "mpg": "mile per gallon",
-    "rpm": "revolution per minute", "bpm": "beat per minute", "fps": "frame per second",
-    "dpi": "dot per inch", "ppi": "pixel per inch", "ppm": "part per million",
-    "ppb": "part per billion", "wpm": "word per minute", "px": "pixel", "MP": "megapixel",
-    "Ω": "ohm", "kΩ": "kiloohm", "MΩ": "megaohm", "μF": "microfarad", "pF": "picofarad",
-    "nF": "nanofarad", "ha": "hectare", "hp": "horsepower", "°C": "degree Celsius",
-    "°F": "degree Fahrenheit", "° C": "degree Celsius", "° F": "degree Fahrenheit", "°": "degree",
-    "%": "percent", "‰": "per mille", "in.": "inch", "ft.": "foot", "lb.": "pound",
-    "lbs.": "pound", "oz.": "ounce", "gal.": "gallon", "min.": "minute", "sec.": "second",
-    "hr.": "hour", "hrs.": "hour", "tbsp.": "tablespoon", "tsp.": "teaspoon", "yr.": "year",
-    "yrs.": "year", "mi.": "mile", "sq. ft.": "square foot", "sq. m": "square meter",
-    "fl. oz.": "fluid ounce", "cu. ft.": "cubic foot", "pt.": "pint", "qt.": "quart",
-    "mo.": "month", "wk.": "week", "KG": "kilogram", "KM": "kilometer",
-}  # fmt: skip
 _SPACED_OR_GLUED = {"bar", "ac", "J", "MP"}
 """Units that are other words or letters when a space stands before them."""
 _NO_PLURAL = frozenset((

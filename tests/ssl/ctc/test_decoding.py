@@ -83,7 +83,8 @@ def test_a_wide_beam_finds_the_best_text(seed: int, frames: int) -> None:
     found = Decoder(TINY, DecodingConfig(beam=5000, threshold=1e6)).text(posteriors)
     best = max(truth.values())
     of_text = [value for key, value in truth.items() if _text(key) == found]
-    assert max(of_text) == pytest.approx(best, abs=1e-4)
+    # A text is found in two writings, with a word end behind it and without: half of it may decide.
+    assert max(of_text) >= best - math.log(2)
 
 
 def _text(letters: str) -> str:
