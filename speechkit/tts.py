@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from speechkit.core.audio import Prompt, prepare_prompt, read_audio
 from speechkit.core.checkpoint import CONFIG_FILE, WEIGHTS, load_checkpoint
 from speechkit.core.errors import CheckpointError, ConfigError, TextError
+from speechkit.core.prompt import Prompt, prepare_prompt, read_prompt
 from speechkit.core.results import Speech, TimedLabel, Voice, VoiceSizes, timed
 from speechkit.core.rng import derive, generator
 from speechkit.diffusion.config import SamplerConfig, StageSampling
@@ -155,7 +155,7 @@ class ZeroShotTTS:
         PromptError, TextError.
         """
         if isinstance(prompt, str | Path):
-            prompt = read_audio(prompt, self.sample_rate_hz)
+            prompt = read_prompt(prompt, self.sample_rate_hz)
         if isinstance(prompt, Tensor):
             prompt = prepare_prompt(prompt, self.sample_rate_hz)
         phones = self.frontend.phones(transcript) if isinstance(transcript, str) else transcript

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from speechkit.cli import output
-from speechkit.core.errors import AudioError, ConfigError, PromptError, TextError
+from speechkit.core.errors import AudioError, ConfigError, TextError
 
 if TYPE_CHECKING:
-    from speechkit.core.audio import Prompt
+    from speechkit.core.prompt import Prompt
     from speechkit.core.results import Voice
     from speechkit.tts import ZeroShotTTS
 
@@ -100,36 +99,26 @@ def read_lexicon(path: Path | None) -> dict[str, tuple[str, ...]]:
     return lexicon
 
 
-def read_source(path: Path) -> Prompt | Voice:
+def read_source(path: Path, *, keep_pauses: bool = False) -> Prompt | Voice:
     """A prompt, made ready at the rate of our models, or a saved voice.
 
-    Raises AudioError, PromptError or CheckpointError, each naming the file.
+    `keep_pauses` as of `prepare_prompt`. Raises AudioError, PromptError or CheckpointError, each
+    naming the file.
     """
     from speechkit.core.results import Voice
 
     if path.suffix.lower() == VOICE_SUFFIX and path.exists():
         return Voice.load(path)
-    return read_prompt(path)
+    return read_prompt(path, keep_pauses=keep_pauses)
 
 
-def read_prompt(path: Path) -> Prompt:
+def read_prompt(path: Path, *, keep_pauses: bool = False) -> Prompt:
     """A recording of a voice, made ready at the rate of our models; errors as of `read_source`."""
-    from speechkit.core.audio import prepare_prompt, read_audio
+    from speechkit.core import prompt
 
     if not path.exists():
         raise AudioError(f"There is no prompt {path}: check the path.")
-    wave_T = read_audio(path)
-    with naming(path):
-        return prepare_prompt(wave_T)
-
-
-@contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Put the prompt's name in front of a PromptError, which does not know it."""
-    try:
-        yield
-    except PromptError as error:
-        raise PromptError(f"{path}: {error}") from error
+    return prompt.read_prompt(path, keep_pauses=keep_pauses)
 
 
 def load_tts(model: Path | None, lexicon: Mapping[str, tuple[str, ...]]) -> ZeroShotTTS:
@@ -152,14 +141,16 @@ def make_voice(
 
     Raises PromptError, CheckpointError, ConfigError.
     """
+    from speechkit.core.prompt import naming
     from speechkit.core.results import Voice
     from speechkit.core.timebase import SAMPLE_RATE_HZ
 
     if not isinstance(source, Voice):
-        with naming(path):
+        if tts.sample_rate_hz != SAMPLE_RATE_HZ:
             # For models of another rate the file is read again.
-            prompt = source if tts.sample_rate_hz == SAMPLE_RATE_HZ else path
-            return tts.voice(prompt, transcript)
+            return tts.voice(path, transcript)
+        with naming(path):
+            return tts.voice(source, transcript)
     if transcript is not None:
         raise ConfigError(f"{path} is a saved voice: a transcript was of use when it was made.")
     source.check(tts.voice_sizes, name=str(path))

@@ -121,7 +121,8 @@ def _swap_recording(args: argparse.Namespace) -> Outcome:
     if args.lexicon is not None:
         raise ConfigError("--lexicon is for texts: leave it out with --source.")
     inputs.check_output(args.out, inputs.AUDIO_SUFFIXES, args.source, *paths.values())
-    sources = {path: inputs.read_source(path) for path in (args.source, *paths.values())}
+    sources = {path: inputs.read_source(path) for path in paths.values()}
+    sources[args.source] = inputs.read_source(args.source, keep_pauses=True)
     arguments.use_threads(args.threads)
 
     started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Audio files in and out, and voice prompts made fit for use.
+"""Audio files in and out.
 
 Every file is taken to be hostile: its kind, size and length are checked before it is decoded, and
 decoding goes block by block, so memory is bounded by the limits and not by what a header claims.
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from speechkit.core.errors import AudioError, PromptError
+from speechkit.core.errors import AudioError
 from speechkit.core.files import write_atomically
 from speechkit.core.timebase import SAMPLE_RATE_HZ
 
@@ -33,15 +33,6 @@ _MIN_FILE_RATE_HZ, _MAX_FILE_RATE_HZ = 4_000, 384_000
 _MAX_CHANNELS = 64
 _FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
 _MAGIC = (b"RIFF", b"RF64", b"riff", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"caff")
-
-_FRAME_SECONDS = 0.02
-_SILENT_RMS = 5e-4
-"""A frame below -66 dB of full scale holds no voice; room noise of a usable recording is above."""
-_MIN_SOUND_SECONDS = 0.2
-_CLIPPED_LEVEL = 0.985
-_CLIPPED_SHARE = 1e-3
-_OVERSHOOT = 2.0
-"""Resampling lifts a clipped peak a little over 1; more than this is a wrongly scaled file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,18 +46,6 @@ class AudioLimits:
 
 
 DEFAULT_LIMITS = AudioLimits()
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Prompt:
-    """A recording that a voice can be taken from."""
-
-    wave_T: Tensor
-    """Float32, no DC, peak at most 1."""
-    seconds: float
-    """Length of ``wave_T``."""
-    notes: tuple[str, ...]
-    """What was changed or is not ideal, one sentence each; for the user to read."""
 
 
 def read_audio(
@@ -171,62 +150,6 @@ def _pcm(wave_T: Tensor) -> NDArray[np.int16]:
         raise AudioError("The sound to write holds values that are not finite (NaN or infinity).")
     # By 32768, the inverse of reading: what was read from 16 bits is written back bit for bit.
     return (wave_T * 32768).round().clamp(-32768, 32767).to(torch.int16).numpy()
-
-
-def prepare_prompt(
-    wave_T: Tensor,
-    sample_rate_hz: int = SAMPLE_RATE_HZ,
-    min_seconds: float = 1.0,
-    max_seconds: float = 30.0,
-) -> Prompt:
-    """Return a recording as a prompt: DC removed, too loud turned down, too long cropped.
-
-    A crop starts where the sound does. Clipping, a change of level and a crop are told in
-    ``notes``. Raises PromptError for a recording that is silent, shorter than ``min_seconds``, not
-    mono, or not finite.
-    """
-    if wave_T.ndim != 1:
-        raise PromptError(f"A prompt must be mono, not of shape {tuple(wave_T.shape)}.")
-    wave_T = wave_T.detach().to("cpu", torch.float32)
-    if not bool(torch.isfinite(wave_T).all()):
-        raise PromptError("The prompt holds values that are not finite (NaN or infinity).")
-    seconds = len(wave_T) / sample_rate_hz
-    if seconds < min_seconds or not len(wave_T):
-        raise PromptError(
-            f"The prompt is {seconds:.2f} s long: give at least {min_seconds:g} s of speech."
-        )
-    notes = []
-    peak = float(wave_T.abs().max())
-    if peak > _OVERSHOOT:
-        notes.append("The prompt is scaled beyond full scale; it was turned down to fit.")
-    elif float((wave_T.abs() >= _CLIPPED_LEVEL).float().mean()) > _CLIPPED_SHARE:
-        notes.append("The prompt is clipped (recorded too loud); the voice may sound harsh.")
-    wave_T = wave_T / max(peak, 1.0)
-    wave_T = wave_T - wave_T.double().mean().float()
-    first_sample = _first_sound(wave_T, sample_rate_hz)
-    longest = int(max_seconds * sample_rate_hz)
-    if len(wave_T) > longest:
-        start = min(first_sample, len(wave_T) - longest)
-        wave_T = wave_T[start : start + longest].clone()
-        start_seconds = start / sample_rate_hz
-        notes.append(
-            f"The prompt is {seconds:.1f} s long; only {start_seconds:.1f} to "
-            f"{start_seconds + max_seconds:.1f} s of it was used."
-        )
-    wave_T = wave_T / max(float(wave_T.abs().max()), 1.0)
-    return Prompt(wave_T=wave_T, seconds=len(wave_T) / sample_rate_hz, notes=tuple(notes))
-
-
-def _first_sound(wave_T: Tensor, sample_rate_hz: int) -> int:
-    """Return the sample where sound starts, or raise PromptError when there is hardly any."""
-    frame_samples = max(1, round(_FRAME_SECONDS * sample_rate_hz))
-    whole = len(wave_T) // frame_samples * frame_samples
-    # Around each frame's own mean: after a click, what DC removal leaves elsewhere is no sound.
-    rms = wave_T[:whole].view(-1, frame_samples).std(dim=1, correction=0)
-    sounding = (rms > _SILENT_RMS).nonzero().flatten()
-    if len(sounding) * _FRAME_SECONDS < _MIN_SOUND_SECONDS:
-        raise PromptError("The prompt is silent: check the microphone and record it again.")
-    return int(sounding[0]) * frame_samples
 
 
 @contextmanager

@@ -25,9 +25,9 @@ import numpy.typing as npt
 
 from speechkit.core.audio import AudioLimits, read_audio
 from speechkit.core.errors import AudioError, DataError
+from speechkit.core.f0 import extract_f0, import_pyworld
 from speechkit.core.files import write_atomically
 from speechkit.data.corpora import ClipSource, Corpus, read_corpus
-from speechkit.data.f0 import extract_f0, import_pyworld
 from speechkit.data.packed import PACKED_SAMPLE_RATE_HZ, ClipInfo, PackedClip, write_packed
 from speechkit.data.report import PrepareReport, ReportCounter
 from speechkit.train.progress import progress

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 
 from speechkit.core.errors import PromptError
@@ -16,7 +13,6 @@ from speechkit.core.rng import generator
 from speechkit.demo import jobs
 from speechkit.demo.jobs import Models
 from speechkit.demo.state import CancelledError
-from speechkit.demo.trim import best_part
 from speechkit.watermark import detect
 
 RATE_HZ = 16_000
@@ -148,19 +144,3 @@ def test_swapping_nothing_is_told(models: Models, clip: Tensor) -> None:
         silence = {"prosody": torch.zeros(32_000)}
         with pytest.raises(PromptError, match="The voice for prosody: .*silent"):
             jobs.swap(models, text, clip, silence, report=Stages(), **SPEAKING)
-
-
-def test_the_best_part_has_the_speech(clip: Tensor) -> None:
-    hush_T = 1e-4 * torch.randn(4 * RATE_HZ, generator=generator(0))
-    part = best_part(torch.cat([hush_T, clip, hush_T]), RATE_HZ, 3.0)
-    assert 4.0 <= part.start_seconds <= part.end_seconds <= 9.2
-    assert torch.equal(part.prompt, part.wave_T[part.start : part.end])
-
-
-@settings(max_examples=25, deadline=None)
-@given(st.integers(1, 60_000), st.floats(1.0, 3.0), st.integers(0, 3))
-def test_the_best_part_is_a_part(samples: int, seconds: float, seed: int) -> None:
-    wave = np.random.default_rng(seed).uniform(-1, 1, samples).astype(np.float32)
-    part = best_part(torch.from_numpy(wave), RATE_HZ, seconds)
-    assert 0 <= part.start < part.end <= samples
-    assert part.end - part.start == pytest.approx(min(samples, seconds * RATE_HZ), abs=160)

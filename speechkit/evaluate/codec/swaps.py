@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from speechkit.core.errors import DataError
+from speechkit.core.f0 import extract_f0
 from speechkit.core.rng import derive, generator
-from speechkit.data.f0 import extract_f0
 from speechkit.evaluate.codec.parts import PARTS, CodedClip, exchange
 from speechkit.evaluate.pairs import spread
 from speechkit.evaluate.phones import SILENT_CLASS, PhoneReader
