@@ -299,7 +299,8 @@ def detection_lines(found: Detection) -> str:
     if not found.present:
         return (
             "**No watermark found.** An unwatermarked recording looks at least this much like a "
-            f"watermarked one with a chance of {chance}; a watermark counts as found below {MAX_P_VALUE:g}."
+            f"watermarked one with a chance of {chance}; a watermark counts as found below "
+            f"{MAX_P_VALUE:g}."
         )
     maker = "speechkit" if found.payload == DEFAULT_PAYLOAD else "not the one speechkit writes"
     sure = f"{100 * (1 - found.p_value):.4f} %" if found.p_value >= 1e-6 else "over 99.9999 %"
