@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from speechkit.core.audio_kinds import HEAD_BYTES, complaint, padding
 from speechkit.core.errors import AudioError
 from speechkit.core.files import write_atomically
 from speechkit.core.timebase import SAMPLE_RATE_HZ
@@ -32,7 +33,8 @@ _BLOCK_SAMPLES = 1 << 18
 _MIN_FILE_RATE_HZ, _MAX_FILE_RATE_HZ = 4_000, 384_000
 _MAX_CHANNELS = 64
 _FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
-_MAGIC = (b"RIFF", b"RF64", b"riff", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"caff")
+_CANCELLED = 0.1
+"""Channels cancel where their mean has less than this share of the power it should have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,24 +54,25 @@ def read_audio(
     source: str | Path | BinaryIO,
     sample_rate_hz: int = SAMPLE_RATE_HZ,
     limits: AudioLimits = DEFAULT_LIMITS,
+    *,
+    name: str = "",
 ) -> Tensor:
     """Return a recording as a float32 mono ``wave_T`` at ``sample_rate_hz``.
 
-    Reads WAV, FLAC, Ogg (Vorbis, Opus), MP3, AIFF, AU and CAF from a path or an open binary file;
-    channels are averaged. A header that promises more than the file holds yields what is there.
-    Raises AudioError for anything that is not such a file, is damaged, breaks the limits, or holds
-    no samples or samples that are not finite.
+    Reads WAV, FLAC, Ogg (Vorbis, Opus), MP3, AIFF, AU and CAF from a path or an open binary file.
+    Channels are averaged; where they cancel each other (one is the other inverted) the loudest is
+    taken. A header that promises more than the file holds yields what is there. ``name`` is what
+    errors call the recording, by default the path. Raises AudioError for anything that is not such
+    a file, is damaged, breaks the limits, or holds no samples or samples that are not finite.
     """
-    import soundfile
-
-    name = f"{source}" if isinstance(source, (str, Path)) else "The audio"
-    with _opened(source, name, limits) as file:
-        try:
-            with soundfile.SoundFile(file, closefd=False) as sound:
-                _check_promises(sound, name, limits)
-                blocks = list(_resampled(_decoded(sound, name), sound.samplerate, sample_rate_hz))
-        except (soundfile.SoundFileError, OSError, ValueError) as error:
-            raise AudioError(f"{name} is damaged or not an audio file: {error}") from error
+    name = name or (f"{source}" if isinstance(source, (str, Path)) else "The audio")
+    with _opened(source, name, limits) as file, _sound(file, name) as sound:
+        _check_promises(sound, name, limits)
+        mix = _Mix(sound, name)
+        blocks = list(_resampled(mix.blocks(), sound.samplerate, sample_rate_hz))
+        if mix.cancels:
+            sound.seek(0)
+            blocks = list(_resampled(mix.loudest(), sound.samplerate, sample_rate_hz))
     wave_T = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
     if not len(wave_T):
         raise AudioError(f"{name} holds no sound: record it again.")
@@ -161,8 +164,7 @@ def _opened(
         # A copy, because the stream may be a pipe, and its name must not decide on the format.
         data = source.read(limits.max_bytes + 1)
         _check_size(len(data), name, limits)
-        _check_magic(data[:4], name)
-        yield io.BytesIO(data)
+        yield io.BytesIO(data[_start(data[:HEAD_BYTES], name) :])
         return
     try:
         # Without waiting: opening a named pipe would hang until somebody writes to it.
@@ -175,10 +177,37 @@ def _opened(
         if not stat.S_ISREG(status.st_mode):
             raise AudioError(f"{name} is not a regular file: give an audio file.")
         _check_size(status.st_size, name, limits)
-        _check_magic(os.pread(descriptor, 4, 0), name)
-        yield descriptor
+        start = _start(os.pread(descriptor, HEAD_BYTES, 0), name)
+        # libsndfile wants the file to begin at its beginning.
+        yield io.BytesIO(os.pread(descriptor, status.st_size, start)) if start else descriptor
+    except OSError as error:
+        raise AudioError(f"Cannot read {name}: {error.strerror}.") from error
     finally:
         os.close(descriptor)
+
+
+def _start(head: bytes, name: str) -> int:
+    """Where the audio starts in a file; raises AudioError where it is none that is read here."""
+    start = padding(head)
+    if told := complaint(head[start:]):
+        raise AudioError(f"{name} {told}.")
+    return start
+
+
+@contextmanager
+def _sound(file: int | io.BytesIO, name: str) -> Iterator[Any]:
+    """Give the decoder of an open file; raises AudioError, also for what it finds later."""
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(file, closefd=False) as sound:
+            yield sound
+    except soundfile.LibsndfileError as error:
+        # Without the prefix, which names a descriptor.
+        reason = error.error_string.strip().rstrip(".")
+        raise AudioError(f"{name} is damaged or not an audio file: {reason}.") from error
+    except (soundfile.SoundFileError, OSError, ValueError) as error:
+        raise AudioError(f"{name} is damaged or not an audio file: {error}.") from error
 
 
 def _check_size(size_bytes: int, name: str, limits: AudioLimits) -> None:
@@ -187,16 +216,6 @@ def _check_size(size_bytes: int, name: str, limits: AudioLimits) -> None:
         raise AudioError(
             f"{name} is larger than {limits.max_bytes / 1024**2:g} MiB: give a shorter recording."
         )
-
-
-def _check_magic(first_bytes: bytes, name: str) -> None:
-    """Raise AudioError unless the first bytes are those of a known kind of audio file.
-
-    libsndfile knows dozens of rare formats, some by guess; their parsers see no input from here.
-    """
-    mp3_frame = len(first_bytes) > 1 and first_bytes[0] == 0xFF and first_bytes[1] >= 0xE0
-    if not mp3_frame and not first_bytes.startswith(_MAGIC):
-        raise AudioError(f"{name} is not an audio file: give WAV, FLAC, Ogg or MP3.")
 
 
 def _check_promises(sound: Any, name: str, limits: AudioLimits) -> None:
@@ -215,18 +234,50 @@ def _check_promises(sound: Any, name: str, limits: AudioLimits) -> None:
         )
 
 
-def _decoded(sound: Any, name: str) -> Iterator[NDArray[np.float32]]:
-    """Yield the file as mono blocks of at most 2**18 values before mixing."""
-    remaining = sound.frames
-    while remaining > 0:
-        wanted = min(remaining, max(1, _BLOCK_SAMPLES // sound.channels))
-        block_NC = sound.read(wanted, dtype="float32", always_2d=True)
-        if not len(block_NC):
-            return
-        if not np.isfinite(block_NC).all():
-            raise AudioError(f"{name} holds values that are not finite (NaN or infinity).")
-        remaining -= len(block_NC)
-        yield block_NC.mean(axis=1, dtype=np.float64).astype(np.float32)
+class _Mix:
+    """The channels of a recording as one, block by block."""
+
+    def __init__(self, sound: Any, name: str) -> None:
+        self._sound, self._name = sound, name
+        self._energy_C = np.zeros(sound.channels)
+        self._mixed = 0.0
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """The mean of the channels; raises AudioError for values that are not finite."""
+        for block_NC in self._decoded():
+            if not np.isfinite(block_NC).all():
+                message = "holds values that are not finite (NaN or infinity)."
+                raise AudioError(f"{self._name} {message}")
+            mean_N = block_NC.mean(axis=1, dtype=np.float64)
+            self._energy_C += np.square(block_NC, dtype=np.float64).sum(axis=0)
+            self._mixed += float(np.square(mean_N).sum())
+            yield mean_N.astype(np.float32)
+
+    @property
+    def cancels(self) -> bool:
+        """Whether the mean that was given has far less power than channels have that share nothing.
+
+        Of C such channels it has 1 / C of their mean power.
+        """
+        channels = len(self._energy_C)
+        return self._mixed < _CANCELLED * float(self._energy_C.mean()) / channels
+
+    def loudest(self) -> Iterator[NDArray[np.float32]]:
+        """The loudest channel, from where the file stands."""
+        channel = int(self._energy_C.argmax())
+        for block_NC in self._decoded():
+            yield np.ascontiguousarray(block_NC[:, channel])
+
+    def _decoded(self) -> Iterator[NDArray[np.float32]]:
+        """Blocks of all channels, of at most 2**18 values."""
+        remaining = self._sound.frames
+        while remaining > 0:
+            wanted = min(remaining, max(1, _BLOCK_SAMPLES // self._sound.channels))
+            block_NC = self._sound.read(wanted, dtype="float32", always_2d=True)
+            if not len(block_NC):
+                return
+            remaining -= len(block_NC)
+            yield block_NC
 
 
 def _resampled(
