@@ -13,8 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from speechkit.core.checkpoint import load_checkpoint, load_state
 from speechkit.core.config import to_dict
@@ -31,6 +33,8 @@ from speechkit.facodec.training.decoder_task import DecoderConfig, DecoderTask
 from speechkit.facodec.training.paper_config import PaperConfig
 from speechkit.facodec.training.paper_task import PaperTask
 from speechkit.facodec.training.segments import Segments
+from speechkit.facodec.training.statistics import read_statistics
+from speechkit.facodec.training.teachers import build_teachers
 from speechkit.facodec.training.vocoder_task import VocoderTask
 from speechkit.text.frames import FrameClasses
 from speechkit.text.vocab import DEFAULT_VOCABULARY
@@ -172,9 +176,16 @@ class Start:
         return start_codec(self.recipe.codec, self.corpus, self.init, self.recipe.train.seed)
 
     def segments(
-        self, crop_frames: int, reference_frames: int, level_rms: float | None
+        self,
+        crop_frames: int,
+        reference_frames: int,
+        level_rms: float | None,
+        *,
+        other_reference: float = 0.0,
+        resampled: float = 0.0,
+        known_N: Tensor | None = None,
     ) -> tuple[Segments, Segments]:
-        """Segments to train on, and held-out ones."""
+        """Segments to train on, and held-out ones, which are as recorded."""
         train_set, held_out = (
             Segments(
                 self.corpus,
@@ -184,15 +195,20 @@ class Start:
                 reference_frames=reference_frames,
                 level_rms=level_rms,
                 validation=validation,
+                other_reference=other_reference,
+                resampled=0.0 if validation else resampled,
+                known_N=known_N,
             )
             for validation in (False, True)
         )
         return train_set, held_out
 
-    def small_segments(self, codec: FACodec, crop_frames: int) -> tuple[Segments, Segments]:
+    def small_segments(
+        self, codec: FACodec, crop_frames: int, **changes: Any
+    ) -> tuple[Segments, Segments]:
         """Segments at the small codec's level, with another crop for timbre."""
         reference_frames = self.recipe.acoustic.reference_frames
-        return self.segments(crop_frames, reference_frames, codec.config.level_rms)
+        return self.segments(crop_frames, reference_frames, codec.config.level_rms, **changes)
 
 
 def _acoustic(start: Start) -> AcousticTask:
@@ -217,9 +233,17 @@ def _head(start: Start, *, coded: bool) -> VocoderTask:
 def _decoder(start: Start) -> DecoderTask:
     _require_init(start, "acoustic")
     config, codec = start.recipe.decoder, start.codec()
-    segments = start.small_segments(codec, config.crop_frames)
+    known = read_statistics(start.corpus, codec.config) if config.taught else None
+    teachers = None if known is None else build_teachers(known)
+    segments = start.small_segments(
+        codec,
+        config.crop_frames,
+        other_reference=config.other_reference,
+        resampled=config.resampled,
+        known_N=None if known is None else known.known_N,
+    )
     with _seeded(start.recipe.train.seed):
-        return DecoderTask(codec, *segments, config)
+        return DecoderTask(codec, *segments, config, teachers)
 
 
 def _adversarial(start: Start) -> AdversarialTask:
