@@ -41,12 +41,14 @@ def played_frames(frames: int, ratio: float) -> Tensor:
     return ((torch.arange(frames) + 0.5) * ratio).long()
 
 
-def substitute_codes(codes_BKF: Tensor, entries: int, share: float, rng: torch.Generator) -> Tensor:
+def substitute_codes(
+    codes_BKF: Tensor, codebook_size: int, share: float, rng: torch.Generator
+) -> Tensor:
     """Codes of which a `share` are replaced by any entry, all equally likely.
 
     A decoder that is trained on such codes forgives a generator's mistakes. `rng` is on the
     device of the codes.
     """
     drawn_BKF = torch.rand(codes_BKF.shape, generator=rng, device=rng.device)
-    any_BKF = torch.randint(entries, codes_BKF.shape, generator=rng, device=rng.device)
+    any_BKF = torch.randint(codebook_size, codes_BKF.shape, generator=rng, device=rng.device)
     return torch.where(drawn_BKF < share, any_BKF, codes_BKF)

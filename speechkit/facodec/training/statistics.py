@@ -1,7 +1,7 @@
 """What teachers know of every clip, worked out once: `speechkit train statistics CORPUS`.
 
 Sidecar `x.statistics.safetensors` beside `x.safetensors`: `speaker_ND` float16, the speaker
-verifier's embedding of length 1; `colour_NM` float16, the mean log-mel over the louder frames of
+verifier's embedding of length 1; `mean_mel_NM` float16, the mean log-mel over the louder frames of
 the whole clip at the codec's level; `done_N` uint8, 0 for clips that were not worked out (yet).
 Metadata ties the file to the corpus, the verifier and the log-mel.
 
@@ -45,7 +45,7 @@ class Statistics:
     speaker_ND: Tensor
     """Speaker embeddings of length 1, float32; zeros for a clip too short to have one."""
 
-    colour_NM: Tensor
+    mean_mel_NM: Tensor
     """Mean log-mel of the louder frames, float32."""
 
     known_N: Tensor
@@ -71,7 +71,7 @@ def read_statistics(corpus: PackedCorpus, codec: FACodecConfig) -> Statistics:
         )
     return Statistics(
         speaker_ND=found["speaker_ND"].float(),
-        colour_NM=found["colour_NM"].float(),
+        mean_mel_NM=found["mean_mel_NM"].float(),
         known_N=found["done_N"] > 0,
     )
 
@@ -87,7 +87,7 @@ def write_statistics(
     path, metadata = statistics_path(corpus.path), _metadata(corpus, codec)
     tensors = _load(path, metadata) or {
         "speaker_ND": torch.zeros(len(corpus), EMBEDDING_CHANNELS, dtype=torch.float16),
-        "colour_NM": torch.zeros(len(corpus), codec.mel.n_mels, dtype=torch.float16),
+        "mean_mel_NM": torch.zeros(len(corpus), codec.mel.n_mels, dtype=torch.float16),
         "done_N": torch.zeros(len(corpus), dtype=torch.uint8),
     }
 
@@ -100,7 +100,7 @@ def write_statistics(
         wave_T = corpus.wave(clip)
         wave_T = wave_T * speech_gain(wave_T, codec.level_rms)
         with torch.inference_mode():
-            tensors["colour_NM"][clip] = active_mean(mel(wave_T[None]))[0, :, 0].half()
+            tensors["mean_mel_NM"][clip] = active_mean(mel(wave_T[None]))[0, :, 0].half()
             tensors["speaker_ND"][clip] = embedding_of(verifier, wave_T).half()
         tensors["done_N"][clip] = 1
         if monotonic() - saved > SAVE_SECONDS:

@@ -25,24 +25,24 @@ class Teachers(nn.Module):
     """A speaker verifier and a phone recogniser, both frozen, and what they know of each clip."""
 
     speaker_ND: Tensor
-    colour_NM: Tensor
+    mean_mel_NM: Tensor
 
     def __init__(self, verifier: nn.Module, aligner: Aligner, known: Statistics) -> None:
         super().__init__()
         self.verifier, self.aligner = verifier, aligner
         self.mel = LogMel(aligner.config.mel)
         self.register_buffer("speaker_ND", known.speaker_ND)
-        self.register_buffer("colour_NM", known.colour_NM)
+        self.register_buffer("mean_mel_NM", known.mean_mel_NM)
         self.requires_grad_(False).eval()
 
     def known_speaker(self, clip_B: Tensor) -> Tensor:
         """Embeddings `[B, D]` of whole clips; zeros for those numbered −1."""
         return self.speaker_ND[clip_B] * (clip_B >= 0)[:, None]
 
-    def known_colour(self, clip_B: Tensor, otherwise_BM1: Tensor) -> Tensor:
+    def known_mean_mel(self, clip_B: Tensor, otherwise_BM1: Tensor) -> Tensor:
         """Mean log-mel `[B, M, 1]` of whole clips; what is given instead for those numbered −1."""
         known_B11 = (clip_B >= 0)[:, None, None]
-        return torch.where(known_B11, self.colour_NM[clip_B][..., None], otherwise_BM1)
+        return torch.where(known_B11, self.mean_mel_NM[clip_B][..., None], otherwise_BM1)
 
     def speaker(self, wave_BT: Tensor) -> Tensor:
         """Embeddings `[B, D]` of length 1; gradients reach the waves."""

@@ -17,7 +17,7 @@ from speechkit.facodec.training.perturb import (
     resampled,
     substitute_codes,
 )
-from speechkit.facodec.training.segments import Segments
+from speechkit.facodec.training.segments import SegmentSampler
 from speechkit.text import DEFAULT_VOCABULARY
 from speechkit.text.frames import FrameClasses
 from tests.facodec.builders import TinyData, vowel
@@ -43,7 +43,7 @@ def test_ratios_are_one_except_for_a_share() -> None:
 
 
 def test_segments_that_are_played_faster_carry_the_pitch_that_is_heard(data: TinyData) -> None:
-    drawn = Segments(
+    drawn = SegmentSampler(
         data.corpus,
         FrameClasses(DEFAULT_VOCABULARY),
         data.alignment,
@@ -63,7 +63,7 @@ def test_segments_that_are_played_faster_carry_the_pitch_that_is_heard(data: Tin
 
 
 def test_references_come_from_other_clips_of_the_speaker(data: TinyData) -> None:
-    drawn = Segments(
+    drawn = SegmentSampler(
         data.corpus,
         FrameClasses(DEFAULT_VOCABULARY),
         data.alignment,

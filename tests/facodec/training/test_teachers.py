@@ -22,7 +22,7 @@ from speechkit.facodec.small.features import active_mean, speech_gain
 from speechkit.facodec.training import statistics
 from speechkit.facodec.training.decoder_task import DecoderConfig, DecoderTask
 from speechkit.facodec.training.discriminators import PatchConfig
-from speechkit.facodec.training.segments import Segments
+from speechkit.facodec.training.segments import SegmentSampler
 from speechkit.facodec.training.statistics import (
     read_statistics,
     statistics_path,
@@ -86,8 +86,8 @@ def test_statistics_go_on_where_they_stopped(
     wave_T = wave_T * speech_gain(wave_T, CODEC.level_rms)
     own_D = nn.functional.normalize(verifier(wave_T[None]), dim=-1)[0]
     torch.testing.assert_close(known.speaker_ND[2], own_D, atol=1e-3, rtol=0)
-    colour_M = active_mean(LogMel(CODEC.mel)(wave_T[None]))[0, :, 0]
-    torch.testing.assert_close(known.colour_NM[2], colour_M, atol=5e-3, rtol=0)
+    mean_mel_M = active_mean(LogMel(CODEC.mel)(wave_T[None]))[0, :, 0]
+    torch.testing.assert_close(known.mean_mel_NM[2], mean_mel_M, atol=5e-3, rtol=0)
 
 
 def test_few_clips_are_dealt_out_among_the_speakers_and_trained_on(
@@ -97,7 +97,7 @@ def test_few_clips_are_dealt_out_among_the_speakers_and_trained_on(
     known_N = read_statistics(corpus, CODEC).known_N
     speakers = [corpus.speaker(int(clip)) for clip in torch.nonzero(known_N)]
     assert sorted(speakers) == [0, 0, 1, 1]
-    drawn = Segments(
+    drawn = SegmentSampler(
         corpus,
         FrameClasses(DEFAULT_VOCABULARY),
         None,
