@@ -186,7 +186,7 @@ class Start:
         *,
         other_reference: float = 0.0,
         resampled: float = 0.0,
-        known_N: Tensor | None = None,
+        usable_N: Tensor | None = None,
     ) -> tuple[SegmentSampler, SegmentSampler]:
         """Segments to train on, and held-out ones, which are as recorded."""
         train_set, held_out = (
@@ -200,7 +200,7 @@ class Start:
                 validation=validation,
                 other_reference=other_reference,
                 resampled=0.0 if validation else resampled,
-                known_N=known_N,
+                usable_N=usable_N,
             )
             for validation in (False, True)
         )
@@ -238,12 +238,16 @@ def _decoder(start: Start) -> DecoderTask:
     config, codec = start.recipe.decoder, start.codec()
     known = read_statistics(start.corpus, codec.config) if config.taught else None
     teachers = None if known is None else build_teachers(known)
+    texts_N = torch.tensor([bool(clip["text"]) for clip in start.corpus.clips])
+    usable_N = texts_N if config.with_text else torch.ones_like(texts_N)
+    if known is not None:
+        usable_N = usable_N & known.known_N
     segments = start.small_segments(
         codec,
         config.crop_frames,
         other_reference=config.other_reference,
         resampled=config.resampled,
-        known_N=None if known is None else known.known_N,
+        usable_N=usable_N,
     )
     with _seeded(start.recipe.train.seed):
         return DecoderTask(codec, *segments, config, teachers)

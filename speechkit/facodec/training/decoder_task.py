@@ -100,6 +100,9 @@ class DecoderConfig:
     resampled: float = 0.0
     """Share of the items that are played a little faster or slower: new voices."""
 
+    with_text: bool = False
+    """Train on clips with a text alone: those of the voices that a generator learns from."""
+
     def __post_init__(self) -> None:
         shares = dict.fromkeys(
             ("detail_dropout", "substituted", "other_reference", "resampled"), (0, 1)
@@ -167,17 +170,20 @@ class DecoderTask:
         self.config, self.train, self.held_out = config, train, held_out
         self.teachers = teachers if config.taught else None
         self.model: DecoderModel = DecoderModel(codec, config)
-        self.weights: Mapping[str, float] = {
+        self.weights: dict[str, float] = {
             "mel/l1": config.mel,
             "mel/change": 0.5 * config.mel,
             "patch/discriminator": 1.0,
             "patch/generator": config.patch_generator,
             "patch/features": config.patch_features,
-            "conversion/timbre": config.timbre,
-            "conversion/content": config.content,
             "conversion/discriminator": 1.0,
             "conversion/generator": config.patch_generator,
         }
+        if max(config.timbre, config.content) > 0:
+            self.weights |= {
+                "conversion/timbre": config.timbre,
+                "conversion/content": config.content,
+            }
         if config.taught:
             self.weights |= {
                 "decoded/speaker": config.speaker,
@@ -241,7 +247,8 @@ class DecoderTask:
             self.model.discriminator, known.mel_BMG, converted_BMG, schedule, step
         )
         losses |= adversarial.named("conversion")
-        losses |= self._consistency(converted_BMG, known, other_BD)
+        if max(self.config.timbre, self.config.content) > 0:
+            losses |= self._consistency(converted_BMG, known, other_BD)
         if self.teachers is not None:
             made = {
                 "decoded": (made_BMG, known.timbre_BD, batch.clip_B),
@@ -263,11 +270,11 @@ class DecoderTask:
         codec, some = self.model.codec, slice(self.config.taught_items)
         with torch.no_grad():
             wanted_BFC = teachers.phones(batch.wave_BT[some])
-            reading = codec.read_prosody(known.prosody_BFD[some])
-            voiced_BG = (reading.voiced_logit_BG > 0).to(reading.contour_BG.dtype)
+            predicted = codec.predict_prosody(known.prosody_BFD[some])
+            voiced_BG = (predicted.voiced_logit_BG > 0).to(predicted.contour_BG.dtype)
         losses: dict[str, Tensor] = {}
         for name, (mel_BMG, timbre_BD, clip_B) in made.items():
-            f0_BG = pitch_hz(reading.contour_BG, timbre_BD[some, -1] * TIMBRE_PITCH_SCALE)
+            f0_BG = pitch_hz(predicted.contour_BG, timbre_BD[some, -1] * TIMBRE_PITCH_SCALE)
             wave_BT = codec.vocoder(mel_BMG[some], f0_BG, voiced_BG, rng).float()
             wanted_BD = teachers.known_speaker(clip_B[some])
             losses |= {

@@ -70,7 +70,7 @@ class SegmentSampler:
     Clips are brought to the level `level_rms`; None leaves them at their own. Of the references, a
     share `other_reference` comes from another clip of the speaker, where there is one; a share
     `resampled` of all items is played a little faster or slower, which makes new voices. Where
-    `known_N` is given, crops come from the clips in it that are True alone.
+    `usable_N` is given, crops come from the clips in it that are True alone.
 
     Raises DataError where that leaves no clip.
     """
@@ -88,7 +88,7 @@ class SegmentSampler:
         validation: bool = False,
         other_reference: float = 0.0,
         resampled: float = 0.0,
-        known_N: Tensor | None = None,
+        usable_N: Tensor | None = None,
     ) -> None:
         self.corpus, self.alignment = corpus, alignment
         self.crop_frames, self.reference_frames = crop_frames, reference_frames
@@ -96,10 +96,12 @@ class SegmentSampler:
         self.other_reference, self.resampled = other_reference, resampled
         self._class_of = torch.tensor(classes.of_phone)
         self.clips_N = split_clips(corpus, validation=validation, held_out=held_out)
-        if known_N is not None:
-            self.clips_N = self.clips_N[known_N.numpy()[self.clips_N]]
+        if usable_N is not None:
+            self.clips_N = self.clips_N[usable_N.numpy()[self.clips_N]]
             if not len(self.clips_N):
-                raise DataError("Statistics of too few clips: run `speechkit train statistics`.")
+                raise DataError(
+                    "No clip of the corpus is left to draw segments from: prepare more clips."
+                )
         self._cumulative_N = torch.from_numpy(np.cumsum(self._weights()))
         self._pitch: dict[int, Pitch] = {}
         self._gain: dict[int, float] = {}

@@ -105,7 +105,7 @@ def test_few_clips_are_dealt_out_among_the_speakers_and_trained_on(
         reference_frames=10,
         level_rms=0.05,
         held_out=0.25,
-        known_N=known_N,
+        usable_N=known_N,
     ).draw(16, generator(0))
     assert bool(known_N[drawn.clip_B].all())
 
