@@ -40,6 +40,8 @@ CODEC = FACodecConfig()
 class Listener(nn.Module):
     """A small verifier: where the bands of the real one's features lie, and how they spread."""
 
+    weight: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.fbank = KaldiFbank()
