@@ -15,6 +15,7 @@ from torch import Tensor
 from speechkit.core.audio import encode_audio, read_audio
 from speechkit.core.errors import AudioError
 from speechkit.core.rng import generator
+from tests.facodec.builders import babble
 
 RATE_HZ = 16_000
 FOREIGN = {
@@ -87,7 +88,8 @@ def test_zero_bytes_in_front_are_skipped(tmp_path: Path, kind: str, zeros: int) 
 def test_of_channels_that_cancel_the_loudest_is_heard(
     other: float, kind: str, rate_hz: int
 ) -> None:
-    wave = speech().repeat(40).numpy()
+    # Lossy formats keep the phase of voices, not of noise.
+    wave = babble(5.0)
     buffer = io.BytesIO()
     soundfile.write(buffer, np.stack([wave, other * wave], axis=1), rate_hz, format=kind)
     buffer.seek(0)
@@ -97,8 +99,7 @@ def test_of_channels_that_cancel_the_loudest_is_heard(
     heard_T, expected_T = read_audio(buffer), read_audio(alone)
     assert len(heard_T) == len(expected_T)
     assert float(heard_T.norm() / expected_T.norm()) == pytest.approx(1, abs=0.05)
-    exact = kind in ("wav", "flac")
-    assert float(torch.cosine_similarity(heard_T, expected_T, dim=0)) > (0.999 if exact else 0.5)
+    assert float(torch.cosine_similarity(heard_T, expected_T, dim=0)) > 0.98
 
 
 def test_channels_that_do_not_cancel_are_averaged() -> None:
