@@ -17,14 +17,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-<<<<<<< HEAD
 from speechkit.core.audio_kinds import HEAD_BYTES, complaint, padding
-from speechkit.core.errors import AudioError
-from speechkit.core.files import write_atomically
-=======
 from speechkit.core.errors import AudioError, PromptError
 from speechkit.core.files import open_regular, write_atomically
->>>>>>> main
 from speechkit.core.timebase import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
@@ -34,11 +29,6 @@ if TYPE_CHECKING:
 _BLOCK_SAMPLES = 1 << 18
 _MIN_FILE_RATE_HZ, _MAX_FILE_RATE_HZ = 4_000, 384_000
 _MAX_CHANNELS = 64
-<<<<<<< HEAD
-_FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
-_CANCELLED = 0.1
-"""Channels cancel where their mean has less than this share of the power it should have."""
-=======
 _FORMATS = {
     ".wav": ("WAV", "PCM_16"),
     ".flac": ("FLAC", "PCM_16"),
@@ -49,18 +39,9 @@ _FORMATS = {
 AUDIO_SUFFIXES = tuple(_FORMATS)
 """Endings of the files that can be written."""
 
-_MAGIC = (b"RIFF", b"RF64", b"riff", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"caff")
-
 MIN_PROMPT_SECONDS = 1.0
-_FRAME_SECONDS = 0.02
-_SILENT_RMS = 5e-4
-"""A frame below -66 dB of full scale holds no voice; room noise of a usable recording is above."""
-_MIN_SOUND_SECONDS = 0.2
-_CLIPPED_LEVEL = 0.985
-_CLIPPED_SHARE = 1e-3
-_OVERSHOOT = 2.0
-"""Resampling lifts a clipped peak a little over 1; more than this is a wrongly scaled file."""
->>>>>>> main
+_CANCELLED = 0.1
+"""Channels cancel where their mean has less than this share of the power it should have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,20 +72,13 @@ def read_audio(
     errors call the recording, by default the path. Raises AudioError for anything that is not such
     a file, is damaged, breaks the limits, or holds no samples or samples that are not finite.
     """
-<<<<<<< HEAD
     name = name or (f"{source}" if isinstance(source, (str, Path)) else "The audio")
-    with _opened(source, name, limits) as file, _sound(file, name) as sound:
-        _check_promises(sound, name, limits)
+    with _sounding(source, name, limits) as sound:
         mix = _Mix(sound, name)
         blocks = list(_resampled(mix.blocks(), sound.samplerate, sample_rate_hz))
         if mix.cancels:
             sound.seek(0)
             blocks = list(_resampled(mix.loudest(), sound.samplerate, sample_rate_hz))
-=======
-    name = f"{source}" if isinstance(source, (str, Path)) else "The audio"
-    with _sounding(source, name, limits) as sound:
-        blocks = list(_resampled(_decoded(sound, name), sound.samplerate, sample_rate_hz))
->>>>>>> main
     wave_T = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
     if not len(wave_T):
         raise AudioError(f"{name} holds no sound: record it again.")
@@ -202,52 +176,6 @@ def _pcm(wave_T: Tensor) -> NDArray[np.int16]:
     return (wave_T * 32768).round().clamp(-32768, 32767).to(torch.int16).numpy()
 
 
-<<<<<<< HEAD
-=======
-def prepare_prompt(
-    wave_T: Tensor,
-    sample_rate_hz: int = SAMPLE_RATE_HZ,
-    min_seconds: float = MIN_PROMPT_SECONDS,
-    max_seconds: float = 30.0,
-) -> Prompt:
-    """Return a recording as a prompt: DC removed, too loud turned down, too long cropped.
-
-    A crop starts where the sound does. Clipping, a change of level and a crop are told in
-    ``notes``. Raises PromptError for a recording that is silent, shorter than ``min_seconds``, not
-    mono, or not finite.
-    """
-    if wave_T.ndim != 1:
-        raise PromptError(f"A prompt must be mono, not of shape {tuple(wave_T.shape)}.")
-
-    import torch
-
-    wave_T = wave_T.detach().to("cpu", torch.float32)
-    if not bool(torch.isfinite(wave_T).all()):
-        raise PromptError("The prompt holds values that are not finite (NaN or infinity).")
-    seconds = len(wave_T) / sample_rate_hz
-    check_length(seconds, min_seconds)
-    notes = []
-    peak = float(wave_T.abs().max())
-    if peak > _OVERSHOOT:
-        notes.append("The prompt is scaled beyond full scale; it was turned down to fit.")
-    elif float((wave_T.abs() >= _CLIPPED_LEVEL).float().mean()) > _CLIPPED_SHARE:
-        notes.append("The prompt is clipped (recorded too loud); the voice may sound harsh.")
-    wave_T = wave_T / max(peak, 1.0)
-    wave_T = wave_T - wave_T.double().mean().float()
-    first_sample = _first_sound(wave_T, sample_rate_hz)
-    longest = int(max_seconds * sample_rate_hz)
-    if len(wave_T) > longest:
-        start = min(first_sample, len(wave_T) - longest)
-        wave_T = wave_T[start : start + longest].clone()
-        start_seconds = start / sample_rate_hz
-        notes.append(
-            f"The prompt is {seconds:.1f} s long; only {start_seconds:.1f} to "
-            f"{start_seconds + max_seconds:.1f} s of it was used."
-        )
-    wave_T = wave_T / max(float(wave_T.abs().max()), 1.0)
-    return Prompt(wave_T=wave_T, seconds=len(wave_T) / sample_rate_hz, notes=tuple(notes))
-
-
 def check_length(seconds: float, min_seconds: float = MIN_PROMPT_SECONDS) -> None:
     """Raise PromptError for a prompt that is too short."""
     if seconds < min_seconds or not seconds:
@@ -256,19 +184,6 @@ def check_length(seconds: float, min_seconds: float = MIN_PROMPT_SECONDS) -> Non
         )
 
 
-def _first_sound(wave_T: Tensor, sample_rate_hz: int) -> int:
-    """Return the sample where sound starts, or raise PromptError when there is hardly any."""
-    frame_samples = max(1, round(_FRAME_SECONDS * sample_rate_hz))
-    whole = len(wave_T) // frame_samples * frame_samples
-    # Around each frame's own mean: after a click, what DC removal leaves elsewhere is no sound.
-    rms = wave_T[:whole].view(-1, frame_samples).std(dim=1, correction=0)
-    sounding = (rms > _SILENT_RMS).nonzero().flatten()
-    if len(sounding) * _FRAME_SECONDS < _MIN_SOUND_SECONDS:
-        raise PromptError("The prompt is silent: check the microphone and record it again.")
-    return int(sounding[0]) * frame_samples
-
-
->>>>>>> main
 @contextmanager
 def _sounding(source: str | Path | BinaryIO, name: str, limits: AudioLimits) -> Iterator[Any]:
     """Give ``source`` as an open SoundFile that keeps the limits; AudioError for whatever fails."""
@@ -279,8 +194,12 @@ def _sounding(source: str | Path | BinaryIO, name: str, limits: AudioLimits) -> 
             with soundfile.SoundFile(file) as sound:
                 _check_promises(sound, name, limits)
                 yield sound
+        except soundfile.LibsndfileError as error:
+            # Without the prefix, which names a stream.
+            reason = error.error_string.strip().rstrip(".")
+            raise AudioError(f"{name} is damaged or not an audio file: {reason}.") from error
         except (soundfile.SoundFileError, OSError, ValueError) as error:
-            raise AudioError(f"{name} is damaged or not an audio file: {error}") from error
+            raise AudioError(f"{name} is damaged or not an audio file: {error}.") from error
 
 
 @contextmanager
@@ -299,27 +218,18 @@ def _opened(
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise AudioError(f"Cannot open {name}: {reason}.") from error
-<<<<<<< HEAD
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise AudioError(f"{name} is not a regular file: give an audio file.")
-        _check_size(status.st_size, name, limits)
-        start = _start(os.pread(descriptor, HEAD_BYTES, 0), name)
-        # libsndfile wants the file to begin at its beginning.
-        yield io.BytesIO(os.pread(descriptor, status.st_size, start)) if start else descriptor
-    except OSError as error:
-        raise AudioError(f"Cannot read {name}: {error.strerror}.") from error
-    finally:
-        os.close(descriptor)
-=======
     with file:
-        _check_size(file.seek(0, io.SEEK_END), name, limits)
-        file.seek(0)
-        _check_magic(file.read(4), name)
-        file.seek(0)
-        yield file
->>>>>>> main
+        try:
+            size = file.seek(0, io.SEEK_END)
+            _check_size(size, name, limits)
+            file.seek(0)
+            start = _start(file.read(HEAD_BYTES), name)
+            file.seek(start)
+            # libsndfile wants a file to begin at its beginning.
+            whole = io.BytesIO(file.read()) if start else file
+        except OSError as error:
+            raise AudioError(f"Cannot read {name}: {error.strerror}.") from error
+        yield whole
 
 
 def _start(head: bytes, name: str) -> int:
@@ -328,22 +238,6 @@ def _start(head: bytes, name: str) -> int:
     if told := complaint(head[start:]):
         raise AudioError(f"{name} {told}.")
     return start
-
-
-@contextmanager
-def _sound(file: int | io.BytesIO, name: str) -> Iterator[Any]:
-    """Give the decoder of an open file; raises AudioError, also for what it finds later."""
-    import soundfile
-
-    try:
-        with soundfile.SoundFile(file, closefd=False) as sound:
-            yield sound
-    except soundfile.LibsndfileError as error:
-        # Without the prefix, which names a descriptor.
-        reason = error.error_string.strip().rstrip(".")
-        raise AudioError(f"{name} is damaged or not an audio file: {reason}.") from error
-    except (soundfile.SoundFileError, OSError, ValueError) as error:
-        raise AudioError(f"{name} is damaged or not an audio file: {error}.") from error
 
 
 def _check_size(size_bytes: int, name: str, limits: AudioLimits) -> None:

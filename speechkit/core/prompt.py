@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from speechkit.core.audio import read_audio
+from speechkit.core.audio import MIN_PROMPT_SECONDS, check_length, read_audio
 from speechkit.core.errors import PromptError
 from speechkit.core.f0 import F0_HOP_SAMPLES, F0_SAMPLE_RATE_HZ, extract_f0
 from speechkit.core.mel import LogMel, MelConfig
@@ -158,7 +158,7 @@ def read_prompt(
 def prepare_prompt(
     wave_T: Tensor,
     sample_rate_hz: int = SAMPLE_RATE_HZ,
-    min_seconds: float = 1.0,
+    min_seconds: float = MIN_PROMPT_SECONDS,
     max_seconds: float = 30.0,
     *,
     keep_pauses: bool = False,
@@ -210,11 +210,7 @@ def _levelled(
     wave_T = wave_T.detach().to("cpu", torch.float32)
     if not bool(torch.isfinite(wave_T).all()):
         raise PromptError("The prompt holds values that are not finite (NaN or infinity).")
-    seconds = len(wave_T) / sample_rate_hz
-    if seconds < min_seconds or not len(wave_T):
-        raise PromptError(
-            f"The prompt is {seconds:.2f} s long: give at least {min_seconds:g} s of speech."
-        )
+    check_length(len(wave_T) / sample_rate_hz, min_seconds)
     notes = []
     peak = float(wave_T.abs().max())
     if peak > _OVERSHOOT:
