@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from speechkit.cli import output
 from speechkit.core.errors import AudioError, ConfigError, TextError
+from speechkit.core.files import check_replaceable
 
 if TYPE_CHECKING:
     from speechkit.core.prompt import Prompt
@@ -41,6 +42,7 @@ def check_output(path: Path, suffixes: tuple[str, ...], *inputs: Path) -> None:
         raise ConfigError(f"There is no folder {path.parent} for the output: make it first.")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise ConfigError(f"The folder {path.parent} cannot be written to: give another output.")
+    check_replaceable(path)
     for source in inputs:
         if path.exists() and source.exists() and path.samefile(source):
             raise ConfigError(f"The output {path} is also an input: give it another name.")
@@ -58,7 +60,12 @@ def read_text(text: str | None, file: Path | None) -> str:
         except OSError as error:
             raise TextError(f"Cannot read the text {file}: {error.strerror}.") from error
     if text == "-":
-        return _decoded(sys.stdin.buffer, "Standard input")
+        if sys.stdin is None:
+            raise TextError("Standard input is closed: give the text with --text or --text-file.")
+        try:
+            return _decoded(sys.stdin.buffer, "Standard input")
+        except OSError as error:
+            raise TextError(f"Cannot read standard input: {error.strerror}.") from error
     try:
         (text or "").encode("utf-8")
     except UnicodeEncodeError as error:

@@ -92,9 +92,6 @@ def _add_common(parser: arguments.Parser) -> None:
     arguments.add_model(parser)
     arguments.add_threads(parser)
     arguments.add_json(parser)
-    parser.add_argument(
-        "--quiet", action="store_true", help="print errors, warnings and the JSON object alone"
-    )
 
 
 def _say(args: argparse.Namespace) -> Outcome:
@@ -175,7 +172,7 @@ def _speak(args: argparse.Namespace, paths: Mapping[str, Path], transcript: str 
         speed=args.speed,
         steps=args.steps,
         watermark=arguments.watermark(args),
-        progress=output.chunk_progress(quiet=args.quiet),
+        progress=output.chunk_progress(),
     )
     return _finish(args, tts, speech, clock=(started, loaded, heard))
 
@@ -193,7 +190,7 @@ def _finish(
     speech.save(args.out)
 
     if not args.json:
-        output.note_all(speech.notes, quiet=args.quiet)
+        output.note_all(speech.notes)
     data = {
         "out": str(args.out),
         "real_time_factor": factor,
@@ -203,8 +200,6 @@ def _finish(
         "trained": tts.trained,
         **speech.to_json(),
     }
-    if args.quiet:
-        return Outcome(text="", data=data)
     stages = ", ".join(f"{name} {took:.2f}" for name, took in speech.stages_seconds.items())
     lines = [
         speech.text(),
@@ -247,6 +242,6 @@ def _voice(args: argparse.Namespace) -> Outcome:
         "notes": list(voice.notes),
     }
     if not args.json:
-        output.note_all(voice.notes, quiet=args.quiet)
+        output.note_all(voice.notes)
     text = f"phones  {' '.join(symbols)}\nwrote   {args.out} ({tts.weights})"
-    return Outcome(text="" if args.quiet else text, data=data)
+    return Outcome(text=text, data=data)

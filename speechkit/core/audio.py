@@ -9,7 +9,7 @@ Legend: T samples, N samples of one decoded block, C channels.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,9 +147,9 @@ def _encode(
     if suffix.lower() not in _FORMATS:
         raise AudioError(f'Cannot write "{suffix}" files: use one of {", ".join(_FORMATS)}.')
     kind, subtype = _FORMATS[suffix.lower()]
-    samples = 0
+    samples, sink = 0, _Sink(file)
     try:
-        with soundfile.SoundFile(file, "w", sample_rate_hz, 1, subtype, format=kind) as sound:
+        with soundfile.SoundFile(sink, "w", sample_rate_hz, 1, subtype, format=kind) as sound:
             for wave_T in waves:
                 pcm_T = _pcm(wave_T)
                 # In blocks, because libsndfile overflows its stack on one long Vorbis write.
@@ -157,10 +157,49 @@ def _encode(
                     sound.write(pcm_T[start : start + _BLOCK_SAMPLES // 16])
                 samples += len(pcm_T)
     except (soundfile.SoundFileError, ValueError) as error:
+        sink.check()
         raise AudioError(f"Cannot write {suffix} at {sample_rate_hz} Hz: {error}") from error
+    sink.check()
     if not samples:
         raise AudioError("There is no sound to write.")
     return samples
+
+
+class _Sink:
+    """An open file as soundfile writes it: what the system refuses is kept until `check`.
+
+    libsndfile calls these from C, where an exception would be printed and forgotten.
+    """
+
+    def __init__(self, file: BinaryIO | io.BytesIO) -> None:
+        self._file = file
+        self._refused: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        """Write, or pretend to."""
+        self._try(lambda: self._file.write(data))
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place; gives where that is."""
+        return self._try(lambda: self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        """Where the file stands."""
+        return self._try(self._file.tell)
+
+    def check(self) -> None:
+        """Raise the first OSError that there was."""
+        self._try(lambda: self._file.flush() or 0)
+        if self._refused is not None:
+            raise self._refused
+
+    def _try(self, call: Callable[[], int]) -> int:
+        try:
+            return 0 if self._refused else call()
+        except OSError as error:
+            self._refused = error
+            return 0
 
 
 def _pcm(wave_T: Tensor) -> NDArray[np.int16]:
