@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from speechkit.core.errors import PromptError
-from speechkit.core.results import Attribute, Rhythm, Voice
-from speechkit.diffusion.duration import collapse, expand
+from speechkit.core.results import DurationPrompt, PromptCodes, Voice
+from speechkit.diffusion.duration import merge_repeats, regulate_length
 from speechkit.facodec.small.codec import FACodec
 from speechkit.text.frames import FrameClasses
 from speechkit.text.vocab import WORD_BOUNDARY, PhoneVocabulary
@@ -40,21 +40,23 @@ def read_voice(
     pause = vocabulary.ids([WORD_BOUNDARY])[0]
     if bool((rhythm.phones_P == pause).all()):
         raise PromptError("No speech was found in the prompt: give a clear recording of a voice.")
-    attribute = Attribute(
-        codes_KF=codes.stacked(), phone_F=expand(rhythm.phones_P, rhythm.frames_P)
+    attribute = PromptCodes(
+        codes_KF=codes.stacked(), phone_F=regulate_length(rhythm.phones_P, rhythm.frames_P)
     )
     return Voice(
         timbre_D=timbre_D, duration=rhythm, prosody=attribute, content=attribute, detail=attribute
     )
 
 
-def recognise(logits_FV: Tensor, symbols: tuple[str, ...], vocabulary: PhoneVocabulary) -> Rhythm:
+def recognise(
+    logits_FV: Tensor, symbols: tuple[str, ...], vocabulary: PhoneVocabulary
+) -> DurationPrompt:
     """Phones and durations from frame posteriors; every pause is a word boundary."""
     path_F = smooth_path(torch.log_softmax(logits_FV, dim=-1), SWITCH_PENALTY)
     names = (WORD_BOUNDARY, *symbols[1:])
     id_of = torch.tensor(vocabulary.ids(names))
-    classes_P, frames_P = collapse(path_F)
-    return Rhythm(phones_P=id_of[classes_P], frames_P=frames_P)
+    classes_P, frames_P = merge_repeats(path_F)
+    return DurationPrompt(phones_P=id_of[classes_P], frames_P=frames_P)
 
 
 def smooth_path(log_share_FV: Tensor, switch_penalty: float) -> Tensor:
@@ -78,7 +80,7 @@ def force(
     symbols: tuple[str, ...],
     vocabulary: PhoneVocabulary,
     phones: tuple[str, ...],
-) -> Rhythm:
+) -> DurationPrompt:
     """Durations of given phones by forced alignment; raises PromptError if they do not fit."""
     # Here, because a voice without a transcript needs nothing of the aligner.
     from speechkit.data.align.graph import batch_graphs, build_graph, phone_classes
@@ -98,7 +100,7 @@ def force(
         )
     scores_1FC = torch.log(share_FC + 1e-6)[None]
     path = best_path(scores_1FC, batch_graphs([graph]), torch.tensor([len(logits_FV)]))
-    return Rhythm(
+    return DurationPrompt(
         phones_P=torch.tensor(vocabulary.ids(phones)),
         frames_P=durations(path.states_BF[0], graph),
     )

@@ -20,13 +20,13 @@ from speechkit.core.errors import CheckpointError, ConfigError, TextError
 from speechkit.core.results import Speech, TimedLabel, Voice, VoiceSizes, timed
 from speechkit.core.rng import derive, generator
 from speechkit.diffusion.config import SamplerConfig, StageSampling
-from speechkit.diffusion.duration import stretch
+from speechkit.diffusion.duration import time_scale
 from speechkit.diffusion.generator import Draws, Generator, generator_of
 from speechkit.facodec.small.codec import FACodec, codec_of
 from speechkit.reading import read_voice
 from speechkit.text import Frontend, PhoneVocabulary, TextFrontend, is_boundary
 from speechkit.text.frames import FrameClasses
-from speechkit.watermark import Marked, Watermark, mark
+from speechkit.watermark import Watermark, Watermarked, apply_watermark
 
 MAX_CHARACTERS = 20_000
 """Longest text of one call."""
@@ -137,8 +137,8 @@ class ZeroShotTTS:
         codebooks = self.codec.quantizer
         return VoiceSizes(
             timbre_channels=self.codec.timbre_channels,
-            codebooks=codebooks.books,
-            codebook_size=codebooks.entries,
+            codebooks=codebooks.codebooks,
+            codebook_size=codebooks.codebook_size,
             phones=len(self.vocabulary),
         )
 
@@ -173,8 +173,8 @@ class ZeroShotTTS:
         watermark: Watermark | None = Watermark(),  # noqa: B008 (frozen)
         progress: Progress | None = None,
     ) -> Speech:
-        """The text in the voice, with an inaudible mark that `watermark=None` leaves out; speech
-        under 0.6 s has none, and its notes say so.
+        """The text in the voice, with an inaudible watermark that `watermark=None` leaves out;
+        speech under 0.6 s has none, and its notes say so.
 
         Long text is spoken in chunks of up to `CHUNK_CHARACTERS`, each with draws of its own.
         `steps` sets the passes of the first codebooks of prosody and content; more is slower and
@@ -201,25 +201,25 @@ class ZeroShotTTS:
                 draws = Draws(sampler=sampler, seed=derive(seed, number), begin=begin)
                 yield torch.tensor(self.vocabulary.ids(phones)), draws
 
-        def stamp(wave_T: Tensor) -> Marked:
+        def stamp(wave_T: Tensor) -> Watermarked:
             if watermark is not None:
                 clock.enter("watermark")
-            return mark(wave_T, self.sample_rate_hz, watermark)
+            return apply_watermark(wave_T, self.sample_rate_hz, watermark)
 
-        marked, frames_P = self._speak(chunks(), voice, speed, stamp)
+        watermarked, frames_P = self._speak(chunks(), voice, speed, stamp)
         clock.enter("")
         phones, frames = tuple(chain(*script.chunks)), tuple(frames_P.tolist())
         times = timed(phones, frames, self.codec.hop_samples / self.sample_rate_hz)
         return Speech(
-            wave_T=marked.wave_T,
+            wave_T=watermarked.wave_T,
             sample_rate_hz=self.sample_rate_hz,
             phones=phones,
             frames=frames,
             words=_timed_words(script.words, times),
             seed=seed,
             stages_seconds=clock.seconds,
-            notes=(*script.notes, *voice.notes, *marked.notes),
-            watermark=marked.payload,
+            notes=(*script.notes, *voice.notes, *watermarked.notes),
+            watermark=watermarked.payload,
         )
 
     @torch.no_grad()
@@ -228,13 +228,13 @@ class ZeroShotTTS:
         chunks: Iterable[tuple[Tensor, Draws]],
         voice: Voice,
         speed: float,
-        stamp: Callable[[Tensor], Marked],
-    ) -> tuple[Marked, Tensor]:
-        """The spine: `phones_P` of each chunk, in a voice, to marked speech and `frames_P`."""
+        stamp: Callable[[Tensor], Watermarked],
+    ) -> tuple[Watermarked, Tensor]:
+        """The spine: `phones_P` of each chunk, in a voice, to watermarked speech and `frames_P`."""
         stages, waves, frames = self.generator, [], []
         for phones_P, draws in chunks:
             frames_P = stages.draw_durations(phones_P, voice.duration, draws)
-            frames_P = stretch(frames_P, speed)
+            frames_P = time_scale(frames_P, speed)
             target = stages.regulate(phones_P, frames_P)
             target = stages.draw("prosody", target, voice.prosody, draws)
             target = stages.draw("content", target, voice.content, draws)
@@ -287,12 +287,17 @@ class ZeroShotTTS:
 
 def _check_partners(codec: FACodec, generator: Generator) -> None:
     """Raise CheckpointError unless the generator writes the codes that the codec reads."""
-    books, made = codec.config.quantizer, generator.config
-    agree = (books.prosody_books, books.content_books, books.detail_books, books.entries) == (
-        made.prosody_books,
-        made.content_books,
-        made.detail_books,
-        made.frame.entries,
+    quantizer, made = codec.config.quantizer, generator.config
+    agree = (
+        quantizer.prosody_codebooks,
+        quantizer.content_codebooks,
+        quantizer.detail_codebooks,
+        quantizer.codebook_size,
+    ) == (
+        made.prosody_codebooks,
+        made.content_codebooks,
+        made.detail_codebooks,
+        made.frame.codebook_size,
     ) and FrameClasses(PhoneVocabulary(made.phone_symbols)).symbols == codec.config.phone_symbols
     if not agree:
         raise CheckpointError(

@@ -3,7 +3,7 @@
 `x.codes.safetensors` beside `x.safetensors`: `codes_KS` int16 (all clips end to end),
 `offsets_N1` int64; metadata names the codec's weights and the corpus.
 
-Shapes: K code books, S frames of all clips, F frames of one clip, N clips.
+Shapes: K codebooks, S frames of all clips, F frames of one clip, N clips.
 """
 
 from __future__ import annotations

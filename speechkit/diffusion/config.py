@@ -29,11 +29,11 @@ class DenoiserConfig:
     expansion: int = 3
     """Width of the position-wise MLPs over `channels`."""
 
-    books: int = 6
-    """Code books it fills, each on its own output head."""
+    codebooks: int = 6
+    """Codebooks it fills, each on its own output head."""
 
-    entries: int = 1024
-    """Entries of each book."""
+    codebook_size: int = 1024
+    """Entries of each codebook."""
 
     def __post_init__(self) -> None:
         require_range(
@@ -43,8 +43,8 @@ class DenoiserConfig:
             heads=(1, 256),
             kernel=(1, 127),
             expansion=(1, 16),
-            books=(1, 64),
-            entries=(2, 65_536),
+            codebooks=(1, 64),
+            codebook_size=(2, 65_536),
         )
         if self.channels % (2 * self.heads):
             raise ValueError(
@@ -63,7 +63,7 @@ class GeneratorConfig:
 
     duration: DenoiserConfig = field(
         default_factory=lambda: DenoiserConfig(
-            channels=192, blocks=6, heads=3, books=1, entries=64
+            channels=192, blocks=6, heads=3, codebooks=1, codebook_size=64
         )
     )
     """Network of the duration stage; entry n means n frames, the last one that many or more."""
@@ -71,14 +71,14 @@ class GeneratorConfig:
     phone_symbols: tuple[str, ...] = ()
     """The phone vocabulary, in order."""
 
-    prosody_books: int = 1
-    """Code books of the prosody stage."""
+    prosody_codebooks: int = 1
+    """Codebooks of the prosody stage."""
 
-    content_books: int = 2
-    """Code books of the content stage."""
+    content_codebooks: int = 2
+    """Codebooks of the content stage."""
 
-    detail_books: int = 3
-    """Code books of the detail stage."""
+    detail_codebooks: int = 3
+    """Codebooks of the detail stage."""
 
     prompt_frames: int = 150
     """Longest prompt the frame stages look at, in frames (20 ms); the end of a longer one."""
@@ -88,25 +88,28 @@ class GeneratorConfig:
 
     def __post_init__(self) -> None:
         require_range(self, prompt_frames=(50, 10_000), prompt_phones=(15, 10_000))
-        if self.prosody_books + self.content_books + self.detail_books != self.frame.books:
+        if (
+            self.prosody_codebooks + self.content_codebooks + self.detail_codebooks
+            != self.frame.codebooks
+        ):
             raise ValueError(
-                f"prosody_books, content_books and detail_books must add up to frame.books "
-                f"({self.frame.books})"
+                f"prosody_codebooks, content_codebooks and detail_codebooks must add up to "
+                f"frame.codebooks ({self.frame.codebooks})"
             )
 
     def books_of(self, stage: str) -> range:
-        """Indices of the code books that a stage fills."""
+        """Indices of the codebooks that a stage fills."""
         if stage == "duration":
             return range(1)
         first = {
             "prosody": 0,
-            "content": self.prosody_books,
-            "detail": self.prosody_books + self.content_books,
+            "content": self.prosody_codebooks,
+            "detail": self.prosody_codebooks + self.content_codebooks,
         }[stage]
         count = {
-            "prosody": self.prosody_books,
-            "content": self.content_books,
-            "detail": self.detail_books,
+            "prosody": self.prosody_codebooks,
+            "content": self.content_codebooks,
+            "detail": self.detail_codebooks,
         }[stage]
         return range(first, first + count)
 

@@ -26,7 +26,7 @@ class DenoiserInputs:
     """Where in its phone a position lies (0 to 1) and the log of the phone's length."""
 
     codes_BKL: Tensor
-    """Codes; `MASK` where hidden, `ABSENT` where a book is not known yet."""
+    """Codes; `MASK` where hidden, `NULL_CODE` where a book is not known yet."""
 
     book_B: Tensor
     """The book being filled."""
@@ -41,7 +41,7 @@ class DenoiserInputs:
     """True at real positions; padding, separators and dropped prompts are False."""
 
 
-MASK, ABSENT = -1, -2
+MASK, NULL_CODE = -1, -2
 """Stand-ins for a code in `DenoiserInputs.codes_BKL`."""
 
 
@@ -93,9 +93,9 @@ class Denoiser(nn.Module):
         self.place = nn.Linear(2, width)
         # Row V of each table is the mask; absent books add nothing.
         self.code = nn.ModuleList(
-            nn.Embedding(config.entries + 1, width) for _ in range(config.books)
+            nn.Embedding(config.codebook_size + 1, width) for _ in range(config.codebooks)
         )
-        self.book = nn.Embedding(config.books, width)
+        self.book = nn.Embedding(config.codebooks, width)
         self.segment = nn.Embedding(2, width)
         self.time = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
         self.summary = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
@@ -113,7 +113,9 @@ class Denoiser(nn.Module):
             SelfAttention(width, config.heads, width) for _ in range(config.blocks // 2)
         )
         self.norm = nn.LayerNorm(width)
-        self.heads = nn.ModuleList(nn.Linear(width, config.entries) for _ in range(config.books))
+        self.heads = nn.ModuleList(
+            nn.Linear(width, config.codebook_size) for _ in range(config.codebooks)
+        )
 
     @torch.no_grad()
     def adopt_books(self, books_KVC: Tensor, rng: torch.Generator) -> None:
@@ -121,10 +123,10 @@ class Denoiser(nn.Module):
 
         Entries that sound alike start alike, so the network need not learn it from rare codes.
         """
-        for k, book_VC in enumerate(nn.functional.normalize(books_KVC, dim=-1)):
+        for k, codebook_VC in enumerate(nn.functional.normalize(books_KVC, dim=-1)):
             width = self.config.channels
-            spread = torch.randn(book_VC.shape[-1], width, generator=rng)
-            table = book_VC @ spread
+            spread = torch.randn(codebook_VC.shape[-1], width, generator=rng)
+            table = codebook_VC @ spread
             self.code.get_parameter(f"{k}.weight")[:-1] = table
             self.heads.get_parameter(f"{k}.weight").copy_(table / math.sqrt(width))
 
@@ -134,8 +136,8 @@ class Denoiser(nn.Module):
         embedded = self.phone(inputs.phones_BL) + self.place(inputs.place_BL2)
         for k, table in enumerate(self.code):
             codes_BL = inputs.codes_BKL[:, k]
-            index = torch.where(codes_BL < 0, self.config.entries, codes_BL)
-            embedded = embedded + table(index) * (codes_BL != ABSENT)[..., None]
+            index = torch.where(codes_BL < 0, self.config.codebook_size, codes_BL)
+            embedded = embedded + table(index) * (codes_BL != NULL_CODE)[..., None]
         embedded = embedded + self.segment(inputs.prompt_BL.long())
         prompt_BL1 = (inputs.prompt_BL & inputs.keep_BL)[..., None].float()
         pooled = (embedded * prompt_BL1).sum(1) / prompt_BL1.sum(1).clamp_min(1)

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from speechkit.core.checkpoint import Checkpoint, build_and_load, load_checkpoint
 from speechkit.core.config import from_dict
 from speechkit.core.errors import CheckpointError
-from speechkit.core.results import Attribute, Codes, Rhythm, Voice
+from speechkit.core.results import Codes, DurationPrompt, PromptCodes, Voice
 from speechkit.core.rng import derive, generator
 from speechkit.diffusion.config import STAGES, GeneratorConfig, SamplerConfig
-from speechkit.diffusion.denoiser import ABSENT, Denoiser
-from speechkit.diffusion.duration import expand, places, stretch
+from speechkit.diffusion.denoiser import NULL_CODE, Denoiser
+from speechkit.diffusion.duration import regulate_length, time_scale, within_phone_positions
 from speechkit.diffusion.stage import Stage, Stretch
 from speechkit.text.vocab import PAD, is_boundary
 
@@ -70,7 +70,7 @@ class Generator(nn.Module):
             )
             for name in STAGES
         }
-        self._every_book = Stage("frame", self.frame, range(config.frame.books))
+        self._every_book = Stage("frame", self.frame, range(config.frame.codebooks))
         self._pauses = torch.tensor(
             [s == PAD or is_boundary(s) for s in config.phone_symbols],
             dtype=torch.bool,
@@ -82,7 +82,7 @@ class Generator(nn.Module):
         return self._every_book
 
     @torch.no_grad()
-    def draw_durations(self, phones_P: Tensor, prompt: Rhythm, draws: Draws) -> Tensor:
+    def draw_durations(self, phones_P: Tensor, prompt: DurationPrompt, draws: Draws) -> Tensor:
         """Duration stage: `frames_P`, how long each phone lasts, at the pace of the prompt."""
         draws.begin("duration")
         return self.durations(phones_P, prompt, draws.sampler, draws.seed)
@@ -90,13 +90,13 @@ class Generator(nn.Module):
     def regulate(self, phones_P: Tensor, frames_P: Tensor) -> Stretch:
         """Length regulator: each phone at all the frames it lasts, with no code known yet."""
         return Stretch(
-            phones_N=expand(phones_P, frames_P),
-            place_N2=places(frames_P),
+            phones_N=regulate_length(phones_P, frames_P),
+            place_N2=within_phone_positions(frames_P),
             codes_KN=self._absent(int(frames_P.sum())),
         )
 
     @torch.no_grad()
-    def draw(self, name: str, target: Stretch, prompt: Attribute, draws: Draws) -> Stretch:
+    def draw(self, name: str, target: Stretch, prompt: PromptCodes, draws: Draws) -> Stretch:
         """A frame stage: the target with its codes, drawn given those of the stages before it.
 
         Codes that the target has of later stages are not looked at, and stay.
@@ -105,7 +105,7 @@ class Generator(nn.Module):
         books = self.config.books_of(name)
         known_KN, codes_KN = target.codes_KN.clone(), target.codes_KN.clone()
         # The network never saw the books of later stages while it learnt this one.
-        known_KN[books.start :] = ABSENT
+        known_KN[books.start :] = NULL_CODE
         codes_KN[books.start : books.stop] = self.stages[name].sample(
             replace(target, codes_KN=known_KN),
             self._prompt(prompt),
@@ -139,7 +139,7 @@ class Generator(nn.Module):
         leaves the draws of the others as they were.
         """
         progress("duration")
-        frames_P = stretch(self.durations(phones_P, voice.duration, sampler, seed), speed)
+        frames_P = time_scale(self.durations(phones_P, voice.duration, sampler, seed), speed)
         codes = self.fill(
             phones_P,
             frames_P,
@@ -157,7 +157,7 @@ class Generator(nn.Module):
         phones_P: Tensor,
         frames_P: Tensor,
         codes_KF: Tensor,
-        prompts: Mapping[str, Attribute],
+        prompts: Mapping[str, PromptCodes],
         *,
         sampler: SamplerConfig,
         seed: int,
@@ -172,36 +172,36 @@ class Generator(nn.Module):
         return self.codes_of(target)
 
     def durations(
-        self, phones_P: Tensor, rhythm: Rhythm, sampler: SamplerConfig, seed: int
+        self, phones_P: Tensor, rhythm: DurationPrompt, sampler: SamplerConfig, seed: int
     ) -> Tensor:
         """`frames_P`: how long each phone lasts; phones of words last at least one frame."""
         limit = self.config.prompt_phones
         prompt_P = rhythm.phones_P[-limit:]
-        frames_1P = rhythm.frames_P[-limit:][None].clamp_max(self.config.duration.entries - 1)
+        frames_1P = rhythm.frames_P[-limit:][None].clamp_max(self.config.duration.codebook_size - 1)
         prompt = Stretch(
             phones_N=prompt_P, place_N2=torch.zeros(len(prompt_P), 2), codes_KN=frames_1P
         )
         target = Stretch(
             phones_N=phones_P,
             place_N2=torch.zeros(len(phones_P), 2),
-            codes_KN=torch.full((1, len(phones_P)), ABSENT),
+            codes_KN=torch.full((1, len(phones_P)), NULL_CODE),
         )
         stage = self.stages["duration"]
         drawn_P = stage.sample(target, prompt, sampler.duration, _draws(seed, "duration"))[0]
         return torch.where(self._pauses[phones_P], drawn_P, drawn_P.clamp_min(1))
 
-    def _prompt(self, attribute: Attribute) -> Stretch:
+    def _prompt(self, attribute: PromptCodes) -> Stretch:
         limit = self.config.prompt_frames
         phones_F = attribute.phone_F
         _, frames_P = torch.unique_consecutive(phones_F, return_counts=True)
         return Stretch(
             phones_N=phones_F[-limit:],
-            place_N2=places(frames_P)[-limit:],
+            place_N2=within_phone_positions(frames_P)[-limit:],
             codes_KN=attribute.codes_KF[:, -limit:],
         )
 
     def _absent(self, frames: int) -> Tensor:
-        return torch.full((self.config.frame.books, frames), ABSENT)
+        return torch.full((self.config.frame.codebooks, frames), NULL_CODE)
 
 
 def _draws(seed: int, name: str) -> torch.Generator:

@@ -17,8 +17,8 @@ from speechkit.data.codes import CorpusCodes
 from speechkit.data.packed import PackedCorpus
 from speechkit.data.split import HELD_OUT_SHARE, split_clips
 from speechkit.diffusion.config import GeneratorConfig
-from speechkit.diffusion.denoiser import ABSENT
-from speechkit.diffusion.duration import expand, places, stretch
+from speechkit.diffusion.denoiser import NULL_CODE
+from speechkit.diffusion.duration import regulate_length, time_scale, within_phone_positions
 from speechkit.diffusion.stage import SEPARATOR, StageBatch
 from speechkit.text.vocab import DEFAULT_VOCABULARY, PAD, WORD_BOUNDARY, is_boundary
 
@@ -88,7 +88,7 @@ class Sequences:
             phones_P, frames_P = self._phone_track(clip)
             start = _start(len(phones_P), target_phones, rng)
             target = self._duration_stretch(
-                phones_P, stretch(frames_P, tempo), start, target_phones
+                phones_P, time_scale(frames_P, tempo), start, target_phones
             )
             items.append((prompt, target))
         return collate(items, self.config.prompt_phones, target_phones)
@@ -113,7 +113,7 @@ class Sequences:
         phones_P, frames_P = self._phone_track(clip)
         codes_KF = self.codes.codes(clip)
         length = min(int(frames_P.sum()), codes_KF.shape[-1])
-        phones_F, place_F2 = expand(phones_P, frames_P), places(frames_P)
+        phones_F, place_F2 = regulate_length(phones_P, frames_P), within_phone_positions(frames_P)
         return phones_F[:length], place_F2[:length], codes_KF[:, :length]
 
     def _frame_prompt(
@@ -142,7 +142,7 @@ class Sequences:
         if clip is None:
             return None
         phones_P, frames_P = self._phone_track(clip)
-        frames_P = stretch(frames_P, tempo)
+        frames_P = time_scale(frames_P, tempo)
         if float(torch.rand((), generator=rng)) < 0.7:
             # As read off a prompt without a transcript: no empty boundaries, one kind of pause.
             kept = frames_P > 0
@@ -156,7 +156,7 @@ class Sequences:
         self, phones_P: Tensor, frames_P: Tensor, start: int, length: int
     ) -> tuple[Tensor, Tensor, Tensor]:
         span = slice(start, start + length)
-        longest = self.config.duration.entries - 1
+        longest = self.config.duration.codebook_size - 1
         phones = phones_P[span]
         return phones, torch.zeros(len(phones), 2), frames_P[None, span].clamp_max(longest)
 
@@ -172,7 +172,7 @@ def collate(
     books = items[0][1][2].shape[0]
     phones_BL = torch.zeros(len(items), length, dtype=torch.long)
     place_BL2 = torch.zeros(len(items), length, 2)
-    codes_BKL = torch.full((len(items), books, length), ABSENT)
+    codes_BKL = torch.full((len(items), books, length), NULL_CODE)
     keep_BL = torch.zeros(len(items), length, dtype=torch.bool)
     for row, (prompt, target) in enumerate(items):
         parts = [(target, begin)]
@@ -195,5 +195,3 @@ def collate(
 
 def _start(available: int, wanted: int, rng: torch.Generator) -> int:
     return int(torch.randint(max(1, available - wanted + 1), (), generator=rng))
-
-

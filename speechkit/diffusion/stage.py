@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from speechkit.diffusion.config import StageSampling
-from speechkit.diffusion.denoiser import ABSENT, MASK, Denoiser, DenoiserInputs
+from speechkit.diffusion.denoiser import MASK, NULL_CODE, Denoiser, DenoiserInputs
 from speechkit.diffusion.masking import draw_mask
 from speechkit.diffusion.sampler import guide, unmask
 
@@ -31,7 +31,7 @@ class Stretch:
     """See `DenoiserInputs.place_BL2`."""
 
     codes_KN: Tensor
-    """Codes of all books of the network; `ABSENT` where unknown."""
+    """Codes of all books of the network; `NULL_CODE` where unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +159,7 @@ def visible_codes(codes_BKL: Tensor, book_B: Tensor, masked_BL: Tensor) -> Tenso
     order_1K1 = torch.arange(codes_BKL.shape[1], device=codes_BKL.device)[None, :, None]
     book_B11 = book_B[:, None, None]
     current_BKL = torch.where(masked_BL[:, None], MASK, codes_BKL)
-    seen = torch.where(order_1K1 < book_B11, codes_BKL, ABSENT)
+    seen = torch.where(order_1K1 < book_B11, codes_BKL, NULL_CODE)
     return torch.where(order_1K1 == book_B11, current_BKL, seen)
 
 
@@ -178,10 +178,10 @@ def join(
     size = len(prompt.phones_N) if prompt is not None else 0
     phones = [torch.zeros(gap, dtype=torch.long, device=device), phones_N]
     place = [torch.zeros(gap, 2, device=device), place_N2]
-    codes = [torch.full((books, gap), ABSENT, device=device), codes_KN]
+    codes = [torch.full((books, gap), NULL_CODE, device=device), codes_KN]
     if prompt is not None:
         seen_KP = prompt.codes_KN.clone()
-        seen_KP[book + 1 :] = ABSENT
+        seen_KP[book + 1 :] = NULL_CODE
         phones.insert(0, prompt.phones_N)
         place.insert(0, prompt.place_N2)
         codes.insert(0, seen_KP)

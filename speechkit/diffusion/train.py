@@ -51,8 +51,8 @@ def start_generator(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build_generator(replace(config, phone_symbols=DEFAULT_VOCABULARY.symbols))
-    books = [codec.prosody_books, codec.content_books, codec.detail_books]
-    tables = [level.book_VC.detach() for part in books for level in part.quantizers()]
+    books = [codec.prosody_codebooks, codec.content_codebooks, codec.detail_codebooks]
+    tables = [level.codebook_VC.detach() for part in books for level in part.quantizers()]
     model.frame.adopt_books(torch.stack(tables), generator(seed))
     return model
 

@@ -80,7 +80,7 @@ def corpus_codes(
     codec: FACodec, corpus: PackedCorpus, wanted: Alignment | None
 ) -> Iterator[Tensor]:
     """`codes_KF` of each clip in order; empty where an alignment is given and lacks the clip."""
-    empty = torch.zeros(codec.config.quantizer.books, 0, dtype=torch.int16)
+    empty = torch.zeros(codec.config.quantizer.codebooks, 0, dtype=torch.int16)
     for clip in range(len(corpus)):
         if wanted is not None and not wanted.has(clip):
             yield empty
