@@ -209,7 +209,7 @@ def row_clip(
     start, seconds = _span(where, row)
     path = found.path
     inside = path.relative_to(folder) if path.is_relative_to(folder) else Path(path.name)
-    stem = f"{folder.resolve().name}/{inside.with_suffix('').as_posix()}"
+    stem = f"{folder.resolve().name}/{(inside.parent / inside.stem).as_posix()}"
     name = row.get("id") or (f"{stem}@{start:g}" if "start" in row else stem)
     text = row.get("text")
     if text is not None:

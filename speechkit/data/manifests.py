@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,18 @@ def manifest_clips(corpus: Corpus, table: Path) -> Iterator[ClipSource]:
     """
     members: dict[str, dict[str, tuple[int, int]]] = {}
     empty = True
+    unread: Counter[str] = Counter()
+    without_text: dict[str, str] = {}
     for line, text in enumerate(lines(table), start=1):
         if not text.strip():
             continue
         empty = False
         where = f"Line {line} of '{table}'"
-        row = _values(_object(text, where), where)
+        written = _object(text, where)
+        row = _values(written, where)
+        unread.update(name for name in written if column_of(name) is None)
+        if not row["text"]:
+            without_text |= {name: where for name in written if column_of(name) is None}
         file = row.get("file")
         if not file:
             raise DataError(f'{where} has no "file"; give each clip one.')
@@ -46,6 +53,9 @@ def manifest_clips(corpus: Corpus, table: Path) -> Iterator[ClipSource]:
         yield row_clip(corpus, where, table.parent, row, found, inside or (0, None))
     if empty:
         raise DataError(f"'{table}' lists no clip.")
+    for name, where in without_text.items():
+        if unread[name] == 1 and line > 1:
+            raise DataError(f'{where} has no "text", but "{name[:40]}", which no other line has.')
 
 
 def is_lhotse(table: Path) -> bool:
@@ -68,7 +78,7 @@ def lhotse_clips(corpus: Corpus, path: Path) -> Iterator[ClipSource]:
         segments = getattr(cut, "supervisions", None)
         recording = getattr(cut, "recording", None)
         sources = recording.sources if recording is not None else []
-        if segments is None or len(sources) != 1 or sources[0].type != "file":
+        if recording is None or segments is None or [x.type for x in sources] != ["file"]:
             raise DataError(f"{where} is not a part of one audio file, which is all prepare reads.")
         found = find_audio(table.parent, str(sources[0].source))
         for segment in segments:

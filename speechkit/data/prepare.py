@@ -236,8 +236,8 @@ def _select(
             selected.append(clip)
     # None of them: nothing tells which of two transcripts is the right one.
     for clip in selected:
-        if conflict := contradicted.get(_audio_key(clip)):
-            rejected = Rejected(id=clip.id, reason="contradictory", detail=conflict)
+        if detail := contradicted.get(_audio_key(clip), ""):
+            rejected = Rejected(id=clip.id, reason="contradictory", detail=detail)
             _reject(rejected, counter, manifest)
     return [clip for clip in selected if _audio_key(clip) not in contradicted]
 

@@ -126,11 +126,10 @@ def _delimiter(first: str, table: Path) -> str:
 def _rows(table: Path, delimiter: str, first: str) -> list[_Row]:
     """Return the rows that are not empty; raises DataError where the file is not such a table."""
     # Tables with tabs and pipes have bare quotes in their texts.
-    quoting = csv.QUOTE_NONE if delimiter in "|\t" else csv.QUOTE_MINIMAL
     reader = csv.reader(
         lines(table),
         delimiter=delimiter,
-        quoting=quoting,
+        quoting=csv.QUOTE_NONE if delimiter in "|\t" else csv.QUOTE_MINIMAL,
         strict=True,
         skipinitialspace=f"{delimiter} " in first,
     )
