@@ -11,7 +11,7 @@ from typing import Any
 
 from speechkit.core.errors import DataError
 from speechkit.data.clips import ClipSource, Corpus, Found, find_audio, lines, row_clip
-from speechkit.data.tables import column_of, may_be_text
+from speechkit.data.tables import column_of, is_unread, may_be_text
 
 
 def manifest_clips(corpus: Corpus, table: Path) -> Iterator[ClipSource]:
@@ -30,9 +30,10 @@ def manifest_clips(corpus: Corpus, table: Path) -> Iterator[ClipSource]:
         where = f"Line {line} of '{table}'"
         written = _object(text, where)
         row = _values(written, where)
-        unread.update(name for name in written if column_of(name) is None)
+        others = [name for name, value in written.items() if is_unread(name, value)]
+        unread.update(others)
         if not row["text"]:
-            without_text |= {name: where for name in written if column_of(name) is None}
+            without_text |= dict.fromkeys(others, where)
         file = row.get("file")
         if not file:
             raise DataError(f'{where} has no "file"; give each clip one.')
@@ -54,7 +55,7 @@ def manifest_clips(corpus: Corpus, table: Path) -> Iterator[ClipSource]:
     if empty:
         raise DataError(f"'{table}' lists no clip.")
     for name, where in without_text.items():
-        if unread[name] == 1 and line > 1:
+        if unread[name] == 1:
             raise DataError(f'{where} has no "text", but "{name[:40]}", which no other line has.')
 
 

@@ -90,6 +90,11 @@ def may_be_text(name: str) -> bool:
     return _MAY_BE_TEXT.search(name) is not None
 
 
+def is_unread(name: str, value: object) -> bool:
+    """Return whether a column that nobody reads has words, which a transcript could be."""
+    return column_of(name) is None and name.lower() not in _OTHER and isinstance(value, str)
+
+
 def table_clips(
     corpus: Corpus, table: Path, columns: tuple[str, ...] | None = None
 ) -> Iterator[ClipSource]:

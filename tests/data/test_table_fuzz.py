@@ -11,6 +11,7 @@ import io
 import json
 import os
 import random
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,7 +106,9 @@ def _check(text: str, clip: str, truth: list[Row], table: str) -> None:
     lines = [line for line in table.casefold().replace("\r", "\n").split("\n") if clip in line]
     for name, right, _ in truth:
         if name != clip:
-            assert not any(word in text for word in _core(right).split()), (table, clip, text)
+            taken = [word for word in _core(right).split() if word in text]
+            # Rows that lost the line break between them are one to every reader.
+            assert all(any(word in line for line in lines) for word in taken), (table, clip, text)
         elif len(lines) == 1 and right.casefold() in lines[0]:
             assert _core(right) in text, (table, clip, text)
 
@@ -141,7 +144,9 @@ def _fuzz(folder: Path, layout: str, tables: int, seed: int) -> None:
         for name, text, _ in truth:
             whole = [x for x in table.splitlines() if name in x and text in x and ".wav" in x]
             assert not whole or name in found or any(clip.missing for clip in clips), table
+        times = Counter(clip.path for clip in clips)
         for clip in clips:
-            if not clip.missing:
+            # What two rows say of one file is compared when it is packed.
+            if not clip.missing and times[clip.path] == 1:
                 _check(clip.text or "", clip.path.stem, truth, table)
     assert 0.05 * tables < refused < 0.95 * tables
