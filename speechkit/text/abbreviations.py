@@ -96,6 +96,7 @@ _VERSUS = re.compile(r"(?<=[a-z]) vs?\.? (?=[A-Z\d])")
 _INITIALISM = re.compile(
     r"(?<![\w.])(?:[A-Za-z]\.){2,}[A-Za-z]?(?!\w)|\b(?:Ph\.?D|M\.?Sc|B\.?Sc)\b\.?"
 )
+_ERA = re.compile(r"(?<=\d )([ABab])\.([DCdc])(?![\w.])")
 _INITIALS = re.compile(r"(?<![\w'.])(?<![A-Z] )((?:[A-HJ-Z]\. ?){1,6})(?=([A-Z][a-z]+))")
 _STARTERS = frozenset(
     ["A", "About", "After", "Again", "All", "Also", "Although", "Always", "An", "And", "Another", "Any", "Anyone", "Are", "As", "At", "Be", "Because", "Before", "Both", "But", "By", "Can", "Could", "Did", "Do", "Does", "During", "Each", "Either", "Even", "Every", "Everyone", "Few", "Finally", "First", "For", "From", "Further", "Had", "Has", "Have", "He", "Her", "Here", "His", "How", "However", "I", "If", "In", "Instead", "Is", "It", "Its", "Just", "Last", "Later", "Let", "Like", "Many", "Maybe", "Meanwhile", "More", "Most", "Much", "My", "Neither", "Never", "Next", "No", "Nobody", "None", "Nor", "Not", "Nothing", "Now", "Of", "Often", "On", "Once", "One", "Only", "Or", "Other", "Others", "Our", "Over", "People", "Perhaps", "Please", "Several", "She", "Should", "Since", "So", "Some", "Someone", "Sometimes", "Soon", "Still", "Such", "Than", "That", "The", "Their", "Then", "There", "Therefore", "These", "They", "This", "Those", "Though", "Thus", "To", "Today", "Together", "Too", "Two", "Under", "Unless", "Until", "Was", "We", "Well", "Were", "What", "When", "Where", "Whether", "Which", "While", "Who", "Why", "Will", "With", "Within", "Without", "Would", "Yes", "Yesterday", "Yet", "You", "Your"]
@@ -179,6 +180,7 @@ def expand_abbreviations(text: str) -> str:
     text = _VERSUS.sub(" versus ", _COMPASS.sub(_compass, text))
     text = _TITLE.sub(_title, _PLACE_BARE.sub(_place_bare, _PLACE.sub(_place, text)))
     if "." in text:
+        text = _ERA.sub(r"\1.\2.", text)
         text = _COUNTED.sub(_counted, text)
         text = _PLAIN.sub(_plain, text)
         text = _INITIALS.sub(_initials, _INITIALISM.sub(_initialism, text))
