@@ -47,7 +47,7 @@ def coded(model: Path, prompt: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 WRITERS = ("say.wav", "say.ogg", "say.flac", "swap.wav", "voice.safetensors", "convert.wav")
-WRITERS = (*WRITERS, "encode.skc", "decode.wav", "decode.flac", "embed.wav", "embed.mp3")
+WRITERS = (*WRITERS, "encode.skc", "decode.wav", "decode.flac", "embed.wav", "embed.flac")
 
 
 @pytest.fixture
@@ -147,7 +147,6 @@ def shell(line: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]
         ("skit codec info $1 >/dev/full", "Cannot write to standard output: No space left"),
         ("skit --help >/dev/full", "Cannot write to standard output: No space left"),
         ("skit say --prompt $1 --text - -o $2 <&-", "Standard input is closed"),
-        ("skit say --prompt $1 --text - -o $2 </", "Cannot read standard input: Is a directory"),
         ("skit codec info none.skc >&-", "none.skc"),
     ],
 )
