@@ -139,6 +139,12 @@ def shell(line: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]
     )
 
 
+def told(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """What the program said, whatever Python's own start may have printed; no traceback."""
+    assert "Traceback" not in done.stderr
+    return [line for line in done.stderr.splitlines() if line.startswith("speechkit: ")]
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
@@ -153,9 +159,9 @@ def shell(line: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]
 def test_streams_that_refuse_are_told(coded: Path, tmp_path: Path, line: str, words: str) -> None:
     done = shell(line, coded, tmp_path / "o.wav")
     assert done.returncode == 2, done.stderr
-    (told,) = done.stderr.splitlines()
-    assert told.startswith("speechkit: error: ")
-    assert words in told
+    (line,) = told(done)
+    assert line.startswith("speechkit: error: ")
+    assert words in line
     assert not list(tmp_path.iterdir())
 
 
@@ -167,10 +173,8 @@ def test_an_error_nobody_can_read_is_still_an_error(coded: Path) -> None:
 
 def test_a_reader_that_went_away_is_told(coded: Path) -> None:
     done = shell('{ sleep 0.1; skit codec info "$1"; echo "code $?" >&2; } | true', coded)
-    assert done.stderr.splitlines() == [
-        "speechkit: error: Standard output was closed by what was reading it.",
-        "code 2",
-    ]
+    assert told(done) == ["speechkit: error: Standard output was closed by what was reading it."]
+    assert done.stderr.endswith("code 2\n")
 
 
 def test_with_closed_streams_the_file_is_written_whole(
@@ -204,7 +208,7 @@ def test_an_interrupt_at_any_import_is_plain(
     argv = ("say", "--prompt", prompt, "--text", "Hi.", "-o", tmp_path / "o.wav", "--model", model)
     done = interrupted(module, "SIGINT", *argv)
     assert done.returncode == 130
-    assert done.stderr == "speechkit: error: interrupted\n"
+    assert told(done) == ["speechkit: error: interrupted"]
     assert not list(tmp_path.iterdir())
 
 
@@ -224,7 +228,7 @@ def test_being_ended_leaves_nothing_half_written(prompt: Path, tmp_path: Path) -
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert done.returncode == 143
-    assert done.stderr == "speechkit: error: SIGTERM ended it\n"
+    assert told(done) == ["speechkit: error: SIGTERM ended it"]
     assert not list(tmp_path.iterdir())
 
 
