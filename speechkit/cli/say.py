@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from speechkit.cli import arguments, inputs, output
+from speechkit.cli import arguments, inputs, output, script, table
 from speechkit.cli.output import Outcome
 from speechkit.core.errors import ConfigError
 
@@ -25,12 +25,13 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     say.add_argument(
         "--prompt",
         type=Path,
-        required=True,
         metavar="FILE",
         help="1 to 30 s of the voice (wav, flac, ogg, mp3), or a .safetensors from `voice`",
     )
     say.add_argument("--transcript", help="what the prompt says; not needed, improves its rhythm")
-    _add_speaking(say)
+    text = _add_speaking(say)
+    script.add_dialogue(say, text)
+    table.add_csv(say, text)
     say.set_defaults(handler=_say)
 
     swap = verbs.add_parser(
@@ -74,6 +75,7 @@ def _add_speaking(parser: arguments.Parser) -> argparse._MutuallyExclusiveGroup:
         default=1.0,
         help="speaking rate, 2 being twice as fast (default 1)",
     )
+    script.add_subtitles(parser)
     arguments.add_seed(parser)
     arguments.add_sampling(parser)
     arguments.add_watermark(parser)
@@ -99,7 +101,11 @@ def _add_common(parser: arguments.Parser) -> None:
 
 def _say(args: argparse.Namespace) -> Outcome:
     """Speak with all attributes from one prompt."""
-    return _speak(args, {"timbre": args.prompt}, args.transcript)
+    if args.csv is not None:
+        return table.speak_table(args)
+    if args.prompt is None and args.script is None:
+        raise ConfigError("A text needs a voice: give --prompt.")
+    return _speak(args, {"timbre": args.prompt} if args.prompt else {}, args.transcript)
 
 
 def _swap(args: argparse.Namespace) -> Outcome:
@@ -118,8 +124,9 @@ def _swap_recording(args: argparse.Namespace) -> Outcome:
     if not paths:
         names = ", ".join(f"--{name}" for name in ATTRIBUTES)
         raise ConfigError(f"There is nothing to swap with: give at least one of {names}.")
-    if args.lexicon is not None:
-        raise ConfigError("--lexicon is for texts: leave it out with --source.")
+    for name in ("lexicon", *script.SUBTITLES):
+        if getattr(args, name) is not None:
+            raise ConfigError(f"--{name} is for texts: leave it out with --source.")
     inputs.check_output(args.out, inputs.AUDIO_SUFFIXES, args.source, *paths.values())
     sources = {path: inputs.read_source(path) for path in (args.source, *paths.values())}
     arguments.use_threads(args.threads)
@@ -147,29 +154,40 @@ def _swap_recording(args: argparse.Namespace) -> Outcome:
 
 def _speak(args: argparse.Namespace, paths: Mapping[str, Path], transcript: str | None) -> Outcome:
     """Check everything, load the models, speak, write the file."""
-    text_file = [args.text_file] if args.text_file else []
-    inputs.check_output(args.out, inputs.AUDIO_SUFFIXES, *paths.values(), *text_file)
+    named = script.named_voices(args)
+    files = [path for path in (args.text_file, getattr(args, "script", None)) if path]
+    read_from = (*paths.values(), *named.values(), *files)
+    inputs.check_output(args.out, inputs.AUDIO_SUFFIXES, *read_from)
+    script.check_subtitles(args, *read_from, args.out)
     lexicon = inputs.read_lexicon(args.lexicon)
-    text = inputs.read_text(args.text, args.text_file)
+    parts = script.read_parts(args, named)
 
+    from speechkit.narration import narrate, write_turns
     from speechkit.text import Frontend
-    from speechkit.tts import mix_voices, write_script
+    from speechkit.tts import mix_voices
 
     frontend = Frontend(lexicon)
-    script = write_script(text, frontend)
+    turns = write_turns(parts, frontend)
     phones = None if transcript is None else frontend.phones(transcript)
-    sources = {path: inputs.read_source(path) for path in paths.values()}
+    sources = {path: inputs.read_source(path) for path in (*paths.values(), *named.values())}
     arguments.use_threads(args.threads)
 
     started = time.perf_counter()
     tts = inputs.load_tts(args.model, lexicon)
     loaded = time.perf_counter()
-    made = {path: inputs.make_voice(tts, path, source, phones) for path, source in sources.items()}
+    made = {
+        path: inputs.make_voice(tts, path, source, phones if path in paths.values() else None)
+        for path, source in sources.items()
+    }
     heard = time.perf_counter()
-    voices = {name: made[path] for name, path in paths.items()}
-    speech = tts.synthesize(
-        script,
-        mix_voices(voices.pop("timbre"), **voices),
+    voices = {name: made[path] for name, path in named.items()}
+    if paths:
+        parts_of_voice = {name: made[path] for name, path in paths.items()}
+        voices[""] = mix_voices(parts_of_voice.pop("timbre"), **parts_of_voice)
+    speech = narrate(
+        tts,
+        turns,
+        voices,
         seed=args.seed,
         speed=args.speed,
         steps=args.steps,
@@ -190,6 +208,7 @@ def _finish(
     started, loaded, heard = clock
     factor = (time.perf_counter() - heard) / speech.seconds
     speech.save(args.out)
+    written = [args.out, *script.write_subtitles(args, speech)]
 
     if not args.json:
         output.note_all(speech.notes, quiet=args.quiet)
@@ -210,7 +229,7 @@ def _finish(
         f"real-time factor  {factor:.3f} (seconds: {stages}; "
         f"prompt {heard - loaded:.2f}, loading {loaded - started:.2f})",
         f"watermark         {output.watermark_name(speech.watermark)}",
-        f"wrote             {args.out} ({tts.weights})",
+        f"wrote             {', '.join(map(str, written))} ({tts.weights})",
     ]
     if args.show_phones:
         lines.append("start ms   ms  phone")
