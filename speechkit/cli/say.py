@@ -26,7 +26,8 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
         "--prompt",
         type=Path,
         metavar="FILE",
-        help="1 to 30 s of the voice (wav, flac, ogg, mp3), or a .safetensors from `voice`",
+        help="1 to 30 s of the voice (wav, flac, ogg, mp3), or a .safetensors from `voice`; "
+        "default: the first of the bundled ones, which `voices` lists",
     )
     say.add_argument("--transcript", help="what the prompt says; not needed, improves its rhythm")
     text = _add_speaking(say)
@@ -64,10 +65,15 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
 def _add_speaking(parser: arguments.Parser) -> argparse._MutuallyExclusiveGroup:
     """Add the flags of verbs that write speech; gives the group of what is spoken."""
     text = parser.add_mutually_exclusive_group(required=True)
-    text.add_argument("--text", help="what to say; - reads standard input")
+    text.add_argument("spoken", nargs="?", metavar="TEXT", help="what to say; - is standard input")
+    text.add_argument("--text", help="the same")
     text.add_argument("--text-file", type=Path, metavar="FILE", help="UTF-8 file with the text")
     parser.add_argument(
-        "-o", "--out", type=Path, required=True, help="file ending in .wav, .flac or .ogg"
+        "-o",
+        "--out",
+        type=Path,
+        help=f"file ending in {', '.join(inputs.AUDIO_SUFFIXES)}; - writes a WAV file to standard "
+        "output (default: speech.wav, or speech-2.wav and so on where that is taken)",
     )
     parser.add_argument(
         "--speed",
@@ -100,11 +106,10 @@ def _add_common(parser: arguments.Parser) -> None:
 
 
 def _say(args: argparse.Namespace) -> Outcome:
-    """Speak with all attributes from one prompt."""
+    """Speak with all attributes from one prompt, by default the first bundled one."""
+    args.prompt = script.default_prompt(args)
     if args.csv is not None:
         return table.speak_table(args)
-    if args.prompt is None and args.script is None:
-        raise ConfigError("A text needs a voice: give --prompt.")
     return _speak(args, {"timbre": args.prompt} if args.prompt else {}, args.transcript)
 
 
@@ -127,7 +132,11 @@ def _swap_recording(args: argparse.Namespace) -> Outcome:
     for name in ("lexicon", *script.SUBTITLES):
         if getattr(args, name) is not None:
             raise ConfigError(f"--{name} is for texts: leave it out with --source.")
+    args.out = inputs.speech_file(args.out, as_json=args.json)
     inputs.check_output(args.out, inputs.AUDIO_SUFFIXES, args.source, *paths.values())
+    for path in (args.source, *paths.values()):
+        inputs.check_source(path)
+    output.Progress(quiet=args.quiet).tell("loading the models")
     sources = {path: inputs.read_source(path) for path in (args.source, *paths.values())}
     arguments.use_threads(args.threads)
 
@@ -153,7 +162,9 @@ def _swap_recording(args: argparse.Namespace) -> Outcome:
 
 
 def _speak(args: argparse.Namespace, paths: Mapping[str, Path], transcript: str | None) -> Outcome:
-    """Check everything, load the models, speak, write the file."""
+    """Check everything, then import torch and load the models, speak, write the file."""
+    args.text = args.text if args.spoken is None else args.spoken
+    args.out = inputs.speech_file(args.out, as_json=args.json)
     named = script.named_voices(args)
     files = [path for path in (args.text_file, getattr(args, "script", None)) if path]
     read_from = (*paths.values(), *named.values(), *files)
@@ -162,19 +173,27 @@ def _speak(args: argparse.Namespace, paths: Mapping[str, Path], transcript: str 
     lexicon = inputs.read_lexicon(args.lexicon)
     parts = script.read_parts(args, named)
 
-    from speechkit.narration import narrate, write_turns
     from speechkit.text import Frontend
-    from speechkit.tts import mix_voices
+    from speechkit.text.turns import write_turns
 
+    for path in (*paths.values(), *named.values()):
+        inputs.check_source(path)
     frontend = Frontend(lexicon)
     turns = write_turns(parts, frontend)
     phones = None if transcript is None else frontend.phones(transcript)
+    progress = output.Progress(quiet=args.quiet)
+    progress.tell("loading the models")
+
+    from speechkit.narration import narrate
+    from speechkit.tts import mix_voices
+
     sources = {path: inputs.read_source(path) for path in (*paths.values(), *named.values())}
     arguments.use_threads(args.threads)
 
     started = time.perf_counter()
     tts = inputs.load_tts(args.model, lexicon)
     loaded = time.perf_counter()
+    progress.stage("reading the voice")
     made = {
         path: inputs.make_voice(tts, path, source, phones if path in paths.values() else None)
         for path, source in sources.items()
@@ -192,7 +211,7 @@ def _speak(args: argparse.Namespace, paths: Mapping[str, Path], transcript: str 
         speed=args.speed,
         steps=args.steps,
         watermark=arguments.watermark(args),
-        progress=output.chunk_progress(quiet=args.quiet),
+        progress=progress.chunk,
     )
     return _finish(args, tts, speech, clock=(started, loaded, heard))
 
@@ -207,7 +226,7 @@ def _finish(
     """Write the file and say how it went; `clock` is when loading, prompts and speaking began."""
     started, loaded, heard = clock
     factor = (time.perf_counter() - heard) / speech.seconds
-    speech.save(args.out)
+    inputs.save_speech(speech, args.out)
     written = [args.out, *script.write_subtitles(args, speech)]
 
     if not args.json:
@@ -225,11 +244,12 @@ def _finish(
         return Outcome(text="", data=data)
     stages = ", ".join(f"{name} {took:.2f}" for name, took in speech.stages_seconds.items())
     lines = [
+        f"wrote             {', '.join(map(str, written))}",
         speech.text(),
         f"real-time factor  {factor:.3f} (seconds: {stages}; "
         f"prompt {heard - loaded:.2f}, loading {loaded - started:.2f})",
         f"watermark         {output.watermark_name(speech.watermark)}",
-        f"wrote             {', '.join(map(str, written))} ({tts.weights})",
+        f"weights           {tts.weights}",
     ]
     if args.show_phones:
         lines.append("start ms   ms  phone")
@@ -238,7 +258,7 @@ def _finish(
             f"{1000 * (phone.end_seconds - phone.start_seconds):4.0f}  {phone.label}"
             for phone in speech.timed_phones
         ]
-    return Outcome(text="\n".join(lines), data=data)
+    return Outcome(text="\n".join(lines), data=data, aside=args.out == inputs.STANDARD_OUTPUT)
 
 
 def _voice(args: argparse.Namespace) -> Outcome:
@@ -249,6 +269,8 @@ def _voice(args: argparse.Namespace) -> Outcome:
     from speechkit.text import Frontend
 
     phones = None if args.transcript is None else Frontend(lexicon).phones(args.transcript)
+    inputs.check_source(args.prompt)
+    output.Progress(quiet=args.quiet).tell("loading the models")
     source = inputs.read_source(args.prompt)
     arguments.use_threads(args.threads)
     tts = inputs.load_tts(args.model, lexicon)

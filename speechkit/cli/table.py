@@ -17,9 +17,9 @@ from speechkit.cli.output import Outcome
 from speechkit.core.errors import ConfigError, SpeechkitError, TextError
 
 if TYPE_CHECKING:
-    from speechkit.narration import Turn
     from speechkit.text import TextFrontend
     from speechkit.text.script import Pause
+    from speechkit.text.turns import Turn
 
 COLUMNS = ("text", "file", "voice", "seed", "speed")
 MAX_ROWS = 10_000
@@ -93,8 +93,8 @@ def _plan(
     args: argparse.Namespace, named: Mapping[str, Path], frontend: TextFrontend
 ) -> tuple[list[Row], list[Path]]:
     """What is to be spoken, and the files that are there already."""
-    from speechkit.narration import write_turns
     from speechkit.text.script import check_voices, read_script
+    from speechkit.text.turns import write_turns
 
     rows: list[Row] = []
     kept: list[Path] = []
