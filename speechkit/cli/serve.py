@@ -76,15 +76,7 @@ def run(args: argparse.Namespace) -> None:
     if key and not (key.isascii() and key.isprintable()):
         raise ConfigError(f"{API_KEY} holds characters that no header can carry: use ASCII.")
     from speechkit.server.config import ServerConfig
-
-    try:
-        from speechkit.server.serve import serve
-    except ModuleNotFoundError as error:
-        if str(error.name).startswith("speechkit"):
-            raise
-        raise ConfigError(
-            f"The server needs {error.name}: pip install 'speechkit[server]'."
-        ) from error
+    from speechkit.server.serve import serve
 
     arguments.use_threads(args.threads)
     serve(

@@ -9,8 +9,6 @@ Legend: T samples, N samples of one decoded block, C channels.
 from __future__ import annotations
 
 import io
-import os
-import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,32 +16,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from speechkit.core.errors import AudioError, PromptError
-from speechkit.core.files import write_atomically
+from speechkit.core.files import open_regular, write_atomically
 from speechkit.core.timebase import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import Tensor
 
 _BLOCK_SAMPLES = 1 << 18
 _MIN_FILE_RATE_HZ, _MAX_FILE_RATE_HZ = 4_000, 384_000
 _MAX_CHANNELS = 64
-_FORMATS = {
+AUDIO_FORMATS = {
     ".wav": ("WAV", "PCM_16"),
     ".flac": ("FLAC", "PCM_16"),
     ".ogg": ("OGG", "VORBIS"),
     ".opus": ("OGG", "OPUS"),
     ".mp3": ("MP3", "MPEG_LAYER_III"),
 }
-_UNKNOWN = b"\xff\xff\xff\xff"
-"""A length in the header of a WAV file that is being written."""
+"""Container and coding of each kind of file that can be written."""
+
+AUDIO_SUFFIXES = tuple(AUDIO_FORMATS)
+"""Endings of the files that can be written."""
+
 _UNKNOWN_FRAMES = (1 << 63) - 1
 """What libsndfile says of a FLAC file whose header does not tell its length."""
 _MAGIC = (b"RIFF", b"RF64", b"riff", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"caff")
 
+MIN_PROMPT_SECONDS = 1.0
 _FRAME_SECONDS = 0.02
 _SILENT_RMS = 5e-4
 """A frame below -66 dB of full scale holds no voice; room noise of a usable recording is above."""
@@ -91,25 +92,30 @@ def read_audio(
     Raises AudioError for anything that is not such a file, is damaged, breaks the limits, or holds
     no samples or samples that are not finite.
     """
-    import soundfile
-
     name = f"{source}" if isinstance(source, (str, Path)) else "The audio"
-    with _opened(source, name, limits) as file:
-        try:
-            with soundfile.SoundFile(file, closefd=False) as sound:
-                _check_promises(sound, name, limits)
-                blocks = list(_resampled(_decoded(sound, name), sound.samplerate, sample_rate_hz))
-        except (soundfile.SoundFileError, OSError, ValueError) as error:
-            raise AudioError(f"{name} is damaged or not an audio file: {error}") from error
+    with _sounding(source, name, limits) as sound:
+        blocks = list(_resampled(_decoded(sound, name), sound.samplerate, sample_rate_hz))
     wave_T = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
     if not len(wave_T):
         raise AudioError(f"{name} holds no sound: record it again.")
+
+    import torch
+
     return torch.from_numpy(wave_T)
 
 
+def audio_seconds(source: str | Path, limits: AudioLimits = DEFAULT_LIMITS) -> float:
+    """Return how long a recording says it is, without decoding it or importing torch.
+
+    Raises AudioError as `read_audio` does for what shows in the first bytes and the header.
+    """
+    with _sounding(source, f"{source}", limits) as sound:
+        return float(sound.frames / sound.samplerate)
+
+
 def encode_audio(wave_T: Tensor, sample_rate_hz: int, suffix: str = ".wav") -> bytes:
-    """Return ``wave_T`` as the bytes of a mono file: 16-bit ``.wav`` or ``.flac``, ``.ogg``
-    (Vorbis), ``.opus`` or ``.mp3``.
+    """Return ``wave_T`` as the bytes of a mono file of a kind in `AUDIO_SUFFIXES`, WAV and FLAC
+    with 16 bits.
 
     Samples beyond ±1 are clipped. Raises AudioError for another suffix, for no samples, and for
     samples that are not finite.
@@ -120,7 +126,7 @@ def encode_audio(wave_T: Tensor, sample_rate_hz: int, suffix: str = ".wav") -> b
 
 
 def write_audio(path: str | Path, wave_T: Tensor, sample_rate_hz: int) -> None:
-    """Write ``wave_T`` to ``path`` as its suffix says; see `encode_audio`.
+    """Write ``wave_T`` to ``path`` as its suffix, one of `AUDIO_SUFFIXES`, says.
 
     The file appears complete or not at all. Raises AudioError as `encode_audio` does, and when the
     disk refuses.
@@ -154,14 +160,14 @@ def _encode(
     """Encode waves into an open file, and return how many samples that were."""
     import soundfile
 
-    if suffix.lower() not in _FORMATS:
-        raise AudioError(f'Cannot write "{suffix}" files: use one of {", ".join(_FORMATS)}.')
-    kind, subtype = _FORMATS[suffix.lower()]
+    if suffix.lower() not in AUDIO_FORMATS:
+        raise AudioError(f'Cannot write "{suffix}" files: use one of {", ".join(AUDIO_FORMATS)}.')
+    kind, subtype = AUDIO_FORMATS[suffix.lower()]
     samples = 0
     try:
         with soundfile.SoundFile(file, "w", sample_rate_hz, 1, subtype, format=kind) as sound:
             for wave_T in waves:
-                samples += _write(sound, wave_T)
+                samples += write_blocks(sound, wave_T)
     except (soundfile.SoundFileError, ValueError) as error:
         raise AudioError(f"Cannot write {suffix} at {sample_rate_hz} Hz: {error}") from error
     if not samples:
@@ -169,7 +175,7 @@ def _encode(
     return samples
 
 
-def _write(sound: Any, wave_T: Tensor) -> int:
+def write_blocks(sound: Any, wave_T: Tensor) -> int:
     """Write a wave to an open file, and return how many samples that were."""
     pcm_T = pcm16(wave_T)
     # In blocks, because libsndfile overflows its stack on one long Vorbis write.
@@ -178,89 +184,12 @@ def _write(sound: Any, wave_T: Tensor) -> int:
     return len(pcm_T)
 
 
-class AudioEncoder:
-    """Encodes a wave that comes in pieces for somebody who reads while it is made.
-
-    What `push` and `flush` return, joined, is a file. Lengths that stand in its header are not
-    known when that is sent: they stay at what the format has for "unknown" or at their maximum.
-    """
-
-    def __init__(self, sample_rate_hz: int, suffix: str) -> None:
-        """Raises AudioError for a format or rate that cannot be written."""
-        import soundfile
-
-        if suffix not in _FORMATS:
-            raise AudioError(f'Cannot write "{suffix}" files: use one of {", ".join(_FORMATS)}.')
-        kind, subtype = _FORMATS[suffix]
-        # Readers tell the length of an MP3 without a tag from its size and first frame.
-        rate: dict[str, Any] = (
-            {"bitrate_mode": "CONSTANT", "compression_level": 0.7} if suffix == ".mp3" else {}
-        )
-        self._sink = _Sink()
-        try:
-            self._sound = soundfile.SoundFile(
-                self._sink, "w", sample_rate_hz, 1, subtype, format=kind, **rate
-            )
-        except (soundfile.SoundFileError, ValueError) as error:
-            raise AudioError(f"Cannot write {suffix} at {sample_rate_hz} Hz: {error}") from error
-        # A reader takes a length of 0 at its word.
-        self._lengths = {4: _UNKNOWN, 40: _UNKNOWN} if suffix == ".wav" else {}
-
-    def push(self, wave_T: Tensor) -> bytes:
-        """The bytes that are ready after some more samples; raises AudioError if not finite."""
-        if len(wave_T):
-            _write(self._sound, wave_T)
-        return self._sink.take(self._lengths)
-
-    def flush(self) -> bytes:
-        """The rest."""
-        self._sound.close()
-        return self._sink.take(self._lengths)
-
-
-class _Sink:
-    """A file that libsndfile writes and somebody else empties; changes to sent bytes are lost."""
-
-    def __init__(self) -> None:
-        self._data, self._sent, self._place = bytearray(), 0, 0
-
-    def write(self, data: bytes) -> int:
-        """Put bytes at the current place."""
-        skipped = max(0, self._sent - self._place)
-        start = self._place + skipped - self._sent
-        kept = bytes(data)[skipped:]
-        self._data[start : start + len(kept)] = kept
-        self._place += len(data)
-        return len(data)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move the place."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place}.get(whence, self._sent + len(self._data))
-        self._place = base + offset
-        return self._place
-
-    def tell(self) -> int:
-        """The place."""
-        return self._place
-
-    def read(self, size: int = -1) -> bytes:
-        """Nothing: it is written alone."""
-        return b""
-
-    def take(self, fields: dict[int, bytes]) -> bytes:
-        """The bytes that came since the last time; `fields` stand at these places of the first."""
-        for start, value in fields.items() if not self._sent and self._data else ():
-            self._data[start : start + len(value)] = value
-        data = bytes(self._data)
-        self._sent += len(data)
-        self._data.clear()
-        return data
-
-
 def pcm16(wave_T: Tensor) -> NDArray[np.int16]:
     """A mono wave as 16-bit samples, clipped at ±1; raises AudioError for what is none."""
     if wave_T.ndim != 1 or not len(wave_T):
         raise AudioError(f"There is no mono sound to write: its shape is {tuple(wave_T.shape)}.")
+    import torch
+
     wave_T = wave_T.detach().to("cpu", torch.float32)
     if not bool(torch.isfinite(wave_T).all()):
         raise AudioError("The sound to write holds values that are not finite (NaN or infinity).")
@@ -271,7 +200,7 @@ def pcm16(wave_T: Tensor) -> NDArray[np.int16]:
 def prepare_prompt(
     wave_T: Tensor,
     sample_rate_hz: int = SAMPLE_RATE_HZ,
-    min_seconds: float = 1.0,
+    min_seconds: float = MIN_PROMPT_SECONDS,
     max_seconds: float = 30.0,
 ) -> Prompt:
     """Return a recording as a prompt: DC removed, too loud turned down, too long cropped.
@@ -282,14 +211,14 @@ def prepare_prompt(
     """
     if wave_T.ndim != 1:
         raise PromptError(f"A prompt must be mono, not of shape {tuple(wave_T.shape)}.")
+
+    import torch
+
     wave_T = wave_T.detach().to("cpu", torch.float32)
     if not bool(torch.isfinite(wave_T).all()):
         raise PromptError("The prompt holds values that are not finite (NaN or infinity).")
     seconds = len(wave_T) / sample_rate_hz
-    if seconds < min_seconds or not len(wave_T):
-        raise PromptError(
-            f"The prompt is {seconds:.2f} s long: give at least {min_seconds:g} s of speech."
-        )
+    check_length(seconds, min_seconds)
     notes = []
     peak = float(wave_T.abs().max())
     if peak > _OVERSHOOT:
@@ -312,6 +241,14 @@ def prepare_prompt(
     return Prompt(wave_T=wave_T, seconds=len(wave_T) / sample_rate_hz, notes=tuple(notes))
 
 
+def check_length(seconds: float, min_seconds: float = MIN_PROMPT_SECONDS) -> None:
+    """Raise PromptError for a prompt that is too short."""
+    if seconds < min_seconds or not seconds:
+        raise PromptError(
+            f"The prompt is {seconds:.2f} s long: give at least {min_seconds:g} s of speech."
+        )
+
+
 def _first_sound(wave_T: Tensor, sample_rate_hz: int) -> int:
     """Return the sample where sound starts, or raise PromptError when there is hardly any."""
     frame_samples = max(1, round(_FRAME_SECONDS * sample_rate_hz))
@@ -325,10 +262,24 @@ def _first_sound(wave_T: Tensor, sample_rate_hz: int) -> int:
 
 
 @contextmanager
+def _sounding(source: str | Path | BinaryIO, name: str, limits: AudioLimits) -> Iterator[Any]:
+    """Give ``source`` as an open SoundFile that keeps the limits; AudioError for whatever fails."""
+    import soundfile
+
+    with _opened(source, name, limits) as file:
+        try:
+            with soundfile.SoundFile(file) as sound:
+                _check_promises(sound, name, limits)
+                yield sound
+        except (soundfile.SoundFileError, OSError, ValueError) as error:
+            raise AudioError(f"{name} is damaged or not an audio file: {error}") from error
+
+
+@contextmanager
 def _opened(
     source: str | Path | BinaryIO, name: str, limits: AudioLimits
-) -> Iterator[int | io.BytesIO]:
-    """Give a descriptor or buffer of ``source`` that is small enough and starts as audio does."""
+) -> Iterator[BinaryIO | io.BytesIO]:
+    """Give ``source`` as an open file or buffer that is small enough and starts as audio does."""
     if not isinstance(source, (str, Path)):
         # A copy, because the stream may be a pipe, and its name must not decide on the format.
         data = source.read(limits.max_bytes + 1)
@@ -337,20 +288,16 @@ def _opened(
         yield io.BytesIO(data)
         return
     try:
-        # Without waiting: opening a named pipe would hang until somebody writes to it.
-        descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        file = open_regular(source)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise AudioError(f"Cannot open {name}: {reason}.") from error
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise AudioError(f"{name} is not a regular file: give an audio file.")
-        _check_size(status.st_size, name, limits)
-        _check_magic(os.pread(descriptor, 4, 0), name)
-        yield descriptor
-    finally:
-        os.close(descriptor)
+    with file:
+        _check_size(file.seek(0, io.SEEK_END), name, limits)
+        file.seek(0)
+        _check_magic(file.read(4), name)
+        file.seek(0)
+        yield file
 
 
 def _check_size(size_bytes: int, name: str, limits: AudioLimits) -> None:

@@ -7,7 +7,8 @@ import io
 import pytest
 import torch
 
-from speechkit.core.audio import AudioEncoder, encode_audio, read_audio
+from speechkit.core.audio import encode_audio, read_audio
+from speechkit.core.encoder import AudioEncoder
 from speechkit.core.errors import AudioError
 
 RATE_HZ = 16_000
