@@ -252,6 +252,7 @@ def test_work_for_a_client_who_has_gone_is_dropped(server: Running, audio_format
     alive(server)
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_in_line_is_told_when_to_come_back(model: Path) -> None:
     running = start("--model", model, "--max-waiting", "2")
     try:
