@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 _BLOCK_SAMPLES = 1 << 18
 _MIN_FILE_RATE_HZ, _MAX_FILE_RATE_HZ = 4_000, 384_000
 _MAX_CHANNELS = 64
-_FORMATS = {
+AUDIO_FORMATS = {
     ".wav": ("WAV", "PCM_16"),
     ".flac": ("FLAC", "PCM_16"),
     ".ogg": ("OGG", "VORBIS"),
     ".opus": ("OGG", "OPUS"),
     ".mp3": ("MP3", "MPEG_LAYER_III"),
 }
-AUDIO_SUFFIXES = tuple(_FORMATS)
+"""Container and coding of each kind of file that can be written."""
+
+AUDIO_SUFFIXES = tuple(AUDIO_FORMATS)
 """Endings of the files that can be written."""
 
-_UNKNOWN = b"\xff\xff\xff\xff"
-"""A length in the header of a WAV file that is being written."""
 _UNKNOWN_FRAMES = (1 << 63) - 1
 """What libsndfile says of a FLAC file whose header does not tell its length."""
 _MAGIC = (b"RIFF", b"RF64", b"riff", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"caff")
@@ -114,8 +114,8 @@ def audio_seconds(source: str | Path, limits: AudioLimits = DEFAULT_LIMITS) -> f
 
 
 def encode_audio(wave_T: Tensor, sample_rate_hz: int, suffix: str = ".wav") -> bytes:
-    """Return ``wave_T`` as the bytes of a mono file: 16-bit ``.wav`` or ``.flac``, ``.ogg``
-    (Vorbis), ``.opus`` or ``.mp3``.
+    """Return ``wave_T`` as the bytes of a mono file of a kind in `AUDIO_SUFFIXES`, WAV and FLAC
+    with 16 bits.
 
     Samples beyond ±1 are clipped. Raises AudioError for another suffix, for no samples, and for
     samples that are not finite.
@@ -126,7 +126,7 @@ def encode_audio(wave_T: Tensor, sample_rate_hz: int, suffix: str = ".wav") -> b
 
 
 def write_audio(path: str | Path, wave_T: Tensor, sample_rate_hz: int) -> None:
-    """Write ``wave_T`` to ``path`` as its suffix says; see `encode_audio`.
+    """Write ``wave_T`` to ``path`` as its suffix, one of `AUDIO_SUFFIXES`, says.
 
     The file appears complete or not at all. Raises AudioError as `encode_audio` does, and when the
     disk refuses.
@@ -160,14 +160,14 @@ def _encode(
     """Encode waves into an open file, and return how many samples that were."""
     import soundfile
 
-    if suffix.lower() not in _FORMATS:
-        raise AudioError(f'Cannot write "{suffix}" files: use one of {", ".join(_FORMATS)}.')
-    kind, subtype = _FORMATS[suffix.lower()]
+    if suffix.lower() not in AUDIO_FORMATS:
+        raise AudioError(f'Cannot write "{suffix}" files: use one of {", ".join(AUDIO_FORMATS)}.')
+    kind, subtype = AUDIO_FORMATS[suffix.lower()]
     samples = 0
     try:
         with soundfile.SoundFile(file, "w", sample_rate_hz, 1, subtype, format=kind) as sound:
             for wave_T in waves:
-                samples += _write(sound, wave_T)
+                samples += write_blocks(sound, wave_T)
     except (soundfile.SoundFileError, ValueError) as error:
         raise AudioError(f"Cannot write {suffix} at {sample_rate_hz} Hz: {error}") from error
     if not samples:
@@ -175,92 +175,13 @@ def _encode(
     return samples
 
 
-def _write(sound: Any, wave_T: Tensor) -> int:
+def write_blocks(sound: Any, wave_T: Tensor) -> int:
     """Write a wave to an open file, and return how many samples that were."""
     pcm_T = pcm16(wave_T)
     # In blocks, because libsndfile overflows its stack on one long Vorbis write.
     for start in range(0, len(pcm_T), _BLOCK_SAMPLES // 16):
         sound.write(pcm_T[start : start + _BLOCK_SAMPLES // 16])
     return len(pcm_T)
-
-
-class AudioEncoder:
-    """Encodes a wave that comes in pieces for somebody who reads while it is made.
-
-    What `push` and `flush` return, joined, is a file. Lengths that stand in its header are not
-    known when that is sent: they stay at what the format has for "unknown" or at their maximum.
-    """
-
-    def __init__(self, sample_rate_hz: int, suffix: str) -> None:
-        """Raises AudioError for a format or rate that cannot be written."""
-        import soundfile
-
-        if suffix not in _FORMATS:
-            raise AudioError(f'Cannot write "{suffix}" files: use one of {", ".join(_FORMATS)}.')
-        kind, subtype = _FORMATS[suffix]
-        # Readers tell the length of an MP3 without a tag from its size and first frame.
-        rate: dict[str, Any] = (
-            {"bitrate_mode": "CONSTANT", "compression_level": 0.7} if suffix == ".mp3" else {}
-        )
-        self._sink = _Sink()
-        try:
-            self._sound = soundfile.SoundFile(
-                self._sink, "w", sample_rate_hz, 1, subtype, format=kind, **rate
-            )
-        except (soundfile.SoundFileError, ValueError) as error:
-            raise AudioError(f"Cannot write {suffix} at {sample_rate_hz} Hz: {error}") from error
-        # A reader takes a length of 0 at its word.
-        self._lengths = {4: _UNKNOWN, 40: _UNKNOWN} if suffix == ".wav" else {}
-
-    def push(self, wave_T: Tensor) -> bytes:
-        """The bytes that are ready after some more samples; raises AudioError if not finite."""
-        if len(wave_T):
-            _write(self._sound, wave_T)
-        return self._sink.take(self._lengths)
-
-    def flush(self) -> bytes:
-        """The rest."""
-        self._sound.close()
-        return self._sink.take(self._lengths)
-
-
-class _Sink:
-    """A file that libsndfile writes and somebody else empties; changes to sent bytes are lost."""
-
-    def __init__(self) -> None:
-        self._data, self._sent, self._place = bytearray(), 0, 0
-
-    def write(self, data: bytes) -> int:
-        """Put bytes at the current place."""
-        skipped = max(0, self._sent - self._place)
-        start = self._place + skipped - self._sent
-        kept = bytes(data)[skipped:]
-        self._data[start : start + len(kept)] = kept
-        self._place += len(data)
-        return len(data)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move the place."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place}.get(whence, self._sent + len(self._data))
-        self._place = base + offset
-        return self._place
-
-    def tell(self) -> int:
-        """The place."""
-        return self._place
-
-    def read(self, size: int = -1) -> bytes:
-        """Nothing: it is written alone."""
-        return b""
-
-    def take(self, fields: dict[int, bytes]) -> bytes:
-        """The bytes that came since the last time; `fields` stand at these places of the first."""
-        for start, value in fields.items() if not self._sent and self._data else ():
-            self._data[start : start + len(value)] = value
-        data = bytes(self._data)
-        self._sent += len(data)
-        self._data.clear()
-        return data
 
 
 def pcm16(wave_T: Tensor) -> NDArray[np.int16]:

@@ -11,7 +11,8 @@ import numpy as np
 import soxr
 from torch import Tensor
 
-from speechkit.core.audio import AudioEncoder, encode_audio, pcm16
+from speechkit.core.audio import encode_audio, pcm16
+from speechkit.core.encoder import AudioEncoder
 from speechkit.core.results import Speech
 from speechkit.narration import SpeechPiece
 from speechkit.subtitles import timed_words

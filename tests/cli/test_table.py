@@ -68,7 +68,7 @@ def test_each_row_becomes_a_file(
         ("text\nHi.\n...\n", "row 2: The text is empty"),
         ("text,seed\nHi.,x\n", "row 1: 'x' is not a whole number"),
         ("text,speed\nHi.,nan\n", "row 1: 'nan' is not a number"),
-        ('text\n"Hi.\n', "line 2"),
+        ('text\n"Hi.\n', "unexpected end"),
     ],
 )
 def test_a_wrong_table_is_refused_whole(

@@ -6,14 +6,13 @@ import asyncio
 import base64
 import io
 import json
-from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 import soundfile
 
-from .conftest import Running
+from .conftest import Running, start
 
 openai = pytest.importorskip("openai")
 LONG = "The ferry leaves at noon, and we are late. " * 6
@@ -177,9 +176,8 @@ def test_many_at_once_get_what_each_gets_alone(server: Running) -> None:
     assert alone == at_once
 
 
-def test_bundled_weights_speak(tmp_path: Path) -> None:
-    from .conftest import start
-
+@pytest.mark.slow
+def test_bundled_weights_speak() -> None:
     running = start()
     try:
         client = openai.OpenAI(base_url=running.base_url, api_key="none")
