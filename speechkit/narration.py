@@ -5,6 +5,7 @@ Shapes: T samples.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, groupby
@@ -56,9 +57,14 @@ def narrate(
         _speak(tts, turns, voices, seed=seed, speed=speed, steps=steps, progress=progress)
     )
     whole = _joined(spoken)
+    began = time.perf_counter()
     marked = apply_watermark(whole.wave_T, whole.sample_rate_hz, watermark)
+    stages = dict(whole.stages_seconds)
+    if watermark is not None:
+        stages["watermark"] = time.perf_counter() - began
     return replace(
         whole,
+        stages_seconds=stages,
         wave_T=marked.wave_T,
         notes=(*whole.notes, *marked.notes),
         watermark=marked.payload,

@@ -33,7 +33,7 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     text = _add_speaking(say)
     script.add_dialogue(say, text)
     table.add_csv(say, text)
-    say.set_defaults(handler=_say)
+    say.set_defaults(handler=_say, verb="say")
 
     swap = verbs.add_parser(
         "swap", help="a text, or a recording, with each attribute from another voice"
@@ -52,7 +52,7 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
         metavar="FILE",
         help="a recording in place of a text: what is not given stays as it is there",
     )
-    swap.set_defaults(handler=_swap)
+    swap.set_defaults(handler=_swap, verb="swap --timbre FILE")
 
     voice = verbs.add_parser("voice", help="analyse a prompt once, to speak with it often")
     voice.add_argument("prompt", type=Path, help="1 to 30 s of the voice")
@@ -64,8 +64,11 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
 
 def _add_speaking(parser: arguments.Parser) -> argparse._MutuallyExclusiveGroup:
     """Add the flags of verbs that write speech; gives the group of what is spoken."""
-    text = parser.add_mutually_exclusive_group(required=True)
-    text.add_argument("spoken", nargs="?", metavar="TEXT", help="what to say; - is standard input")
+    # Outside the group, or what follows an unknown flag would be the fault that is told.
+    parser.add_argument(
+        "spoken", nargs="?", metavar="TEXT", help="what to say; - is standard input"
+    )
+    text = parser.add_mutually_exclusive_group()
     text.add_argument("--text", help="the same")
     text.add_argument("--text-file", type=Path, metavar="FILE", help="UTF-8 file with the text")
     parser.add_argument(
@@ -107,14 +110,26 @@ def _add_common(parser: arguments.Parser) -> None:
 
 def _say(args: argparse.Namespace) -> Outcome:
     """Speak with all attributes from one prompt, by default the first bundled one."""
+    _take_text(args, args.script, args.csv)
     args.prompt = script.default_prompt(args)
     if args.csv is not None:
         return table.speak_table(args)
     return _speak(args, {"timbre": args.prompt} if args.prompt else {}, args.transcript)
 
 
+def _take_text(args: argparse.Namespace, *others: Path | None) -> None:
+    """Make `args.text` what is to be said; raises ConfigError unless one thing alone is."""
+    given = [one for one in (args.spoken, args.text, args.text_file, *others) if one is not None]
+    if not given:
+        raise ConfigError(f"There is nothing to say: speechkit {args.verb} 'Good morning.'")
+    if len(given) > 1:
+        raise ConfigError("There are several texts: give one.")
+    args.text = args.text if args.spoken is None else args.spoken
+
+
 def _swap(args: argparse.Namespace) -> Outcome:
     """Speak, or swap in a recording, with attributes from several prompts."""
+    _take_text(args, args.source)
     if args.source is not None:
         return _swap_recording(args)
     if args.timbre is None:
@@ -163,7 +178,6 @@ def _swap_recording(args: argparse.Namespace) -> Outcome:
 
 def _speak(args: argparse.Namespace, paths: Mapping[str, Path], transcript: str | None) -> Outcome:
     """Check everything, then import torch and load the models, speak, write the file."""
-    args.text = args.text if args.spoken is None else args.spoken
     args.out = inputs.speech_file(args.out, as_json=args.json)
     named = script.named_voices(args)
     files = [path for path in (args.text_file, getattr(args, "script", None)) if path]

@@ -27,7 +27,6 @@ EXTRA_OF = {
     "starlette": "server",
     "tensorboard": "train",
     "torchaudio": "ssl",
-    "starlette": "server",
     "tqdm": "train",
     "uvicorn": "server",
     "whisper_normalizer": "eval",

@@ -64,15 +64,17 @@ def write_script(text: str, frontend: TextFrontend) -> Script:
 def write_turns(parts: Iterable[Part], frontend: TextFrontend) -> tuple[Turn | Pause, ...]:
     """Every line as phones; raises TextError for one that cannot be spoken, or all too long."""
     turns: list[Turn | Pause] = []
-    characters = 0
     parts = tuple(parts)
+    characters = sum(len(part.text) for part in parts if not isinstance(part, Pause))
+    if characters > MAX_CHARACTERS:
+        raise TextError(
+            f"The text is too long: {characters} characters, split it into parts of at most "
+            f"{MAX_CHARACTERS}."
+        )
     for number, part in enumerate(parts, start=1):
         if isinstance(part, Pause):
             turns.append(part)
             continue
-        characters += len(part.text)
-        if characters > MAX_CHARACTERS:
-            raise TextError(f"The text is too long: the limit is {MAX_CHARACTERS} characters.")
         try:
             script = write_script(part.text, frontend)
         except TextError as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from speechkit.cli import main
 from speechkit.core.audio import read_audio
 from speechkit.voices import bundled_voice, bundled_voices
 from speechkit.watermark import detect
@@ -105,10 +106,8 @@ def test_voices_lists_them(run: Run) -> None:
 
 
 def test_standard_output_carries_the_wave(
-    model: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], run: Run
+    model: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    from speechkit.cli import main
-
     assert main(["say", "Hello, world.", "--model", str(model), "-o", "-"]) == 0
     printed = capfdbinary.readouterr()
     wave, rate_hz = soundfile.read(BytesIO(printed.out))
@@ -116,6 +115,11 @@ def test_standard_output_carries_the_wave(
     assert len(wave) > 1000
     assert b"real-time factor" in printed.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_one_text_alone_is_spoken(run: Run, model: Path) -> None:
+    assert "nothing to say" in run("say", "--model", model).error
+    assert "several texts" in run("say", "Hi.", "--text", "Hello.", "--model", model).error
 
 
 def test_standard_output_is_not_shared(run: Run, model: Path) -> None:
