@@ -19,6 +19,7 @@ EXTRA_OF = {
     "multipart": "server",
     "onnxruntime": "eval",
     "pesq": "eval",
+    "pydantic": "server",
     "pystoi": "eval",
     "resemblyzer": "eval",
     "scipy": "eval",

@@ -127,8 +127,10 @@ def test_standard_output_is_not_shared(run: Run, model: Path) -> None:
     assert "--json" in run(*argv, "--json").error
 
 
-@pytest.mark.parametrize("text", ["Hi.", "Good morning.", "Yes, we can."])
-@pytest.mark.parametrize("suffix", [".wav", ".mp3", ".opus", ".ogg"])
+@pytest.mark.parametrize(
+    ("text", "suffix"),
+    [("Hi.", ".wav"), ("Good morning.", ".opus"), ("Yes, we can.", ".mp3"), ("Hi.", ".ogg")],
+)
 def test_detect_finds_what_say_says(run: Run, out: Path, text: str, suffix: str) -> None:
     path = out.with_suffix(suffix)
     said = json.loads(run("say", text, "-o", path, "--json").out)
