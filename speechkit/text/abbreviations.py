@@ -96,6 +96,7 @@ _VERSUS = re.compile(r"(?<=[a-z]) vs?\.? (?=[A-Z\d])")
 _INITIALISM = re.compile(
     r"(?<![\w.])(?:[A-Za-z]\.){2,}[A-Za-z]?(?!\w)|\b(?:Ph\.?D|M\.?Sc|B\.?Sc)\b\.?"
 )
+_ERA = re.compile(r"(?<=\d )([ABab])\.([DCdc])(?![\w.])")
 _INITIALS = re.compile(r"(?<![\w'.])(?<![A-Z] )((?:[A-HJ-Z]\. ?){1,6})(?=([A-Z][a-z]+))")
 _STARTERS = frozenset(
     [
@@ -641,6 +642,7 @@ def expand_abbreviations(text: str) -> str:
     text = _VERSUS.sub(" versus ", _COMPASS.sub(_compass, text))
     text = _TITLE.sub(_title, _PLACE_BARE.sub(_place_bare, _PLACE.sub(_place, text)))
     if "." in text:
+        text = _ERA.sub(r"\1.\2.", text)
         text = _COUNTED.sub(_counted, text)
         text = _PLAIN.sub(_plain, text)
         text = _INITIALS.sub(_initials, _INITIALISM.sub(_initialism, text))

@@ -35,7 +35,7 @@ _COMMENT = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 _TAG = re.compile(
-    r"<(/?)([A-Za-z][A-Za-z0-9:-]{0,30})((?:\s+[A-Za-z_:][\w:.-]{0,30}\s*=\s*"
+    r"<(/?)([A-Za-z][A-Za-z0-9:-]{0,30})(?:(?<=[A-Za-z]{3})=[^\s\"'<>=]{1,40})?((?:\s+[A-Za-z_:][\w:.-]{0,30}\s*=\s*"
     r"(?:\"[^\"<>]{0,300}\"|'[^'<>]{0,300}'|[^\s\"'<>=]{1,300}))*)\s*(/?)>"
 )
 _KNOWN_TAGS = frozenset((
@@ -170,6 +170,8 @@ def _without_markup(text: str) -> str:
                 pieces.append(_break(match[3]))
             elif name in _NEW_LINE_TAGS:
                 pieces.append("\n")
+            elif match[4]:
+                pieces.append(" " if dropped else f" {match[2]} ")
             elif not dropped:
                 pieces.append(f" {match[2]} ")
         text = "".join([*pieces, text[end:]])
