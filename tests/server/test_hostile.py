@@ -23,6 +23,8 @@ from hypothesis import strategies as st
 
 from .conftest import Running, start
 
+pytest.importorskip("uvicorn", reason="the server needs the extra `server`")
+
 LONG = "The ferry leaves at noon, and we are late. " * 24
 
 
