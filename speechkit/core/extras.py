@@ -11,7 +11,6 @@ EXTRA_OF = {
     "gradio": "demo",
     "huggingface_hub": "hub",
     "jiwer": "eval",
-    "kaldi_native_fbank": "eval",
     "kenlm": "lm",
     "lhotse": "data",
     "librosa": "eval",
