@@ -21,7 +21,6 @@ from tests.cli.conftest import RATE_HZ, buzz
 from tests.tiny import tiny_model
 
 ROOT = Path(__file__).resolve().parents[2]
-pytest.importorskip("fastapi", reason="the server needs the extra `server`")
 
 
 @dataclass

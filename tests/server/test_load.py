@@ -12,6 +12,8 @@ import pytest
 
 from .conftest import start
 
+pytest.importorskip("uvicorn", reason="the server needs the extra `server`")
+
 CLIENTS, REQUESTS = 8, 1000
 
 

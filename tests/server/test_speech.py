@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import json
+from typing import Any
 
 import httpx
 import numpy as np
@@ -14,18 +15,19 @@ import soundfile
 
 from .conftest import Running, start
 
-openai = pytest.importorskip("openai")
+pytest.importorskip("uvicorn", reason="the server needs the extra `server`")
+openai = pytest.importorskip("openai", reason="the server's tests speak with OpenAI's client")
 LONG = "The ferry leaves at noon, and we are late. " * 6
 
 
 @pytest.fixture
-def official(server: Running) -> openai.OpenAI:
+def official(server: Running) -> Any:
     """The official client, which would retry what fails."""
     return openai.OpenAI(base_url=server.base_url, api_key="none", max_retries=0)
 
 
 @pytest.mark.parametrize("audio_format", ["mp3", "opus", "flac", "wav", "pcm"])
-def test_the_official_client_gets_each_format(official: openai.OpenAI, audio_format: str) -> None:
+def test_the_official_client_gets_each_format(official: Any, audio_format: str) -> None:
     answer = official.audio.speech.create(
         model="tts-1", voice="alloy", input="Hello, world.", response_format=audio_format
     )
@@ -42,7 +44,7 @@ def test_the_official_client_gets_each_format(official: openai.OpenAI, audio_for
     assert float(np.abs(wave).max()) > 0.01
 
 
-def test_whole_and_streamed_sound_agree(official: openai.OpenAI) -> None:
+def test_whole_and_streamed_sound_agree(official: Any) -> None:
     def waves(**settings: str) -> np.ndarray[tuple[int], np.dtype[np.int16]]:
         answer = official.audio.speech.create(
             model="speechkit", voice="default", input=LONG, response_format="wav", **settings
@@ -54,7 +56,7 @@ def test_whole_and_streamed_sound_agree(official: openai.OpenAI) -> None:
     assert int(np.abs(whole.astype(int) - streamed).max()) <= 1
 
 
-def test_sound_comes_while_it_is_made(official: openai.OpenAI) -> None:
+def test_sound_comes_while_it_is_made(official: Any) -> None:
     with official.audio.speech.with_streaming_response.create(
         model="tts-1", voice="nova", input=LONG, response_format="pcm"
     ) as answer:
@@ -117,9 +119,7 @@ def test_notes_tell_what_was_not_done(client: httpx.Client) -> None:
     assert "\U0001f600" in notes[1]
 
 
-def test_voices_come_and_go(
-    official: openai.OpenAI, client: httpx.Client, recording: bytes
-) -> None:
+def test_voices_come_and_go(official: Any, client: httpx.Client, recording: bytes) -> None:
     made = official.audio.voices.create(
         name="mine", consent="it is my own", audio_sample=("me.wav", recording)
     )
@@ -130,14 +130,15 @@ def test_voices_come_and_go(
     for voice in ("mine", made.id, {"id": made.id}):
         answer = official.audio.speech.create(model="tts-1", voice=voice, input="Hello.")
         assert answer.content
-    again = {"data": {"name": "mine", "consent": "yes"}, "files": {"audio_sample": recording}}
-    assert client.post("/audio/voices", **again).status_code == 400
+    form = {"name": "mine", "consent": "yes"}
+    again = client.post("/audio/voices", data=form, files={"audio_sample": recording})
+    assert again.status_code == 400
     assert official.audio.voices.delete(made.id).deleted
     assert client.get("/audio/voices/mine").status_code == 404
     assert client.delete("/audio/voices/heart").status_code == 400
 
 
-def test_models_and_health_answer(official: openai.OpenAI, server: Running) -> None:
+def test_models_and_health_answer(official: Any, server: Running) -> None:
     assert "speechkit" in [model.id for model in official.models.list()]
     assert official.models.retrieve("tts-1").id == "tts-1"
     with pytest.raises(openai.NotFoundError):
@@ -147,7 +148,7 @@ def test_models_and_health_answer(official: openai.OpenAI, server: Running) -> N
     assert health["trained"] is False
 
 
-def test_errors_are_those_of_the_official_client(official: openai.OpenAI) -> None:
+def test_errors_are_those_of_the_official_client(official: Any) -> None:
     with pytest.raises(openai.BadRequestError, match="can be spoken"):
         official.audio.speech.create(model="tts-1", voice="alloy", input="привет")
     with pytest.raises(openai.NotFoundError, match="no voice"):
@@ -161,11 +162,11 @@ def test_errors_are_those_of_the_official_client(official: openai.OpenAI) -> Non
 def test_many_at_once_get_what_each_gets_alone(server: Running) -> None:
     texts = [f"Number {number}." for number in range(12)]
 
-    async def ask(client: openai.AsyncOpenAI, text: str) -> bytes:
+    async def ask(client: Any, text: str) -> bytes:
         answer = await client.audio.speech.create(
             model="tts-1", voice="alloy", input=text, response_format="wav"
         )
-        return answer.content
+        return bytes(answer.content)
 
     async def together() -> tuple[list[bytes], list[bytes]]:
         async with openai.AsyncOpenAI(base_url=server.base_url, api_key="none") as client:
