@@ -44,6 +44,8 @@ Check = Callable[[], Iterable[CheckResult]]
 
 
 DISTRIBUTION = "speechkit"
+FAULTS_SHOWN = 2
+"""Of an extra; most people have installed none of most."""
 REINSTALL = "Install again: make venv in a checkout, or pip install speechkit."
 
 SYSTEM = Path("/")
@@ -102,9 +104,14 @@ def check_packages() -> Iterator[CheckResult]:
         for name in extras
     }
     there = ", ".join(name for name in extras if not lacks[name]) or "none"
-    missing = "".join(f"; not {name} ({', '.join(lacks[name])})" for name in extras if lacks[name])
+    missing = "".join(f"; not {name} ({_few(lacks[name])})" for name in extras if lacks[name])
     # None has to be complete, so what they lack is no warning.
     yield CheckResult("extras", "ok", f"Complete: {there}{missing}.")
+
+
+def _few(faults: list[str]) -> str:
+    """All faults, or how many they are."""
+    return ", ".join(faults) if len(faults) <= FAULTS_SHOWN else f"{len(faults)} packages"
 
 
 def _fault(wanted: Requirement) -> str | None:
