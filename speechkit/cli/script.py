@@ -63,7 +63,7 @@ def default_prompt(args: argparse.Namespace) -> Path | None:
 
     Raises ConfigError where there are several.
     """
-    given = [path for name, path in args.voice if not name]
+    given: list[Path] = [path for name, path in args.voice if not name]
     given += [args.prompt] if args.prompt else []
     if len(given) > 1:
         raise ConfigError("There are several voices: give one --voice NAME or one --prompt.")
