@@ -31,7 +31,7 @@ class Running:
     base_url: str
     log: list[str] = field(default_factory=list)
 
-    def end(self, seconds: float = 60) -> int:
+    def end(self, seconds: float = 300) -> int:
         """Send SIGTERM and wait; returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(seconds)

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,12 +26,16 @@ from .conftest import Running, start
 
 pytest.importorskip("uvicorn", reason="the server needs the extra `server`")
 
+TIMEOUT_SECONDS = 300
+get = partial(httpx.get, timeout=TIMEOUT_SECONDS)
+post = partial(httpx.post, timeout=TIMEOUT_SECONDS)
+delete = partial(httpx.delete, timeout=TIMEOUT_SECONDS)
 LONG = "The ferry leaves at noon, and we are late. " * 24
 
 
 def alive(server: Running) -> None:
     """Fail unless the server still answers and still speaks."""
-    answer = httpx.post(f"{server.base_url}/audio/speech", json={"input": "Hi."}, timeout=60)
+    answer = post(f"{server.base_url}/audio/speech", json={"input": "Hi."})
     assert answer.status_code == 200, answer.text
     assert server.process.poll() is None
 
@@ -177,7 +182,9 @@ def test_bodies_have_a_limit_whether_announced_or_not(
 def raw(server: Running, data: bytes) -> socket.socket:
     """A connection that has sent these bytes."""
     address = urlsplit(server.base_url)
-    made = socket.create_connection((address.hostname or "", address.port or 0), timeout=30)
+    made = socket.create_connection(
+        (address.hostname or "", address.port or 0), timeout=TIMEOUT_SECONDS
+    )
     made.sendall(data)
     return made
 
@@ -215,7 +222,7 @@ def test_only_localhost_and_its_own_pages_may_call(server: Running) -> None:
         assert b" 403 " in connection.recv(100)
     with raw(server, head(body, extra="Origin: https://evil.example\r\n")) as connection:
         assert b" 403 " in connection.recv(100)
-    answer = httpx.post(
+    answer = post(
         f"{server.base_url}/audio/speech",
         json={"input": "Hi."},
         headers={"origin": server.base_url.removesuffix("/v1")},
@@ -228,7 +235,7 @@ def wait_until_idle(server: Running, seconds: float) -> float:
     """How long the server takes until no job runs or waits."""
     began = time.monotonic()
     while time.monotonic() - began < seconds:
-        health = httpx.get(server.base_url.removesuffix("v1") + "health").json()
+        health = get(server.base_url.removesuffix("v1") + "health").json()
         if not health["busy"] and not health["waiting"]:
             return time.monotonic() - began
         time.sleep(0.05)
@@ -239,10 +246,9 @@ def wait_until_idle(server: Running, seconds: float) -> float:
 def test_work_for_a_client_who_has_gone_is_dropped(server: Running, audio_format: str) -> None:
     body = json.dumps({"input": LONG, "response_format": audio_format}).encode()
     began = time.monotonic()
-    httpx.post(
+    post(
         f"{server.base_url}/audio/speech",
         content=body,
-        timeout=300,
         headers={"content-type": "application/json"},
     )
     whole = time.monotonic() - began
@@ -261,7 +267,7 @@ def test_what_does_not_fit_in_line_is_told_when_to_come_back(model: Path) -> Non
         url = f"{running.base_url}/audio/speech"
         body = {"input": LONG, "response_format": "wav"}
         with ThreadPoolExecutor(12) as pool:
-            answers = list(pool.map(lambda _: httpx.post(url, json=body, timeout=300), range(12)))
+            answers = list(pool.map(lambda _: post(url, json=body), range(12)))
         codes = {answer.status_code for answer in answers}
         assert codes == {200, 503}
         for answer in answers:
@@ -278,16 +284,16 @@ def test_sigterm_finishes_what_runs_and_refuses_the_rest(model: Path) -> None:
     url = f"{running.base_url}/audio/speech"
     got: list[httpx.Response] = []
     body = {"input": LONG[:400], "response_format": "wav"}
-    thread = threading.Thread(target=lambda: got.append(httpx.post(url, json=body, timeout=300)))
+    thread = threading.Thread(target=lambda: got.append(post(url, json=body)))
     thread.start()
-    while not httpx.get(running.base_url.removesuffix("v1") + "health").json()["busy"]:
+    while not get(running.base_url.removesuffix("v1") + "health").json()["busy"]:
         time.sleep(0.02)
     assert running.end(300) == 0
     thread.join()
     assert got[0].status_code == 200, got[0].text
     assert soundfile.info(io.BytesIO(got[0].content)).frames > 0
     with pytest.raises(httpx.ConnectError):
-        httpx.post(url, json=body)
+        post(url, json=body)
 
 
 def test_a_key_is_asked_for_where_there_is_one(model: Path, tmp_path: Path) -> None:
@@ -295,11 +301,11 @@ def test_a_key_is_asked_for_where_there_is_one(model: Path, tmp_path: Path) -> N
     try:
         url = f"{running.base_url}/audio/speech"
         for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "s3cret"}):
-            refused(httpx.post(url, json={"input": "Hi."}, headers=headers), 401)
+            refused(post(url, json={"input": "Hi."}, headers=headers), 401)
         right = {"authorization": "Bearer s3cret"}
-        assert httpx.post(url, json={"input": "Hi."}, headers=right).status_code == 200
-        assert httpx.get(running.base_url.removesuffix("v1") + "health").status_code == 200
-        assert httpx.get(running.base_url.removesuffix("v1") + "openapi.json").status_code == 401
+        assert post(url, json={"input": "Hi."}, headers=right).status_code == 200
+        assert get(running.base_url.removesuffix("v1") + "health").status_code == 200
+        assert get(running.base_url.removesuffix("v1") + "openapi.json").status_code == 401
     finally:
         assert running.end() == 0
 
@@ -314,15 +320,15 @@ def test_uploaded_voices_are_kept_in_their_folder(
     try:
         form = {"name": "mine", "consent": "yes"}
         url = f"{first.base_url}/audio/voices"
-        assert httpx.post(url, data=form, files={"audio_sample": recording}).status_code == 200
+        assert post(url, data=form, files={"audio_sample": recording}).status_code == 200
     finally:
         first.end()
     assert [path.name for path in tmp_path.iterdir()] == ["mine.safetensors"]
     second = running()
     try:
         url = f"{second.base_url}/audio"
-        assert httpx.post(f"{url}/speech", json={"input": "a", "voice": "mine"}).status_code == 200
-        assert httpx.delete(f"{url}/voices/mine").status_code == 200
+        assert post(f"{url}/speech", json={"input": "a", "voice": "mine"}).status_code == 200
+        assert delete(f"{url}/voices/mine").status_code == 200
     finally:
         second.end()
     assert not list(tmp_path.iterdir())

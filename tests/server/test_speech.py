@@ -143,7 +143,7 @@ def test_models_and_health_answer(official: Any, server: Running) -> None:
     assert official.models.retrieve("tts-1").id == "tts-1"
     with pytest.raises(openai.NotFoundError):
         official.models.retrieve("gpt-5")
-    health = httpx.get(server.base_url.removesuffix("v1") + "health").json()
+    health = httpx.get(server.base_url.removesuffix("v1") + "health", timeout=300).json()
     assert health["status"] == "ok"
     assert health["trained"] is False
 
