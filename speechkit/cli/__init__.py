@@ -17,12 +17,14 @@ from speechkit import __version__
 from speechkit.cli.arguments import Parser, add_quiet
 from speechkit.cli.output import Outcome, emit, fail, flush, hushed, printing, streams
 from speechkit.core.errors import SpeechkitError
+from speechkit.core.extras import missing_package
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
 
 VERBS: Mapping[str, Sequence[str]] = {
     "say": ("say", "swap", "voice"),
+    "voices": ("voices",),
     "data": ("prepare", "align", "encode"),
     "train": ("train", "release"),
     "evaluate": ("eval",),
@@ -30,6 +32,7 @@ VERBS: Mapping[str, Sequence[str]] = {
     "conversion": ("convert",),
     "codec": ("codec", "convert-checkpoint"),
     "demo": ("demo",),
+    "serve": ("serve",),
     "doctor": ("doctor",),
     "ssl": ("ssl",),
     "watermark": ("watermark",),
@@ -58,9 +61,6 @@ def build_parser(verb: str | None = None) -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code: 0, 2 for bad input, 130 when interrupted."""
-    # Threads that spin while they wait make a busy machine tens of times slower; torch reads this
-    # when it is first imported, which the handlers do.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     argv = sys.argv[1:] if argv is None else argv
     with streams():
         try:
@@ -85,6 +85,7 @@ def _run(argv: list[str]) -> int:
         with printing():
             args = parser.parse_args(argv)
         as_json = bool(getattr(args, "json", False))
+<<<<<<< HEAD
         with hushed(quiet=args.quiet):
             # With --json, standard output belongs to the one object.
             with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
@@ -93,5 +94,33 @@ def _run(argv: list[str]) -> int:
                 emit(result, as_json=as_json)
                 return result.exit_code
             return int(result or 0)
+=======
+        # With --json, standard output belongs to the one object.
+        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+            result = args.handler(args)
+        if isinstance(result, Outcome):
+            emit(result, as_json=as_json)
+            return result.exit_code
+        return int(result or 0)
+    except SpeechkitError as error:
+        fail(str(error))
+        return error.exit_code
+    except ModuleNotFoundError as error:
+        missing = missing_package(error)
+        if missing is None:
+            raise
+        fail(str(missing))
+        return missing.exit_code
+    except KeyboardInterrupt:
+        fail("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has gone; flushing it once more at exit would complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    except OSError as error:
+        fail(f"{error.filename or 'The system'}: {error.strerror or error}.")
+        return SpeechkitError.exit_code
+>>>>>>> main
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)

@@ -68,46 +68,11 @@ _LINK = re.compile(r"!?\[([^\[\]]{1,300})\]\((?:[^()\s]{1,500})(?: \"[^\"]{0,200
 _SMILEY = re.compile(r"(?:(?<=\s)|^)[:;=8][-'o]?[()DPp|/\\](?=\s|$)")
 _SPACED_THOUSANDS = re.compile(r"(?<=\d)[\u00a0\u202f\u2009](?=\d{3}(?!\d))")
 _LINES = re.compile(r"[^\S\n]*\n\s*")
-_OPEN_ENDED = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "of",
-        "to",
-        "in",
-        "on",
-        "at",
-        "by",
-        "for",
-        "from",
-        "with",
-        "and",
-        "or",
-        "but",
-        "nor",
-        "as",
-        "is",
-        "are",
-        "was",
-        "were",
-        "be",
-        "than",
-        "that",
-        "my",
-        "our",
-        "your",
-        "his",
-        "her",
-        "its",
-        "their",
-        "this",
-        "these",
-        "those",
-        "into",
-        "onto",
-    ]
-)
+_OPEN_ENDED = frozenset((
+    "a", "an", "the", "of", "to", "in", "on", "at", "by", "for", "from", "with", "and", "or", "but",
+    "nor", "as", "is", "are", "was", "were", "be", "than", "that", "my", "our", "your", "his",
+    "her", "its", "their", "this", "these", "those", "into", "onto",
+))  # fmt: skip
 """Words that no line of its own ends with: the sentence goes on."""
 _WRAPPED = 50
 """A line this long whose next begins in lower case was cut by an editor, not by its writer."""

@@ -50,33 +50,10 @@ _NAMED = re.compile(
     r"(?: (?:me|us|him|her|them|is|was|at|on|no|number))*[.:#]{0,2} ?#?)"
     r"(\d{3,20}(?:[ -]\d{2,8}){0,5})(?![\w%]|[.,:/-]\d)"
 )
-_GOES_ON = frozenset(
-    [
-        "and",
-        "or",
-        "for",
-        "to",
-        "from",
-        "if",
-        "when",
-        "now",
-        "at",
-        "on",
-        "in",
-        "is",
-        "was",
-        "by",
-        "before",
-        "after",
-        "then",
-        "please",
-        "today",
-        "as",
-        "with",
-        "so",
-        "but",
-    ]
-)
+_GOES_ON = frozenset((
+    "and", "or", "for", "to", "from", "if", "when", "now", "at", "on", "in", "is", "was", "by",
+    "before", "after", "then", "please", "today", "as", "with", "so", "but",
+))  # fmt: skip
 _LABELLED = re.compile(
     r"(?i)\b((?:room|route|highway|interstate|bus|suite|apartment|gate|flat|unit|channel|boeing|"
     r"airbus|porsche|peugeot|bmw|area code|level|locker|platform|rte|rt|hwy|rtx|gtx|"
