@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from speechkit.core.audio import read_audio, write_audio
+from speechkit.core.audio import naming, read_audio, write_audio
 from speechkit.core.errors import AudioError, ConfigError, PromptError
-from speechkit.core.prompt import Prompt, naming, prepare_prompt, read_prompt
+from speechkit.core.prompt import Prompt, prepare_prompt, read_prompt
 from speechkit.core.rng import derive, generator
 from speechkit.facodec.codec import Codec
 from speechkit.facodec.pretrained import load_pretrained

@@ -15,12 +15,8 @@ import torch
 from torch import Tensor
 
 from speechkit.core.checkpoint import CONFIG_FILE, WEIGHTS, load_checkpoint
-<<<<<<< HEAD
-from speechkit.core.errors import CheckpointError, ConfigError, TextError
-from speechkit.core.prompt import Prompt, prepare_prompt, read_prompt
-=======
 from speechkit.core.errors import CheckpointError, ConfigError
->>>>>>> main
+from speechkit.core.prompt import Prompt, prepare_prompt, read_prompt
 from speechkit.core.results import Speech, TimedLabel, Voice, VoiceSizes, timed
 from speechkit.core.rng import derive, generator
 from speechkit.diffusion.config import SamplerConfig, StageSampling

@@ -8,7 +8,6 @@ they need when they run, so that `--help` needs no torch.
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -70,6 +69,12 @@ def main(argv: list[str] | None = None) -> int:
         except SpeechkitError as error:
             fail(str(error))
             return error.exit_code
+        except ModuleNotFoundError as error:
+            missing = missing_package(error)
+            if missing is None:
+                raise
+            fail(str(missing))
+            return missing.exit_code
         except KeyboardInterrupt:
             fail("interrupted")
             return INTERRUPTED
@@ -85,7 +90,6 @@ def _run(argv: list[str]) -> int:
         with printing():
             args = parser.parse_args(argv)
         as_json = bool(getattr(args, "json", False))
-<<<<<<< HEAD
         with hushed(quiet=args.quiet):
             # With --json, standard output belongs to the one object.
             with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
@@ -94,33 +98,5 @@ def _run(argv: list[str]) -> int:
                 emit(result, as_json=as_json)
                 return result.exit_code
             return int(result or 0)
-=======
-        # With --json, standard output belongs to the one object.
-        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-            result = args.handler(args)
-        if isinstance(result, Outcome):
-            emit(result, as_json=as_json)
-            return result.exit_code
-        return int(result or 0)
-    except SpeechkitError as error:
-        fail(str(error))
-        return error.exit_code
-    except ModuleNotFoundError as error:
-        missing = missing_package(error)
-        if missing is None:
-            raise
-        fail(str(missing))
-        return missing.exit_code
-    except KeyboardInterrupt:
-        fail("interrupted")
-        return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output has gone; flushing it once more at exit would complain again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 1
-    except OSError as error:
-        fail(f"{error.filename or 'The system'}: {error.strerror or error}.")
-        return SpeechkitError.exit_code
->>>>>>> main
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)

@@ -87,7 +87,7 @@ def _convert(args: argparse.Namespace) -> Outcome:
     if not args.source.exists():
         raise AudioError(f"There is no recording {args.source}: check the path.")
     audio_seconds(args.source)
-    output.Progress(quiet=args.quiet).tell("loading the codec")
+    output.Progress().tell("loading the codec")
     prompts = [inputs.read_prompt(path) for path in args.target]
     arguments.use_threads(args.threads)
 

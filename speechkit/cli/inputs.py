@@ -4,33 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
-<<<<<<< HEAD
 from collections.abc import Mapping
-=======
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from itertools import chain, count
->>>>>>> main
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from speechkit.cli import output
-<<<<<<< HEAD
-from speechkit.core.errors import AudioError, ConfigError, TextError
+from speechkit.core.audio import AUDIO_SUFFIXES as AUDIO_SUFFIXES
+from speechkit.core.audio import audio_seconds, check_length, encode_audio, naming
+from speechkit.core.errors import AudioError, ConfigError, StreamError, TextError
 from speechkit.core.files import check_replaceable
 
 if TYPE_CHECKING:
     from speechkit.core.prompt import Prompt
-    from speechkit.core.results import Voice
-=======
-from speechkit.core.audio import AUDIO_SUFFIXES as AUDIO_SUFFIXES
-from speechkit.core.audio import audio_seconds, check_length, encode_audio
-from speechkit.core.errors import AudioError, ConfigError, PromptError, TextError
-
-if TYPE_CHECKING:
-    from speechkit.core.audio import Prompt
     from speechkit.core.results import Speech, Voice
->>>>>>> main
     from speechkit.tts import ZeroShotTTS
 
 STANDARD_OUTPUT = Path("-")
@@ -77,6 +64,8 @@ def speech_file(out: Path | None, *, as_json: bool) -> Path:
     if out == STANDARD_OUTPUT:
         if as_json:
             raise ConfigError("--json writes to standard output too: give -o a file.")
+        if sys.stdout is None:
+            raise StreamError("Standard output is closed: give a file with --out.")
         if sys.stdout.isatty():
             raise ConfigError("Standard output is a terminal: pipe it on, or give -o a file.")
     return out
@@ -87,8 +76,9 @@ def save_speech(speech: Speech, out: Path) -> None:
     if out != STANDARD_OUTPUT:
         speech.save(out)
         return
-    sys.stdout.buffer.write(encode_audio(speech.wave_T, speech.sample_rate_hz, ".wav"))
-    sys.stdout.buffer.flush()
+    with output.printing():
+        sys.stdout.buffer.write(encode_audio(speech.wave_T, speech.sample_rate_hz, ".wav"))
+        sys.stdout.buffer.flush()
 
 
 def read_text(text: str | None, file: Path | None) -> str:
@@ -149,9 +139,6 @@ def read_lexicon(path: Path | None) -> dict[str, tuple[str, ...]]:
     return lexicon
 
 
-<<<<<<< HEAD
-def read_source(path: Path, *, keep_pauses: bool = False) -> Prompt | Voice:
-=======
 def check_source(path: Path) -> None:
     """What can be told of a prompt or a saved voice without torch, which takes seconds to import.
 
@@ -164,8 +151,7 @@ def check_source(path: Path) -> None:
             check_length(audio_seconds(path))
 
 
-def read_source(path: Path) -> Prompt | Voice:
->>>>>>> main
+def read_source(path: Path, *, keep_pauses: bool = False) -> Prompt | Voice:
     """A prompt, made ready at the rate of our models, or a saved voice.
 
     `keep_pauses` as of `prepare_prompt`. Raises AudioError, PromptError or CheckpointError, each
@@ -207,7 +193,6 @@ def make_voice(
 
     Raises PromptError, CheckpointError, ConfigError.
     """
-    from speechkit.core.prompt import naming
     from speechkit.core.results import Voice
     from speechkit.core.timebase import SAMPLE_RATE_HZ
 

@@ -6,13 +6,9 @@ import json
 import logging
 import os
 import sys
-<<<<<<< HEAD
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, suppress
 from contextvars import ContextVar
-=======
-from collections.abc import Mapping
->>>>>>> main
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,14 +71,17 @@ def hushed(*, quiet: bool) -> Iterator[None]:
 
 
 def emit(outcome: Outcome, *, as_json: bool) -> None:
-<<<<<<< HEAD
     """Print the outcome: its lines, or exactly one JSON object on one line.
 
     Raises StreamError where standard output is closed or refuses it, and what is printed is all
     that the command made.
     """
     text = json.dumps(outcome.data) if as_json else "" if _QUIET.get() else outcome.text
+    _clear_line()
     if not text:
+        return
+    if outcome.aside and not as_json:
+        say_line(text)
         return
     if sys.stdout is None:
         if as_json or "out" not in outcome.data:
@@ -92,16 +91,6 @@ def emit(outcome: Outcome, *, as_json: bool) -> None:
     encoding = sys.stdout.encoding or "utf-8"
     with printing():
         print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
-=======
-    """Print the outcome: its lines, or exactly one JSON object on one line."""
-    text = json.dumps(outcome.data) if as_json else outcome.text
-    _clear_line()
-    if text:
-        stream = sys.stderr if outcome.aside and not as_json else sys.stdout
-        # File names need not be text that the terminal can show.
-        encoding = stream.encoding or "utf-8"
-        print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
->>>>>>> main
 
 
 def flush() -> None:
@@ -128,25 +117,27 @@ def printing() -> Iterator[None]:
 
 def say_aside(kind: str, message: str) -> None:
     """Print one line on standard error, whatever line breaks the message holds."""
-<<<<<<< HEAD
     if not _QUIET.get() or kind in ("error", "warning"):
+        _clear_line()
         say_line(f"speechkit: {kind}: {' '.join(message.split())}")
 
 
 def say_line(line: str, end: str = "\n") -> None:
     """Print on standard error, also with --quiet; where that refuses it, nobody can be told."""
+    encoding = sys.stderr.encoding or "utf-8"
     with suppress(OSError):
-        print(line, end=end, file=sys.stderr, flush=True)
-=======
-    _clear_line()
-    print(f"speechkit: {kind}: {' '.join(message.split())}", file=sys.stderr, flush=True)
->>>>>>> main
+        print(
+            line.encode(encoding, "backslashreplace").decode(encoding),
+            end=end,
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _clear_line() -> None:
     """Take away what `Progress` has left on a terminal."""
     if sys.stderr.isatty():
-        print("\r\033[K", end="", file=sys.stderr, flush=True)
+        say_line("\r\033[K", end="")
 
 
 def fail(message: str) -> None:
@@ -174,39 +165,13 @@ def warn_untrained(subject: str) -> None:
     )
 
 
-<<<<<<< HEAD
-def chunk_progress() -> Callable[[int, int, str], None]:
-    """A progress callback for `ZeroShotTTS.synthesize` that reports long text.
-=======
 class Progress:
     """What is being done: on a terminal one line that is rewritten, elsewhere a few lines."""
->>>>>>> main
 
-    def __init__(self, *, quiet: bool) -> None:
-        """`quiet` tells nothing."""
-        self._quiet, self._terminal = quiet, sys.stderr.isatty()
+    def __init__(self) -> None:
+        self._quiet, self._terminal = _QUIET.get(), sys.stderr.isatty()
         self._seen = -1
 
-<<<<<<< HEAD
-    def report(number: int, count: int, stage: str) -> None:
-        if _QUIET.get() or count < 2:
-            return
-        line = f"chunk {number + 1} of {count}: {stage}"
-        if sys.stderr.isatty():
-            last = number + 1 == count and stage == "decode"
-            say_line(f"\r\033[K{line}", end="\n" if last else "")
-        elif number not in seen:
-            say_line(line)
-        seen.append(number)
-
-    return report
-
-
-def count_progress(done: int, count: int) -> None:
-    """Rewrite one line on a terminal; say nothing elsewhere."""
-    if sys.stderr.isatty() and not _QUIET.get():
-        say_line(f"\r\033[K{done} of {count} clips", end="\n" if done == count else "")
-=======
     def tell(self, message: str) -> None:
         """Something that may take long begins."""
         if not self._quiet and not self._terminal:
@@ -216,13 +181,17 @@ def count_progress(done: int, count: int) -> None:
     def stage(self, message: str) -> None:
         """Something short begins: told on a terminal alone."""
         if not self._quiet and self._terminal:
-            print(f"\r\033[K{message} …", end="", file=sys.stderr, flush=True)
+            say_line(f"\r\033[K{message} …", end="")
 
     def chunk(self, number: int, count: int, stage: str) -> None:
         """The callback for `ZeroShotTTS.synthesize`; of a long text each chunk is told once."""
         line = f"chunk {number + 1} of {count}: {stage}"
         self.stage(line if count > 1 else f"speaking: {stage}")
         if count > 1 and number > self._seen and not self._quiet and not self._terminal:
-            print(line, file=sys.stderr, flush=True)
+            say_line(line)
         self._seen = number
->>>>>>> main
+
+
+def count_progress(done: int, count: int) -> None:
+    """How many clips of many are done; told on a terminal alone."""
+    Progress().stage(f"{done} of {count} clips")

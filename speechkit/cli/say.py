@@ -146,15 +146,11 @@ def _swap_recording(args: argparse.Namespace) -> Outcome:
             raise ConfigError(f"--{name} is for texts: leave it out with --source.")
     args.out = inputs.speech_file(args.out, as_json=args.json)
     inputs.check_output(args.out, inputs.AUDIO_SUFFIXES, args.source, *paths.values())
-<<<<<<< HEAD
-    sources = {path: inputs.read_source(path) for path in paths.values()}
-    sources[args.source] = inputs.read_source(args.source, keep_pauses=True)
-=======
     for path in (args.source, *paths.values()):
         inputs.check_source(path)
-    output.Progress(quiet=args.quiet).tell("loading the models")
-    sources = {path: inputs.read_source(path) for path in (args.source, *paths.values())}
->>>>>>> main
+    output.Progress().tell("loading the models")
+    sources = {path: inputs.read_source(path) for path in paths.values()}
+    sources[args.source] = inputs.read_source(args.source, keep_pauses=True)
     arguments.use_threads(args.threads)
 
     started = time.perf_counter()
@@ -197,7 +193,7 @@ def _speak(args: argparse.Namespace, paths: Mapping[str, Path], transcript: str 
     frontend = Frontend(lexicon)
     turns = write_turns(parts, frontend)
     phones = None if transcript is None else frontend.phones(transcript)
-    progress = output.Progress(quiet=args.quiet)
+    progress = output.Progress()
     progress.tell("loading the models")
 
     from speechkit.narration import narrate
@@ -227,11 +223,7 @@ def _speak(args: argparse.Namespace, paths: Mapping[str, Path], transcript: str 
         speed=args.speed,
         steps=args.steps,
         watermark=arguments.watermark(args),
-<<<<<<< HEAD
-        progress=output.chunk_progress(),
-=======
         progress=progress.chunk,
->>>>>>> main
     )
     return _finish(args, tts, speech, clock=(started, loaded, heard))
 
@@ -288,7 +280,7 @@ def _voice(args: argparse.Namespace) -> Outcome:
 
     phones = None if args.transcript is None else Frontend(lexicon).phones(args.transcript)
     inputs.check_source(args.prompt)
-    output.Progress(quiet=args.quiet).tell("loading the models")
+    output.Progress().tell("loading the models")
     source = inputs.read_source(args.prompt)
     arguments.use_threads(args.threads)
     tts = inputs.load_tts(args.model, lexicon)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -161,10 +160,10 @@ def speak_table(args: argparse.Namespace) -> Outcome:
         )
         speech.save(row.out)
         if not args.json:
-            output.note_all(speech.notes, quiet=args.quiet)
+            output.note_all(speech.notes)
         made.append({"out": str(row.out), "seconds": speech.seconds, "notes": list(speech.notes)})
         if not args.quiet:
-            print(f"{len(made)} of {len(rows)}: {row.out.name}", file=sys.stderr, flush=True)
+            output.say_line(f"{len(made)} of {len(rows)}: {row.out.name}")
     took = time.perf_counter() - began
     seconds = sum(item["seconds"] for item in made)
     text = (
@@ -173,4 +172,4 @@ def speak_table(args: argparse.Namespace) -> Outcome:
         + (f" (real-time factor {took / seconds:.3f})" if made else "")
     )
     data = {"files": made, "kept": [str(path) for path in kept], "seconds": seconds}
-    return Outcome(text="" if args.quiet else text, data=data)
+    return Outcome(text=text, data=data)

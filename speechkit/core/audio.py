@@ -41,13 +41,9 @@ AUDIO_FORMATS = {
 AUDIO_SUFFIXES = tuple(AUDIO_FORMATS)
 """Endings of the files that can be written."""
 
-<<<<<<< HEAD
-=======
 _UNKNOWN_FRAMES = (1 << 63) - 1
 """What libsndfile says of a FLAC file whose header does not tell its length."""
-_MAGIC = (b"RIFF", b"RF64", b"riff", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"caff")
 
->>>>>>> main
 MIN_PROMPT_SECONDS = 1.0
 _CANCELLED = 0.1
 """Channels cancel where their mean has less than this share of the power it should have."""
@@ -153,17 +149,10 @@ def _encode(
     """Encode waves into an open file, and return how many samples that were."""
     import soundfile
 
-<<<<<<< HEAD
-    if suffix.lower() not in _FORMATS:
-        raise AudioError(f'Cannot write "{suffix}" files: use one of {", ".join(_FORMATS)}.')
-    kind, subtype = _FORMATS[suffix.lower()]
-    samples, sink = 0, _Sink(file)
-=======
     if suffix.lower() not in AUDIO_FORMATS:
         raise AudioError(f'Cannot write "{suffix}" files: use one of {", ".join(AUDIO_FORMATS)}.')
     kind, subtype = AUDIO_FORMATS[suffix.lower()]
-    samples = 0
->>>>>>> main
+    samples, sink = 0, _Sink(file)
     try:
         with soundfile.SoundFile(sink, "w", sample_rate_hz, 1, subtype, format=kind) as sound:
             for wave_T in waves:
@@ -177,7 +166,6 @@ def _encode(
     return samples
 
 
-<<<<<<< HEAD
 class _Sink:
     """An open file as soundfile writes it: what the system refuses is kept until `check`.
 
@@ -215,9 +203,6 @@ class _Sink:
             return 0
 
 
-def _pcm(wave_T: Tensor) -> NDArray[np.int16]:
-    """A wave as 16-bit samples."""
-=======
 def write_blocks(sound: Any, wave_T: Tensor) -> int:
     """Write a wave to an open file, and return how many samples that were."""
     pcm_T = pcm16(wave_T)
@@ -229,7 +214,6 @@ def write_blocks(sound: Any, wave_T: Tensor) -> int:
 
 def pcm16(wave_T: Tensor) -> NDArray[np.int16]:
     """A mono wave as 16-bit samples, clipped at ±1; raises AudioError for what is none."""
->>>>>>> main
     if wave_T.ndim != 1 or not len(wave_T):
         raise AudioError(f"There is no mono sound to write: its shape is {tuple(wave_T.shape)}.")
     import torch
@@ -239,6 +223,15 @@ def pcm16(wave_T: Tensor) -> NDArray[np.int16]:
         raise AudioError("The sound to write holds values that are not finite (NaN or infinity).")
     # By 32768, the inverse of reading: what was read from 16 bits is written back bit for bit.
     return (wave_T * 32768).round().clamp(-32768, 32767).to(torch.int16).numpy()
+
+
+@contextmanager
+def naming(source: str | Path) -> Iterator[None]:
+    """Put a recording's name in front of a PromptError, which does not know it."""
+    try:
+        yield
+    except PromptError as error:
+        raise PromptError(f"{source}: {error}") from error
 
 
 def check_length(seconds: float, min_seconds: float = MIN_PROMPT_SECONDS) -> None:

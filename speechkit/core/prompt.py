@@ -8,8 +8,6 @@ Shapes: T samples, F frames of 10 ms, M mel bands, K bins of a spectrum.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from speechkit.core.audio import MIN_PROMPT_SECONDS, check_length, read_audio
+from speechkit.core.audio import MIN_PROMPT_SECONDS, check_length, naming, read_audio
 from speechkit.core.errors import PromptError
 from speechkit.core.f0 import F0_HOP_SAMPLES, F0_SAMPLE_RATE_HZ, extract_f0
 from speechkit.core.mel import LogMel, MelConfig
@@ -135,15 +133,6 @@ class _Quality:
 
     bandwidth_khz: float
     """Where sound ends."""
-
-
-@contextmanager
-def naming(source: str | Path) -> Iterator[None]:
-    """Put a recording's name in front of a PromptError, which does not know it."""
-    try:
-        yield
-    except PromptError as error:
-        raise PromptError(f"{source}: {error}") from error
 
 
 def read_prompt(

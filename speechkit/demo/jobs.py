@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from speechkit.conversion import Conversion, VoiceConverter
+from speechkit.core.audio import naming
 from speechkit.core.errors import PromptError
-from speechkit.core.prompt import Prompt, naming, prepare_prompt
+from speechkit.core.prompt import Prompt, prepare_prompt
 from speechkit.core.results import Codes, Speech, Voice
 from speechkit.core.rng import generator
 from speechkit.diffusion.config import STAGES
