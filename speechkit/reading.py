@@ -10,13 +10,11 @@ from torch import Tensor
 
 from speechkit.core.errors import PromptError
 from speechkit.core.results import Attribute, Rhythm, Voice
-from speechkit.diffusion.duration import collapse, expand
+from speechkit.diffusion.duration import merge_repeats, regulate_length
+from speechkit.facodec.recognition import recognise_phones
 from speechkit.facodec.small.codec import FACodec
 from speechkit.text.frames import FrameClasses
 from speechkit.text.vocab import WORD_BOUNDARY, PhoneVocabulary
-
-SWITCH_PENALTY = 4.0
-"""Log-probability a change of phone costs when phones are read off frames."""
 
 
 def read_voice(
@@ -31,8 +29,9 @@ def read_voice(
     their times are found by forced alignment on the same posteriors. Raises PromptError when the
     recording cannot hold the phones, or holds no speech.
     """
-    codes, timbre_D = codec.encode(wave_T)
-    logits_FV = codec.phone_logits(codes.content_KF[None])[0]
+    encoded, timbre_D = codec.encode(wave_T)
+    logits_FV = codec.phone_logits(encoded.content_KF[None])[0].cpu()
+    codes, timbre_D = encoded.to("cpu"), timbre_D.cpu()
     if phones is None:
         rhythm = recognise(logits_FV, codec.config.phone_symbols, vocabulary)
     else:
@@ -41,7 +40,7 @@ def read_voice(
     if bool((rhythm.phones_P == pause).all()):
         raise PromptError("No speech was found in the prompt: give a clear recording of a voice.")
     attribute = Attribute(
-        codes_KF=codes.stacked(), phone_F=expand(rhythm.phones_P, rhythm.frames_P)
+        codes_KF=codes.stacked(), phone_F=regulate_length(rhythm.phones_P, rhythm.frames_P)
     )
     return Voice(
         timbre_D=timbre_D, duration=rhythm, prosody=attribute, content=attribute, detail=attribute
@@ -50,27 +49,8 @@ def read_voice(
 
 def recognise(logits_FV: Tensor, symbols: tuple[str, ...], vocabulary: PhoneVocabulary) -> Rhythm:
     """Phones and durations from frame posteriors; every pause is a word boundary."""
-    path_F = smooth_path(torch.log_softmax(logits_FV, dim=-1), SWITCH_PENALTY)
-    names = (WORD_BOUNDARY, *symbols[1:])
-    id_of = torch.tensor(vocabulary.ids(names))
-    classes_P, frames_P = collapse(path_F)
-    return Rhythm(phones_P=id_of[classes_P], frames_P=frames_P)
-
-
-def smooth_path(log_share_FV: Tensor, switch_penalty: float) -> Tensor:
-    """`path_F`: the best class sequence when each change of class costs `switch_penalty`."""
-    best_V = log_share_FV[0]
-    came_from: list[Tensor] = []
-    stay_V = torch.arange(log_share_FV.shape[1])
-    for frame_V in log_share_FV[1:]:
-        top, winner = best_V.max(dim=0)
-        switched = top - switch_penalty > best_V
-        came_from.append(torch.where(switched, winner, stay_V))
-        best_V = torch.where(switched, top - switch_penalty, best_V) + frame_V
-    path = [int(best_V.argmax())]
-    for before_V in reversed(came_from):
-        path.append(int(before_V[path[-1]]))
-    return torch.tensor(path[::-1])
+    phones_P, frames_P = merge_repeats(recognise_phones(logits_FV, symbols, vocabulary))
+    return Rhythm(phones_P=phones_P, frames_P=frames_P)
 
 
 def force(

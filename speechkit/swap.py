@@ -20,9 +20,10 @@ from torch import Tensor
 
 from speechkit.core.results import Rhythm, Speech, Voice
 from speechkit.core.rng import derive, generator
-from speechkit.diffusion.duration import expand, places, stretch
+from speechkit.diffusion.duration import phone_positions, regulate_length, time_scale
+from speechkit.diffusion.generator import Draws
 from speechkit.text.vocab import STRESSES, is_boundary
-from speechkit.tts import Progress, ZeroShotTTS
+from speechkit.tts import Progress, ZeroShotTTS, at_level
 from speechkit.watermark import Watermark, mark
 
 FACTORS = ("timbre", "prosody", "duration", "content", "detail")
@@ -67,7 +68,7 @@ def swap_recording(
         detail: whose acoustic detail.
         seed: all draws follow from it.
         speed: speaking rate, 0.25 to 4.
-        steps: passes of the first codebooks of prosody and content, 1 to 64.
+        steps: passes of the prosody stage, from which the others follow, 1 to 64.
         watermark: the mark of synthetic speech; None leaves it out.
         progress: called as that of `ZeroShotTTS.synthesize`.
 
@@ -76,29 +77,28 @@ def swap_recording(
     PromptError for a recording that is silent or too short, ConfigError for a bad speed or steps.
     """
     sampler = tts.sampling(steps)
-    stretch(torch.ones(1, dtype=torch.long), speed)  # raises before anything expensive
+    time_scale(torch.ones(1, dtype=torch.long), speed)  # raises before anything expensive
     stages = _Stages(progress)
     own = source if isinstance(source, Voice) else tts.voice(source)
     symbols = tts.vocabulary.symbols
     phones_P, frames_P = own.duration.phones_P, own.duration.frames_P
     if duration is not None:
         frames_P = carry_rhythm(own.duration, duration.duration, symbols)
-    frames_P = stretch(frames_P, speed)
+    frames_P = time_scale(frames_P, speed)
     voices = {"prosody": prosody, "content": content, "detail": detail}
     codes = tts.generator.fill(
         phones_P,
         frames_P,
         stretch_codes(own.content.codes_KF, own.duration.frames_P, frames_P),
         {name: getattr(voice, name) for name, voice in voices.items() if voice is not None},
-        sampler=sampler,
-        seed=seed,
-        progress=stages.enter,
+        (timbre or own).timbre_D,
+        Draws(sampler=sampler, seeds=(seed,), begin=stages.enter),
     )
     stages.enter("decode")
     rng = generator(derive(seed, "noise"))
     wave_T = tts.codec.decode(codes, (timbre or own).timbre_D, rng)
     stages.enter("watermark")
-    marked = mark(wave_T, tts.sample_rate_hz, watermark)
+    marked = mark(at_level(wave_T), tts.sample_rate_hz, watermark)
     given = (own, timbre, duration, *voices.values())
     notes = dict.fromkeys(note for voice in given if voice for note in voice.notes)
     return Speech(
@@ -166,7 +166,7 @@ def stretch_codes(codes_KF: Tensor, from_P: Tensor, to_P: Tensor) -> Tensor:
 
     Phones that lasted no frame must not be given any.
     """
-    phone_F = expand(torch.arange(len(to_P)), to_P)
+    phone_F = regulate_length(torch.arange(len(to_P)), to_P)
     start_P = torch.cumsum(from_P, 0) - from_P
-    inside_F = (places(to_P)[:, 0] * from_P[phone_F]).long()
+    inside_F = (phone_positions(to_P)[:, 0] * from_P[phone_F]).long()
     return codes_KF[:, start_P[phone_F] + inside_F]

@@ -6,9 +6,9 @@ Shapes: T samples, P phones, F frames.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, groupby
+from itertools import chain, groupby, islice
 from pathlib import Path
 
 import torch
@@ -16,27 +16,44 @@ from torch import Tensor
 
 from speechkit.core.audio import Prompt, prepare_prompt, read_audio
 from speechkit.core.checkpoint import CONFIG_FILE, WEIGHTS, load_checkpoint
+from speechkit.core.devices import pick_device, pick_dtype
 from speechkit.core.errors import CheckpointError, ConfigError, TextError
 from speechkit.core.results import Speech, TimedLabel, Voice, VoiceSizes, timed
 from speechkit.core.rng import derive, generator
-from speechkit.diffusion.config import SamplerConfig, StageSampling
-from speechkit.diffusion.duration import stretch
+from speechkit.diffusion.config import FRAME_STAGES, SamplerConfig
+from speechkit.diffusion.duration import time_scale
 from speechkit.diffusion.generator import Draws, Generator, generator_of
 from speechkit.facodec.small.codec import FACodec, codec_of
+from speechkit.facodec.small.features import speech_gain
 from speechkit.reading import read_voice
 from speechkit.text import Frontend, PhoneVocabulary, TextFrontend, is_boundary
 from speechkit.text.frames import FrameClasses
-from speechkit.watermark import Marked, Watermark, mark
+from speechkit.watermark import Marked, Watermark, embed_pieces, mark
 
 MAX_CHARACTERS = 20_000
 """Longest text of one call."""
 
 CHUNK_CHARACTERS = 180
-"""Longest piece that is spoken in one go, about 11 s. The shipped models trained on up to 8 s, and
-their phone accuracy is the same over all of such a piece (0.64, pieces of 90 and of 180)."""
+"""Longest piece that is spoken in one go, about 11 s. The shipped models trained on up to 10 s."""
+
+FIRST_CHARACTERS = 50
+"""Longest first piece of a stream, so that the first sound comes soon."""
+
+PHONES_AT_ONCE = {"cpu": 200, "mps": 1000, "cuda": 4000}
+"""Phones that pieces may have together to be drawn in one batch: more takes more memory, and on a
+CPU is no faster."""
+
+EDGE_FRAMES = (5, 10)
+"""Least silence before and after a piece, in frames (100 and 200 ms)."""
+
+LEVEL_RMS = 0.1
+"""Level of speech, −20 dB of full scale in its louder frames."""
+
+PEAK = 0.97
+"""Highest sample."""
 
 Progress = Callable[[int, int, str], None]
-"""Called with the chunk's number, how many there are, and the stage that begins."""
+"""Called with the piece's number, how many there are, and the stage that begins."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +81,31 @@ def write_script(text: str, frontend: TextFrontend) -> Script:
         )
     pieces = frontend.pieces(text, CHUNK_CHARACTERS)
     return Script(chunks=pieces.phones, words=pieces.words, notes=pieces.notes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """What is spoken in one go."""
+
+    phones: tuple[str, ...]
+    """Phone symbols from `^` to `$`."""
+
+    voice: Voice
+    """Who speaks."""
+
+    seed: int
+    """All its draws follow from it."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Spoken:
+    """A piece as sound."""
+
+    wave_T: Tensor
+    """Samples."""
+
+    frames: tuple[int, ...]
+    """Frames each phone lasts."""
 
 
 class _Clock:
@@ -101,15 +143,45 @@ class ZeroShotTTS:
         self.vocabulary = PhoneVocabulary(generator.config.phone_symbols)
         self.frontend = Frontend(lexicon)
         self.sampler = SamplerConfig()
+        self.dtype = torch.float32
+
+    @property
+    def device(self) -> torch.device:
+        """Where its models are."""
+        return self.generator.device
+
+    def to(
+        self, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None
+    ) -> ZeroShotTTS:
+        """The same models on a device (`auto`, `cpu`, `cuda`, `mps`), the generator computing in
+        `dtype` (`auto`, `float32`, `bfloat16`, `float16`); what is None stays.
+
+        Weights are kept in float32, and so are the codec and its vocoder, which take little time.
+        Voices stay on the CPU. Raises ConfigError for a device that is not there.
+        """
+        place = self.device if device is None else pick_device(device)
+        if dtype is not None:
+            self.dtype = pick_dtype(dtype, place)
+        self.codec.to(place)
+        self.generator.to(place)
+        return self
 
     @classmethod
     def from_pretrained(
-        cls, folder: str | Path | None = None, *, lexicon: Mapping[str, Sequence[str]] | None = None
+        cls,
+        folder: str | Path | None = None,
+        *,
+        lexicon: Mapping[str, Sequence[str]] | None = None,
+        device: str | torch.device = "cpu",
+        dtype: str | torch.dtype = "auto",
     ) -> ZeroShotTTS:
         """The bundled model, or one from a folder with `codec` and `generator` inside.
 
-        Raises CheckpointError when the folder does not hold both.
+        `device` and `dtype` are those of `to`. Raises CheckpointError when the folder does not
+        hold both, ConfigError for a device that is not there.
         """
+        place = pick_device(device)
+        number_format = pick_dtype(dtype, place)
         root = WEIGHTS if folder is None else Path(folder)
         for part in ("codec", "generator"):
             if not (root / part / CONFIG_FILE).is_file():
@@ -118,13 +190,14 @@ class ZeroShotTTS:
                     "model.safetensors and config.json."
                 )
         codec, made = load_checkpoint(root / "codec"), load_checkpoint(root / "generator")
-        return cls(
+        tts = cls(
             codec_of(codec),
             generator_of(made),
             lexicon=lexicon,
             weights=f"codec {codec.sha256[:8]}, generator {made.sha256[:8]}",
             trained="training" in codec.config and "training" in made.config,
         )
+        return tts.to(place, number_format)
 
     @property
     def sample_rate_hz(self) -> int:
@@ -176,9 +249,9 @@ class ZeroShotTTS:
         """The text in the voice, with an inaudible mark that `watermark=None` leaves out; speech
         under 0.6 s has none, and its notes say so.
 
-        Long text is spoken in chunks of up to `CHUNK_CHARACTERS`, each with draws of its own.
-        `steps` sets the passes of the first codebooks of prosody and content; more is slower and
-        usually clearer.
+        Long text is spoken in pieces of up to `CHUNK_CHARACTERS`, each with draws of its own.
+        `steps` sets the passes of the prosody stage, from which those of the others follow; more is
+        slower and usually clearer.
 
             tts = ZeroShotTTS.from_pretrained()
             tts.synthesize("Hello there.", tts.voice("me.wav")).save("hello.wav")
@@ -186,29 +259,149 @@ class ZeroShotTTS:
         Raises TextError for text that cannot be spoken, CheckpointError for a voice that is damaged
         or of another model, ConfigError for a setting out of range.
         """
+        (speech,) = self.synthesize_batch(
+            [text],
+            [voice],
+            seeds=[seed],
+            speed=speed,
+            steps=steps,
+            watermark=watermark,
+            progress=progress,
+        )
+        return speech
+
+    def synthesize_batch(
+        self,
+        texts: Sequence[str | Script],
+        voices: Sequence[Voice] | Voice,
+        *,
+        seeds: Sequence[int] | int = 0,
+        speed: float = 1.0,
+        steps: int | None = None,
+        watermark: Watermark | None = Watermark(),  # noqa: B008 (frozen)
+        progress: Progress | None = None,
+    ) -> list[Speech]:
+        """Many texts, each with its voice and seed, or all with one: `synthesize` of each.
+
+        What belongs together is drawn in one batch, as much as `PHONES_AT_ONCE` allows; an item
+        gets the codes that it gets alone. `stages_seconds` are those of the whole call. Errors as
+        those of `synthesize`, before anything is spoken; ConfigError for lists of other lengths.
+
+            tts.synthesize_batch(["One.", "Two."], tts.voice("me.wav"), seeds=[1, 2])
+        """
         sampler, clock = self.sampling(steps), _Clock()
-        voice.check(self.voice_sizes)
-        script = write_script(text, self.frontend) if isinstance(text, str) else text
+        time_scale(torch.ones(1, dtype=torch.long), speed)  # raises before anything expensive
+        every_voice = [voices] * len(texts) if isinstance(voices, Voice) else list(voices)
+        every_seed = [seeds] * len(texts) if isinstance(seeds, int) else list(seeds)
+        if not len(texts) == len(every_voice) == len(every_seed):
+            raise ConfigError(
+                f"There are {len(texts)} texts, {len(every_voice)} voices and {len(every_seed)} "
+                "seeds: give one of each for every text, or a single voice and seed."
+            )
+        for voice in every_voice:
+            voice.check(self.voice_sizes)
+        scripts = [
+            write_script(text, self.frontend) if isinstance(text, str) else text for text in texts
+        ]
+        pieces = [
+            Piece(phones=phones, voice=voice, seed=derive(seed, number))
+            for script, voice, seed in zip(scripts, every_voice, every_seed, strict=True)
+            for number, phones in enumerate(script.chunks)
+        ]
+        spoken: list[Spoken] = []
+        for group in _groups(pieces, PHONES_AT_ONCE.get(self.device.type, 200)):
 
-        def chunks() -> Iterator[tuple[Tensor, Draws]]:
-            for number, phones in enumerate(script.chunks):
+            def begin(stage: str, number: int = len(spoken)) -> None:
+                clock.enter(stage)
+                if progress:
+                    progress(number, len(pieces), stage)
 
-                def begin(stage: str, number: int = number) -> None:
-                    clock.enter(stage)
-                    if progress:
-                        progress(number, len(script.chunks), stage)
-
-                draws = Draws(sampler=sampler, seed=derive(seed, number), begin=begin)
-                yield torch.tensor(self.vocabulary.ids(phones)), draws
-
-        def stamp(wave_T: Tensor) -> Marked:
-            if watermark is not None:
-                clock.enter("watermark")
-            return mark(wave_T, self.sample_rate_hz, watermark)
-
-        marked, frames_P = self._speak(chunks(), voice, speed, stamp)
+            spoken += self._speak(group, sampler, speed, begin)
+        if watermark is not None:
+            clock.enter("watermark")
+        results, rest = [], iter(spoken)
+        for script, voice, seed in zip(scripts, every_voice, every_seed, strict=True):
+            own = list(islice(rest, len(script.chunks)))
+            wave_T = torch.cat([piece.wave_T for piece in own])
+            results.append((script, voice, seed, own, mark(wave_T, self.sample_rate_hz, watermark)))
         clock.enter("")
-        phones, frames = tuple(chain(*script.chunks)), tuple(frames_P.tolist())
+        return [self._speech(*result, clock.seconds) for result in results]
+
+    def stream(
+        self,
+        text: str,
+        voice: Voice,
+        *,
+        seed: int = 0,
+        speed: float = 1.0,
+        steps: int | None = None,
+        watermark: Watermark | None = Watermark(),  # noqa: B008 (frozen)
+    ) -> Iterator[Tensor]:
+        """The speech as waves `[T]` that follow each other, each as soon as it is there.
+
+        The first piece is short and ends where a reader would pause; pieces begin and end in
+        silence, so the joins are not heard, and one mark runs on over all of them. Texts, voices
+        and settings are checked before the first piece; errors as those of `synthesize`.
+
+            for wave_T in tts.stream("A long text. And so on.", voice):
+                play(wave_T)
+        """
+        sampler = self.sampling(steps)
+        time_scale(torch.ones(1, dtype=torch.long), speed)
+        voice.check(self.voice_sizes)
+        if len(text) > MAX_CHARACTERS:
+            write_script(text, self.frontend)
+        found = self.frontend.pieces(text, CHUNK_CHARACTERS, first=FIRST_CHARACTERS)
+        pieces = [
+            Piece(phones=phones, voice=voice, seed=derive(seed, number))
+            for number, phones in enumerate(found.phones)
+        ]
+        waves = (
+            self._speak([piece], sampler, speed, lambda stage: None)[0].wave_T for piece in pieces
+        )
+        if watermark is None:
+            return waves
+        return embed_pieces(waves, self.sample_rate_hz, watermark)
+
+    @torch.no_grad()
+    def _speak(
+        self,
+        pieces: Sequence[Piece],
+        sampler: SamplerConfig,
+        speed: float,
+        begin: Callable[[str], None],
+    ) -> list[Spoken]:
+        """The spine: phones in a voice to speech, for a batch of pieces."""
+        stages, voices = self.generator, [piece.voice for piece in pieces]
+        phones = [torch.tensor(self.vocabulary.ids(piece.phones)) for piece in pieces]
+        timbres = [voice.timbre_D for voice in voices]
+        draws = Draws(sampler=sampler, seeds=tuple(p.seed for p in pieces), begin=begin)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            frames = stages.draw_durations(phones, [voice.duration for voice in voices], draws)
+            frames = [with_edges(time_scale(frames_P, speed)) for frames_P in frames]
+            targets = [stages.regulate(*pair) for pair in zip(phones, frames, strict=True)]
+            for name in FRAME_STAGES:
+                prompts = [getattr(voice, name) for voice in voices]
+                targets = stages.draw(name, targets, prompts, timbres, draws)
+        draws.begin("decode")
+        spoken = []
+        for piece, target, frames_P in zip(pieces, targets, frames, strict=True):
+            noise = generator(derive(piece.seed, "noise"), self.device)
+            wave_T = self.codec.decode(stages.codes_of(target), piece.voice.timbre_D, noise)
+            spoken.append(Spoken(wave_T=at_level(wave_T.cpu()), frames=tuple(frames_P.tolist())))
+        return spoken
+
+    def _speech(
+        self,
+        script: Script,
+        voice: Voice,
+        seed: int,
+        spoken: Sequence[Spoken],
+        marked: Marked,
+        seconds: Mapping[str, float],
+    ) -> Speech:
+        phones = tuple(chain(*script.chunks))
+        frames = tuple(chain(*(piece.frames for piece in spoken)))
         times = timed(phones, frames, self.codec.hop_samples / self.sample_rate_hz)
         return Speech(
             wave_T=marked.wave_T,
@@ -217,33 +410,10 @@ class ZeroShotTTS:
             frames=frames,
             words=_timed_words(script.words, times),
             seed=seed,
-            stages_seconds=clock.seconds,
+            stages_seconds=seconds,
             notes=(*script.notes, *voice.notes, *marked.notes),
             watermark=marked.payload,
         )
-
-    @torch.no_grad()
-    def _speak(
-        self,
-        chunks: Iterable[tuple[Tensor, Draws]],
-        voice: Voice,
-        speed: float,
-        stamp: Callable[[Tensor], Marked],
-    ) -> tuple[Marked, Tensor]:
-        """The spine: `phones_P` of each chunk, in a voice, to marked speech and `frames_P`."""
-        stages, waves, frames = self.generator, [], []
-        for phones_P, draws in chunks:
-            frames_P = stages.draw_durations(phones_P, voice.duration, draws)
-            frames_P = stretch(frames_P, speed)
-            target = stages.regulate(phones_P, frames_P)
-            target = stages.draw("prosody", target, voice.prosody, draws)
-            target = stages.draw("content", target, voice.content, draws)
-            target = stages.draw("detail", target, voice.detail, draws)
-            draws.begin("decode")
-            noise = generator(derive(draws.seed, "noise"))
-            waves.append(self.codec.decode(stages.codes_of(target), voice.timbre_D, noise))
-            frames.append(frames_P)
-        return stamp(torch.cat(waves)), torch.cat(frames)
 
     def swap(
         self,
@@ -274,25 +444,52 @@ class ZeroShotTTS:
         if not 1 <= steps <= 64:
             raise ConfigError(f"steps {steps} is out of range; give a whole number from 1 to 64.")
 
-        def budget(stage: StageSampling, *counts: int) -> StageSampling:
-            return replace(stage, steps=tuple(max(1, count) for count in counts))
-
+        sampler = self.sampler
+        share = steps / sampler.prosody.steps
         return replace(
-            self.sampler,
-            prosody=budget(self.sampler.prosody, steps),
-            content=budget(self.sampler.content, steps, steps // 3),
-            detail=budget(self.sampler.detail, steps // 3, 1),
+            sampler,
+            **{
+                name: replace(sampler.of(name), steps=max(1, round(sampler.of(name).steps * share)))
+                for name in FRAME_STAGES
+            },
         )
+
+
+def with_edges(frames_P: Tensor) -> Tensor:
+    """Durations with silence of at least `EDGE_FRAMES` at both ends, which are boundaries."""
+    edged_P = frames_P.clone()
+    edged_P[0] = edged_P[0].clamp_min(EDGE_FRAMES[0])
+    edged_P[-1] = edged_P[-1].clamp_min(EDGE_FRAMES[1])
+    return edged_P
+
+
+def at_level(wave_T: Tensor) -> Tensor:
+    """The wave with its speech at `LEVEL_RMS`, lower where a peak would exceed `PEAK`."""
+    gain = speech_gain(wave_T, LEVEL_RMS)
+    peak = float(wave_T.abs().max()) if len(wave_T) else 0.0
+    return wave_T * min(gain, PEAK / max(peak, 1e-5))
+
+
+def _groups(pieces: Sequence[Piece], most: int) -> Iterator[list[Piece]]:
+    """Pieces in order, in batches that have up to `most` phones, at least one piece each."""
+    group: list[Piece] = []
+    for piece in pieces:
+        if group and sum(len(other.phones) for other in group) + len(piece.phones) > most:
+            yield group
+            group = []
+        group.append(piece)
+    if group:
+        yield group
 
 
 def _check_partners(codec: FACodec, generator: Generator) -> None:
     """Raise CheckpointError unless the generator writes the codes that the codec reads."""
     books, made = codec.config.quantizer, generator.config
     agree = (books.prosody_books, books.content_books, books.detail_books, books.entries) == (
-        made.prosody_books,
-        made.content_books,
-        made.detail_books,
-        made.frame.entries,
+        made.prosody_codebooks,
+        made.content_codebooks,
+        made.detail_codebooks,
+        made.frame.codebook_size,
     ) and FrameClasses(PhoneVocabulary(made.phone_symbols)).symbols == codec.config.phone_symbols
     if not agree:
         raise CheckpointError(

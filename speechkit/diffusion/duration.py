@@ -1,4 +1,4 @@
-"""Phone sequences and frame sequences: expansion, places, stretching. No learning here.
+"""Phone sequences and frame sequences: length regulation, positions, time scale. No learning here.
 
 Shapes: P phones, F frames.
 """
@@ -11,20 +11,21 @@ from torch import Tensor
 from speechkit.core.errors import ConfigError
 
 
-def expand(values_P: Tensor, frames_P: Tensor) -> Tensor:
-    """`values_F`: each phone's value for as many frames as it lasts."""
+def regulate_length(values_P: Tensor, frames_P: Tensor) -> Tensor:
+    """`values_F`: each phone's value for as many frames as it lasts (FastSpeech)."""
     return torch.repeat_interleave(values_P, frames_P)
 
 
-def places(frames_P: Tensor) -> Tensor:
-    """`place_F2`: where in its phone a frame lies, 0 to 1, and the log of the phone's length."""
-    length_F = expand(frames_P, frames_P).float()
+def phone_positions(frames_P: Tensor) -> Tensor:
+    """`position_F2`: where in its phone a frame lies, 0 to 1, and the log of its length."""
+    length_F = regulate_length(frames_P, frames_P).float()
     start_P = torch.cumsum(frames_P, 0) - frames_P
-    inside_F = torch.arange(len(length_F), device=frames_P.device) - expand(start_P, frames_P)
+    inside_F = torch.arange(len(length_F), device=frames_P.device)
+    inside_F = inside_F - regulate_length(start_P, frames_P)
     return torch.stack([(inside_F + 0.5) / length_F, torch.log(length_F)], dim=-1)
 
 
-def stretch(frames_P: Tensor, speed: float) -> Tensor:
+def time_scale(frames_P: Tensor, speed: float) -> Tensor:
     """Durations at another speaking rate: 2.0 takes half the frames.
 
     Rounds the running total and not each phone, so the whole has the right length; phones that
@@ -35,11 +36,11 @@ def stretch(frames_P: Tensor, speed: float) -> Tensor:
     if speed == 1.0:
         return frames_P
     ends_P = torch.round(torch.cumsum(frames_P.double(), 0) / speed).long()
-    new_P = torch.diff(ends_P, prepend=torch.zeros(1, dtype=torch.long))
+    new_P = torch.diff(ends_P, prepend=ends_P.new_zeros(1))
     return torch.where(frames_P > 0, new_P.clamp_min(1), 0)
 
 
-def collapse(classes_F: Tensor) -> tuple[Tensor, Tensor]:
+def merge_repeats(values_F: Tensor) -> tuple[Tensor, Tensor]:
     """Runs of equal values: `(values_P, frames_P)`."""
-    values_P, frames_P = torch.unique_consecutive(classes_F, return_counts=True)
+    values_P, frames_P = torch.unique_consecutive(values_F, return_counts=True)
     return values_P, frames_P

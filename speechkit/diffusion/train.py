@@ -17,8 +17,8 @@ from speechkit.data.alignment import Alignment, corpus_hash, sidecar_path
 from speechkit.data.codes import CorpusCodes, codes_path
 from speechkit.data.packed import PackedCorpus
 from speechkit.diffusion.config import GeneratorConfig
+from speechkit.diffusion.dataset import GeneratorDataset
 from speechkit.diffusion.generator import Generator, build_generator, generator_config
-from speechkit.diffusion.sequences import Sequences
 from speechkit.diffusion.task import GeneratorTask, GeneratorTaskConfig
 from speechkit.facodec.small.codec import FACodec, load_codec
 from speechkit.text.vocab import DEFAULT_VOCABULARY
@@ -42,7 +42,7 @@ class GeneratorTraining:
 def start_generator(
     config: GeneratorConfig, codec: FACodec, init: Path | None, seed: int
 ) -> Generator:
-    """A fresh generator whose tables start from the codec's books, or the one in `init`."""
+    """A fresh generator whose tables start from the codec's codebooks, or the one in `init`."""
     if init is not None:
         checkpoint = load_checkpoint(init)
         model = build_generator(generator_config(checkpoint.config))
@@ -53,7 +53,7 @@ def start_generator(
         model = build_generator(replace(config, phone_symbols=DEFAULT_VOCABULARY.symbols))
     books = [codec.prosody_books, codec.content_books, codec.detail_books]
     tables = [level.book_VC.detach() for part in books for level in part.quantizers()]
-    model.frame.adopt_books(torch.stack(tables), generator(seed))
+    model.frame.adopt_codebooks(torch.stack(tables), generator(seed))
     return model
 
 
@@ -72,13 +72,12 @@ def train_generator(
     model = start_generator(recipe.generator, load_codec(codec), init, recipe.train.seed)
     alignment.require_symbols(model.config.phone_symbols)
 
-    def sequences(validation: bool) -> Sequences:
-        return Sequences(
+    def dataset(validation: bool) -> GeneratorDataset:
+        return GeneratorDataset(
             corpus,
             alignment,
             codes,
             model.config,
-            target_frames=recipe.task.target_frames,
             prompt_drop=recipe.task.prompt_drop,
             validation=validation,
         )
@@ -91,5 +90,5 @@ def train_generator(
         "alignment": alignment.sha256,
         "codes": codes.codec_sha256,
     }
-    task = GeneratorTask(model, sequences(False), sequences(True), recipe.task)
+    task = GeneratorTask(model, dataset(False), dataset(True), recipe.task)
     return train(task, recipe.train, out, identity=identity)

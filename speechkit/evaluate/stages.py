@@ -16,6 +16,7 @@ from torch import Tensor
 
 from speechkit.core.results import Codes, Voice
 from speechkit.core.rng import derive, generator
+from speechkit.diffusion.generator import Draws
 from speechkit.evaluate.pairs import Pair
 from speechkit.evaluate.phones import PhoneReader
 from speechkit.tts import ZeroShotTTS
@@ -81,8 +82,8 @@ def regenerate(
             truth.frames_P,
             codes.stacked(),
             {stage: getattr(voice, stage) for stage in stages},
-            sampler=tts.sampling(steps),
-            seed=seed,
+            voice.timbre_D,
+            Draws(sampler=tts.sampling(steps), seeds=(seed,)),
         )
     return tts.codec.decode(codes, voice.timbre_D, generator(derive(seed, "noise")))
 

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from speechkit.core.checkpoint import WEIGHTS, load_checkpoint
 from speechkit.core.errors import DataError
 from speechkit.data.alignment import Alignment, sidecar_path
-from speechkit.data.codes import codes_path, write_codes
+from speechkit.data.codes import ClipCodes, codes_path, empty_codes, write_codes
 from speechkit.data.packed import PackedCorpus
+from speechkit.facodec.recognition import recognise_phones
 from speechkit.facodec.small.codec import FACodec, codec_of
+from speechkit.text.vocab import DEFAULT_VOCABULARY
 from speechkit.train.progress import progress
 
 
@@ -70,7 +71,7 @@ def encode_corpus(
     return Encoded(
         out=str(codes_path(path)),
         clips=len(corpus),
-        encoded=sum(codes_KF.shape[1] > 0 for codes_KF in codes),
+        encoded=sum(clip.frames > 0 for clip in codes),
         codec=checkpoint.sha256,
     )
 
@@ -78,14 +79,18 @@ def encode_corpus(
 @torch.no_grad()
 def corpus_codes(
     codec: FACodec, corpus: PackedCorpus, wanted: Alignment | None
-) -> Iterator[Tensor]:
-    """`codes_KF` of each clip in order; empty where an alignment is given and lacks the clip."""
-    empty = torch.zeros(codec.config.quantizer.books, 0, dtype=torch.int16)
+) -> Iterator[ClipCodes]:
+    """Each clip in order; empty where an alignment is given and lacks the clip."""
+    empty = empty_codes(codec.config.quantizer.books, codec.timbre_channels)
     for clip in range(len(corpus)):
         if wanted is not None and not wanted.has(clip):
             yield empty
             continue
-        # Codes alone: the timbre vector, which takes a fifth of the time, is not kept.
-        parts = codec.quantize(codec.analyse(corpus.wave(clip), corpus.f0(clip)))
-        codes_KF = torch.cat([part.codes_BKF[0] for part in vars(parts).values()])
-        yield codes_KF.to("cpu", torch.int16)
+        analysis = codec.analyse(corpus.wave(clip), corpus.f0(clip))
+        parts = codec.quantize(analysis)
+        logits_FV = codec.phone_logits(parts.content.codes_BKF)[0]
+        yield ClipCodes(
+            codes_KF=torch.cat([part.codes_BKF[0] for part in vars(parts).values()]).cpu(),
+            phone_F=recognise_phones(logits_FV, codec.config.phone_symbols, DEFAULT_VOCABULARY),
+            timbre_D=codec.timbre(analysis)[0].cpu(),
+        )

@@ -268,6 +268,7 @@ class FACodec(nn.Module):
         """
         if without:
             check_factors(without)
+        codes, timbre_D = codes.to(self.to_mel.weight.device), timbre_D.to(self.to_mel.weight)
         z_prosody = self.prosody_books.embed(codes.prosody_KF[None])
         if "prosody" in without:
             z_prosody = torch.zeros_like(z_prosody)
