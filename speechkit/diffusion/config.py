@@ -77,7 +77,7 @@ class DenoiserConfig:
 class GeneratorConfig:
     """The four stages: duration has its own small network, the rest share one (NS3 App. A.1)."""
 
-    frame: DenoiserConfig = field(default_factory=lambda: DenoiserConfig(timbre_channels=128))
+    frame: DenoiserConfig = field(default_factory=lambda: DenoiserConfig(timbre_channels=192))
     """Network of the prosody, content and detail stages."""
 
     duration: DenoiserConfig = field(

@@ -50,7 +50,9 @@ def start_generator(
         return model
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = build_generator(replace(config, phone_symbols=DEFAULT_VOCABULARY.symbols))
+        frame = replace(config.frame, timbre_channels=codec.timbre_channels)
+        config = replace(config, frame=frame, phone_symbols=DEFAULT_VOCABULARY.symbols)
+        model = build_generator(config)
     books = [codec.prosody_books, codec.content_books, codec.detail_books]
     tables = [level.book_VC.detach() for part in books for level in part.quantizers()]
     model.frame.adopt_codebooks(torch.stack(tables), generator(seed))
