@@ -23,11 +23,11 @@ from speechkit.core.rng import derive, generator
 from speechkit.diffusion.config import FRAME_STAGES, SamplerConfig
 from speechkit.diffusion.duration import time_scale
 from speechkit.diffusion.generator import Draws, Generator, generator_of
-from speechkit.facodec.small.codec import FACodec, codec_of
+from speechkit.facodec.codec import Codec
+from speechkit.facodec.pretrained import load_pretrained
 from speechkit.facodec.small.features import speech_gain
 from speechkit.reading import read_voice
 from speechkit.text import Frontend, PhoneVocabulary, TextFrontend, is_boundary
-from speechkit.text.frames import FrameClasses
 from speechkit.watermark import Marked, Watermark, embed_pieces, mark
 
 MAX_CHARACTERS = 20_000
@@ -129,7 +129,7 @@ class ZeroShotTTS:
 
     def __init__(
         self,
-        codec: FACodec,
+        codec: Codec,
         generator: Generator,
         *,
         lexicon: Mapping[str, Sequence[str]] | None = None,
@@ -189,13 +189,13 @@ class ZeroShotTTS:
                     f"{root} holds no {part}: give a folder with codec/ and generator/, each with "
                     "model.safetensors and config.json."
                 )
-        codec, made = load_checkpoint(root / "codec"), load_checkpoint(root / "generator")
+        codec, made = load_pretrained(root / "codec"), load_checkpoint(root / "generator")
         tts = cls(
-            codec_of(codec),
+            codec.codec,
             generator_of(made),
             lexicon=lexicon,
             weights=f"codec {codec.sha256[:8]}, generator {made.sha256[:8]}",
-            trained="training" in codec.config and "training" in made.config,
+            trained=codec.trained and "training" in made.config,
         )
         return tts.to(place, number_format)
 
@@ -482,15 +482,15 @@ def _groups(pieces: Sequence[Piece], most: int) -> Iterator[list[Piece]]:
         yield group
 
 
-def _check_partners(codec: FACodec, generator: Generator) -> None:
+def _check_partners(codec: Codec, generator: Generator) -> None:
     """Raise CheckpointError unless the generator writes the codes that the codec reads."""
-    books, made = codec.config.quantizer, generator.config
+    books, made = codec.quantizer, generator.config
     agree = (books.prosody_books, books.content_books, books.detail_books, books.entries) == (
         made.prosody_codebooks,
         made.content_codebooks,
         made.detail_codebooks,
         made.frame.codebook_size,
-    ) and FrameClasses(PhoneVocabulary(made.phone_symbols)).symbols == codec.config.phone_symbols
+    ) and made.frame.timbre_channels in (0, codec.timbre_channels)
     if not agree:
         raise CheckpointError(
             "This generator was trained on the codes of another codec: use the two models that "

@@ -17,7 +17,7 @@ from speechkit.data.codes import CorpusCodes
 from speechkit.data.packed import PackedCorpus
 from speechkit.data.split import HELD_OUT_SHARE, split_clips
 from speechkit.diffusion.config import GeneratorConfig
-from speechkit.diffusion.duration import phone_positions, regulate_length, time_scale
+from speechkit.diffusion.duration import fit_frames, phone_positions, regulate_length, time_scale
 from speechkit.diffusion.stage import Segment, StageBatch, collate
 from speechkit.text.vocab import DEFAULT_VOCABULARY, PAD, WORD_BOUNDARY, is_boundary
 
@@ -94,7 +94,7 @@ class GeneratorDataset:
             tempo = 2 ** (2 * TEMPO_OCTAVES * (float(torch.rand((), generator=rng)) - 0.5))
             # Nothing of the target's own clip: it would hold the answer.
             prompt = self._duration_prompt(None if source == clip else source, tempo, rng)
-            phones_P, frames_P = self._marked(clip, rng), self.alignment.frames(clip)
+            phones_P, frames_P = self._marked(clip, rng), self._lengths(clip)
             start = _start(len(phones_P), target_phones, rng)
             scaled_P = time_scale(frames_P, tempo)
             items.append((prompt, self._durations(phones_P, scaled_P, start, target_phones)))
@@ -120,8 +120,13 @@ class GeneratorDataset:
             return mark_pauses(phones_P, frames_P, self._plain, self._comma, self._stop)
         return phones_P
 
+    def _lengths(self, clip: int) -> Tensor:
+        """Durations in frames of the codec, whose rate may not be the alignment's."""
+        frames_P, total = self.alignment.frames(clip), self.codes.frames(clip)
+        return frames_P if abs(int(frames_P.sum()) - total) <= 1 else fit_frames(frames_P, total)
+
     def _frame_track(self, clip: int, phones_P: Tensor) -> Segment:
-        frames_P, codes_KF = self.alignment.frames(clip), self.codes.clip(clip).codes_KF
+        frames_P, codes_KF = self._lengths(clip), self.codes.clip(clip).codes_KF
         whole = Segment(
             phones_N=regulate_length(phones_P, frames_P),
             position_N2=phone_positions(frames_P),
@@ -169,7 +174,7 @@ class GeneratorDataset:
                 self.codes.clip(clip).phone_F, return_counts=True
             )
         else:
-            phones_P, frames_P = self._marked(clip, rng), self.alignment.frames(clip)
+            phones_P, frames_P = self._marked(clip, rng), self._lengths(clip)
         length = int(torch.randint(15, self.config.prompt_phones + 1, (), generator=rng))
         start = _start(len(phones_P), length, rng)
         return self._durations(phones_P, time_scale(frames_P, tempo), start, length)

@@ -20,7 +20,8 @@ from speechkit.diffusion.config import GeneratorConfig
 from speechkit.diffusion.dataset import GeneratorDataset
 from speechkit.diffusion.generator import Generator, build_generator, generator_config
 from speechkit.diffusion.task import GeneratorTask, GeneratorTaskConfig
-from speechkit.facodec.small.codec import FACodec, load_codec
+from speechkit.facodec import from_pretrained
+from speechkit.facodec.codec import Codec
 from speechkit.text.vocab import DEFAULT_VOCABULARY
 from speechkit.train import TrainConfig, TrainReport, train
 
@@ -40,9 +41,9 @@ class GeneratorTraining:
 
 
 def start_generator(
-    config: GeneratorConfig, codec: FACodec, init: Path | None, seed: int
+    config: GeneratorConfig, codec: Codec, init: Path | None, seed: int
 ) -> Generator:
-    """A fresh generator whose tables start from the codec's codebooks, or the one in `init`."""
+    """A fresh generator of the sizes and with the tables of the codec, or the one in `init`."""
     if init is not None:
         checkpoint = load_checkpoint(init)
         model = build_generator(generator_config(checkpoint.config))
@@ -50,12 +51,23 @@ def start_generator(
         return model
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        frame = replace(config.frame, timbre_channels=codec.timbre_channels)
-        config = replace(config, frame=frame, phone_symbols=DEFAULT_VOCABULARY.symbols)
+        quant = codec.quantizer
+        frame = replace(
+            config.frame,
+            codebooks=quant.books,
+            codebook_size=quant.entries,
+            timbre_channels=codec.timbre_channels,
+        )
+        config = replace(
+            config,
+            frame=frame,
+            prosody_codebooks=quant.prosody_books,
+            content_codebooks=quant.content_books,
+            detail_codebooks=quant.detail_books,
+            phone_symbols=DEFAULT_VOCABULARY.symbols,
+        )
         model = build_generator(config)
-    books = [codec.prosody_books, codec.content_books, codec.detail_books]
-    tables = [level.book_VC.detach() for part in books for level in part.quantizers()]
-    model.frame.adopt_codebooks(torch.stack(tables), generator(seed))
+    model.frame.adopt_codebooks(codec.code_vectors(), generator(seed))
     return model
 
 
@@ -71,7 +83,7 @@ def train_generator(
     corpus = PackedCorpus(data)
     alignment = Alignment(sidecar_path(data), corpus.ids)
     codes = CorpusCodes(codes_path(data), corpus.ids)
-    model = start_generator(recipe.generator, load_codec(codec), init, recipe.train.seed)
+    model = start_generator(recipe.generator, from_pretrained(codec), init, recipe.train.seed)
     alignment.require_symbols(model.config.phone_symbols)
 
     def dataset(validation: bool) -> GeneratorDataset:

@@ -169,6 +169,16 @@ class FACodec(nn.Module):
         """Width of the timbre vector."""
         return self.config.timbre_channels
 
+    @property
+    def phone_symbols(self) -> tuple[str, ...]:
+        """What the classes of `phone_logits` stand for."""
+        return self.config.phone_symbols
+
+    def code_vectors(self) -> list[Tensor]:
+        """The entries `[V, C]` of each codebook: prosody, content, detail."""
+        parts = (self.prosody_books, self.content_books, self.detail_books)
+        return [level.book_VC.detach() for part in parts for level in part.quantizers()]
+
     def timbre(self, analysis: Analysis) -> Tensor:
         """`timbre_BD`: the learnt vector and, last, the measured median pitch."""
         return self.with_median(self.timbre_encoder(analysis.mel_BMG), analysis)

@@ -14,6 +14,7 @@ from torch import Tensor
 from speechkit.core.checkpoint import WEIGHTS
 from speechkit.core.errors import DataError
 from speechkit.core.results import Codes
+from speechkit.data.align.reader import PhoneReader
 from speechkit.evaluate.asr import WordErrors, word_errors
 from speechkit.evaluate.codec import SECTIONS, UNFINISHED, CodecSuite, run_codec_suite
 from speechkit.evaluate.codec.labels import frame_labels
@@ -26,7 +27,6 @@ from speechkit.evaluate.codec.swaps import (
     swapped,
 )
 from speechkit.evaluate.pairs import EvalClip
-from speechkit.evaluate.phones import PhoneReader
 from speechkit.evaluate.quality import Quality
 from speechkit.evaluate.scorers import Embedding, Scorers, Wave
 from speechkit.evaluate.table import Report, load_rows
