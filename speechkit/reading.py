@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from speechkit.core.errors import PromptError
-from speechkit.core.results import Attribute, Rhythm, Voice
+from speechkit.core.results import DurationPrompt, PromptCodes, Voice
 from speechkit.diffusion.duration import fit_frames, merge_repeats, regulate_length
 from speechkit.facodec.codec import Codec
 from speechkit.facodec.recognition import bundled_reader, recognise
@@ -30,13 +30,13 @@ def read_voice(
     encoded, timbre_D = codec.encode(wave_T)
     codes = encoded.to("cpu")
     if phones is None:
-        rhythm = Rhythm(**_runs(recognise(codec, encoded, wave_T, vocabulary).cpu()))
+        rhythm = DurationPrompt(**_runs(recognise(codec, encoded, wave_T, vocabulary).cpu()))
     else:
         rhythm = force(wave_T, vocabulary, phones, codes.frames)
     pause = vocabulary.ids([WORD_BOUNDARY])[0]
     if bool((rhythm.phones_P == pause).all()):
         raise PromptError("No speech was found in the prompt: give a clear recording of a voice.")
-    attribute = Attribute(
+    attribute = PromptCodes(
         codes_KF=codes.stacked(), phone_F=regulate_length(rhythm.phones_P, rhythm.frames_P)
     )
     return Voice(
@@ -55,14 +55,14 @@ def _runs(phone_F: Tensor) -> dict[str, Tensor]:
 
 def force(
     wave_T: Tensor, vocabulary: PhoneVocabulary, phones: tuple[str, ...], frames: int
-) -> Rhythm:
+) -> DurationPrompt:
     """Durations of given phones, `frames` in all; raises PromptError if they do not fit."""
     aligned = bundled_reader().align(wave_T, phones)
     if aligned is None:
         raise PromptError(
             "The transcript is too long for the prompt: check that it says what was spoken."
         )
-    return Rhythm(
+    return DurationPrompt(
         phones_P=torch.tensor(vocabulary.ids(phones)),
         frames_P=fit_frames(aligned.frames_P, frames),
     )

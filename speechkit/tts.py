@@ -28,7 +28,7 @@ from speechkit.facodec.pretrained import load_pretrained
 from speechkit.facodec.small.features import speech_gain
 from speechkit.reading import read_voice
 from speechkit.text import Frontend, PhoneVocabulary, TextFrontend, is_boundary
-from speechkit.watermark import Marked, Watermark, embed_pieces, mark
+from speechkit.watermark import Watermark, Watermarked, apply_watermark, embed_pieces
 
 MAX_CHARACTERS = 20_000
 """Longest text of one call."""
@@ -210,8 +210,8 @@ class ZeroShotTTS:
         codebooks = self.codec.quantizer
         return VoiceSizes(
             timbre_channels=self.codec.timbre_channels,
-            codebooks=codebooks.books,
-            codebook_size=codebooks.entries,
+            codebooks=codebooks.codebooks,
+            codebook_size=codebooks.codebook_size,
             phones=len(self.vocabulary),
         )
 
@@ -246,8 +246,8 @@ class ZeroShotTTS:
         watermark: Watermark | None = Watermark(),  # noqa: B008 (frozen)
         progress: Progress | None = None,
     ) -> Speech:
-        """The text in the voice, with an inaudible mark that `watermark=None` leaves out; speech
-        under 0.6 s has none, and its notes say so.
+        """The text in the voice, with an inaudible watermark, which `watermark=None` leaves out;
+        speech under 0.6 s has none, and its notes say so.
 
         Long text is spoken in pieces of up to `CHUNK_CHARACTERS`, each with draws of its own.
         `steps` sets the passes of the prosody stage, from which those of the others follow; more is
@@ -323,7 +323,9 @@ class ZeroShotTTS:
         for script, voice, seed in zip(scripts, every_voice, every_seed, strict=True):
             own = list(islice(rest, len(script.chunks)))
             wave_T = torch.cat([piece.wave_T for piece in own])
-            results.append((script, voice, seed, own, mark(wave_T, self.sample_rate_hz, watermark)))
+            results.append(
+                (script, voice, seed, own, apply_watermark(wave_T, self.sample_rate_hz, watermark))
+            )
         clock.enter("")
         return [self._speech(*result, clock.seconds) for result in results]
 
@@ -397,22 +399,22 @@ class ZeroShotTTS:
         voice: Voice,
         seed: int,
         spoken: Sequence[Spoken],
-        marked: Marked,
+        watermarked: Watermarked,
         seconds: Mapping[str, float],
     ) -> Speech:
         phones = tuple(chain(*script.chunks))
         frames = tuple(chain(*(piece.frames for piece in spoken)))
         times = timed(phones, frames, self.codec.hop_samples / self.sample_rate_hz)
         return Speech(
-            wave_T=marked.wave_T,
+            wave_T=watermarked.wave_T,
             sample_rate_hz=self.sample_rate_hz,
             phones=phones,
             frames=frames,
             words=_timed_words(script.words, times),
             seed=seed,
             stages_seconds=seconds,
-            notes=(*script.notes, *voice.notes, *marked.notes),
-            watermark=marked.payload,
+            notes=(*script.notes, *voice.notes, *watermarked.notes),
+            watermark=watermarked.payload,
         )
 
     def swap(
@@ -484,8 +486,13 @@ def _groups(pieces: Sequence[Piece], most: int) -> Iterator[list[Piece]]:
 
 def _check_partners(codec: Codec, generator: Generator) -> None:
     """Raise CheckpointError unless the generator writes the codes that the codec reads."""
-    books, made = codec.quantizer, generator.config
-    agree = (books.prosody_books, books.content_books, books.detail_books, books.entries) == (
+    sizes, made = codec.quantizer, generator.config
+    agree = (
+        sizes.prosody_codebooks,
+        sizes.content_codebooks,
+        sizes.detail_codebooks,
+        sizes.codebook_size,
+    ) == (
         made.prosody_codebooks,
         made.content_codebooks,
         made.detail_codebooks,

@@ -54,16 +54,16 @@ def start_generator(
         quant = codec.quantizer
         frame = replace(
             config.frame,
-            codebooks=quant.books,
-            codebook_size=quant.entries,
+            codebooks=quant.codebooks,
+            codebook_size=quant.codebook_size,
             timbre_channels=codec.timbre_channels,
         )
         config = replace(
             config,
             frame=frame,
-            prosody_codebooks=quant.prosody_books,
-            content_codebooks=quant.content_books,
-            detail_codebooks=quant.detail_books,
+            prosody_codebooks=quant.prosody_codebooks,
+            content_codebooks=quant.content_codebooks,
+            detail_codebooks=quant.detail_codebooks,
             phone_symbols=DEFAULT_VOCABULARY.symbols,
         )
         model = build_generator(config)

@@ -32,7 +32,7 @@ class Codec(Protocol):
 
     @property
     def quantizer(self) -> QuantizerConfig:
-        """Its code books."""
+        """Its codebooks."""
 
     @property
     def timbre_channels(self) -> int:

@@ -80,7 +80,7 @@ def corpus_codes(
     codec: Codec, corpus: PackedCorpus, wanted: Alignment | None
 ) -> Iterator[ClipCodes]:
     """Each clip in order; empty where an alignment is given and lacks the clip."""
-    empty = empty_codes(codec.quantizer.books, codec.timbre_channels)
+    empty = empty_codes(codec.quantizer.codebooks, codec.timbre_channels)
     for clip in range(len(corpus)):
         if wanted is not None and not wanted.has(clip):
             yield empty

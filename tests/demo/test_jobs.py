@@ -39,7 +39,7 @@ class Stages:
 def test_speaking_says_what_was_kept_and_how_long_it_took(models: Models, clip: Tensor) -> None:
     stages = Stages()
     made = jobs.speak(models, clip, "Good morning.", report=stages, **SPEAKING)
-    assert made.kept.end - made.kept.start == 3 * RATE_HZ
+    assert made.trimmed.end - made.trimmed.start == 3 * RATE_HZ
     assert made.speech.wave_T.isfinite().all()
     assert made.real_time_factor > 0
     shares = [share for share, _ in stages.seen]
@@ -71,7 +71,7 @@ def test_conversion_is_as_long_as_its_source(models: Models, clip: Tensor, other
     )
     assert len(made.made.wave_T) == len(clip)
     assert made.took_seconds > 0
-    # What is said of the mark is what a detector finds, in a scrap too.
+    # What is said of the watermark is what a detector finds, in a scrap too.
     for source_T in (clip, clip[:8000]):
         result = jobs.convert(
             models,

@@ -185,7 +185,7 @@ def test_parts_can_be_left_out(clips: list[EvalClip], codec: FACodec, tmp_path: 
     report = run_codec_suite(codec, clips[:2], tmp_path, scorers=Scorers(), suite=usage)
     assert report.text().startswith("usage\n  prosody: ")
     usage_of = report.to_json()["extra"]["usage"]["codebooks"]
-    assert len(usage_of) == codec.quantizer.books
+    assert len(usage_of) == codec.quantizer.codebooks
     assert all(0 < one["used"] <= 1 <= one["perplexity"] for one in usage_of.values())
     with pytest.raises(DataError, match="no clips"):
         run_codec_suite(codec, [], tmp_path, scorers=Scorers(), suite=usage)
@@ -208,7 +208,7 @@ class _Plain:
 
     sample_rate_hz = 16000
     hop_samples = 320
-    quantizer = QuantizerConfig(entries=4)
+    quantizer = QuantizerConfig(codebook_size=4)
     timbre_channels = 1
 
     def encode(self, wave_T: Tensor) -> tuple[Codes, Tensor]:
