@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from speechkit.core.errors import PromptError
+from speechkit.core.rng import generator
 from speechkit.demo import jobs
 from speechkit.demo.jobs import Models
 from speechkit.demo.state import CancelledError
