@@ -18,7 +18,7 @@ from speechkit.data.packed import PackedCorpus
 from speechkit.data.split import HELD_OUT_SHARE, split_clips
 from speechkit.diffusion.config import GeneratorConfig
 from speechkit.diffusion.duration import fit_frames, phone_positions, regulate_length, time_scale
-from speechkit.diffusion.stage import Segment, StageBatch, collate
+from speechkit.diffusion.stage import Segment, StageBatch, collate, without_phones
 from speechkit.text.vocab import DEFAULT_VOCABULARY, PAD, WORD_BOUNDARY, is_boundary
 
 TEMPO_OCTAVES = 0.8
@@ -30,6 +30,8 @@ MARKED_SHARE = 0.8
 """Share of the clips whose pauses are marked so."""
 RECOGNISED_SHARE = 0.6
 """Share of the prompts that have recognised phones, as a prompt without a transcript has."""
+PHONE_DROP = 0.12
+"""Share of the frame targets that lose their phones, for guidance by what is to be said."""
 UNMARKED_SHARE = 0.5
 """Share of the other prompts whose pauses are all plain word boundaries."""
 
@@ -81,6 +83,8 @@ class GeneratorDataset:
             whole = self._frame_track(clip, self._marked(clip, rng))
             start = _start(whole.frames, longest, rng)
             target = _cut(whole, start, longest)
+            if float(torch.rand((), generator=rng)) < PHONE_DROP:
+                target = without_phones(target)
             items.append((self._frame_prompt(clip, (start, longest), rng), target))
             timbres.append(self.codes.clip(clip).timbre_D)
         return collate(items, self.config.frame.patch, timbres)
