@@ -51,7 +51,7 @@ class GeneratorDataset:
         validation: bool = False,
     ) -> None:
         self.alignment, self.codes, self.config = alignment, codes, config
-        self.prompt_drop = prompt_drop
+        self.prompt_drop, self.phone_drop = prompt_drop, 0.0 if validation else PHONE_DROP
         usable = [
             int(n)
             for n in split_clips(corpus, validation=validation, held_out=held_out)
@@ -83,7 +83,7 @@ class GeneratorDataset:
             whole = self._frame_track(clip, self._marked(clip, rng))
             start = _start(whole.frames, longest, rng)
             target = _cut(whole, start, longest)
-            if float(torch.rand((), generator=rng)) < PHONE_DROP:
+            if float(torch.rand((), generator=rng)) < self.phone_drop:
                 target = without_phones(target)
             items.append((self._frame_prompt(clip, (start, longest), rng), target))
             timbres.append(self.codes.clip(clip).timbre_D)
