@@ -124,8 +124,9 @@ def _with_heads(source: Source, encoder: EncoderConfig, encoder_only: bool) -> I
         return assemble(partial(build_encoder, encoder), source)
     if source.kind == "ctc":
         raise CheckpointError(
-            "These are the weights of a recogniser, which do not tell the letters of its classes: "
-            "take the encoder alone (--encoder-only), or transformers' folder of the model."
+            "These are the weights of a recogniser, which do not tell the characters of "
+            "its classes: take the encoder alone (--encoder-only), or transformers' folder of "
+            "the model."
         )
     if source.kind == "wav2vec2":
         return assemble(partial(build_wav2vec2, wav2vec2_from_shapes(source, encoder)), source)
