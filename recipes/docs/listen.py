@@ -2,10 +2,10 @@
 
     python recipes/docs/listen.py 2026-11-30 --title "Weights of 30 November 2026"
 
-writes `docs/listen/2026-11-30/`: 30 clips of about 10 kB and `clips.json`, which says with which weights
-they were made. `docs/listen.md` shows every folder that is there side by side, in order of their
-names, so a set made before a training and one made after it can be compared. Only the public API is
-used: an older checkout on PYTHONPATH makes the set of its own weights.
+writes `docs/listen/2026-11-30/`: 30 clips of about 10 kB and `clips.json`, which says with which
+weights they were made. `docs/listen.md` shows every folder that is there side by side, in order of
+their names: what was before a training, and what came after it. Only the public API is used, so
+an older checkout on PYTHONPATH makes the set of its own weights.
 """
 
 from __future__ import annotations
@@ -98,7 +98,9 @@ def write_opus(path: Path, wave_T: torch.Tensor, sample_rate_hz: int) -> None:
 def main() -> None:
     """Read the arguments, speak, say how large it became."""
     parser = argparse.ArgumentParser(description="Make one set of clips of the listening page.")
-    parser.add_argument("name", help="of the set: its folder; the page sorts by it, so a date is a good one")
+    parser.add_argument(
+        "name", help="of the set: its folder; the page sorts by it, so a date is a good one"
+    )
     parser.add_argument("--title", help="what the page calls the set (default: its name)")
     parser.add_argument("--model", type=Path, help="folder with codec/ and generator/")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "listen", help="parent folder")

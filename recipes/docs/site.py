@@ -11,15 +11,10 @@ from __future__ import annotations
 import html
 import json
 import re
-import sys
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[2]
 FIGURES = ROOT / "docs" / "figures.toml"
@@ -32,8 +27,7 @@ _MARKED = re.compile(r"(<!-- figures[^>]*-->\n).*?(<!-- /figures -->)", re.DOTAL
 
 def figures() -> dict[str, Any]:
     """All figures, as figures.toml has them."""
-    read: dict[str, Any] = tomllib.loads(FIGURES.read_text(encoding="utf-8"))
-    return read
+    return tomllib.loads(FIGURES.read_text(encoding="utf-8"))
 
 
 def fill(markdown: str, known: Mapping[str, Any]) -> str:

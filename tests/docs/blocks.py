@@ -16,6 +16,7 @@ import io
 import re
 import runpy
 import shlex
+import shutil
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -113,10 +114,11 @@ def commands_of(text: str) -> Iterator[Command]:
 
 def speechkit_arguments(words: tuple[str, ...]) -> list[str] | None:
     """The arguments of `speechkit …` or `python -m speechkit …`; None for other commands."""
-    for position, word in enumerate(words):
-        if word.rsplit("/", 1)[-1] == "speechkit":
-            return list(words[position + 1 :]) if position == 0 or words[position - 1] == "-m" else None
-        if word in ("speechkit.cli",) and words[position - 1] == "-m":
+    first = words[0].rsplit("/", 1)[-1]
+    if first == "speechkit":
+        return list(words[1:])
+    for position, word in enumerate(words[1:], start=1):
+        if words[position - 1] == "-m" and word in ("speechkit", "speechkit.cli"):
             return list(words[position + 1 :])
     return None
 
@@ -180,9 +182,7 @@ class Runner:
                     Path(folder).mkdir(parents=True, exist_ok=True)
             elif words[0] == "cp":
                 for source in words[1:-1]:
-                    target_path = Path(words[-1])
-                    target_path = target_path / Path(source).name if target_path.is_dir() else target_path
-                    target_path.write_bytes(Path(source).read_bytes())
+                    shutil.copy(source, words[-1])
             else:
                 raise AssertionError(f"{place}: not understood here; mark it <!-- not run: why -->")
 

@@ -89,7 +89,8 @@ def page_with(tmp_path: Path, text: str) -> list[Block]:
 def test_a_block_knows_its_language_line_and_reason(tmp_path: Path) -> None:
     one, two = page_with(
         tmp_path,
-        "Text\n```bash\nls\n```\n<!-- not run: takes an hour -->\n    ```python\n    x = 1\n    ```\n",
+        "Text\n```bash\nls\n```\n"
+        "<!-- not run: takes an hour -->\n    ```python\n    x = 1\n    ```\n",
     )
     assert (one.language, one.line, one.text, one.not_run) == ("bash", 2, "ls\n", "")
     assert (two.language, two.text, two.not_run) == ("python", "x = 1\n", "takes an hour")

@@ -61,7 +61,9 @@ def test_builds_strictly(tmp_path: Path) -> None:
     pages = "".join(
         path.read_text(encoding="utf-8") for path in (tmp_path / "site").rglob("*.html")
     )
-    loaded = re.findall(r'(?:<script[^>]* src|<link[^>]* href|<img[^>]* src)="?(https?:[^"> ]+)', pages)
+    loaded = re.findall(
+        r'(?:<script[^>]* src|<link[^>]* href|<img[^>]* src)="?(https?:[^"> ]+)', pages
+    )
     assert not set(loaded), "pages must not call other servers"
 
 
@@ -81,7 +83,9 @@ def test_figures_are_of_the_weights_that_are_shipped() -> None:
 
 
 def test_figures_replace_placeholders() -> None:
-    assert site.fill("WER {{ tts.synthesis.wer }} %", {"tts": {"synthesis": {"wer": 5}}}) == "WER 5 %"
+    assert (
+        site.fill("WER {{ tts.synthesis.wer }} %", {"tts": {"synthesis": {"wer": 5}}}) == "WER 5 %"
+    )
     with pytest.raises(KeyError, match="tts.nothing"):
         site.fill("{{ tts.nothing }}", site.figures())
     for page in PAGES:
