@@ -40,7 +40,11 @@ class GeneratorTraining:
 
 
 def start_generator(
-    config: GeneratorConfig, codec: FACodec, init: Path | None, seed: int
+    config: GeneratorConfig,
+    codec: FACodec,
+    init: Path | None,
+    seed: int,
+    symbols: tuple[str, ...] = DEFAULT_VOCABULARY.symbols,
 ) -> Generator:
     """A fresh generator whose tables start from the codec's codebooks, or the one in `init`."""
     if init is not None:
@@ -51,7 +55,7 @@ def start_generator(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         frame = replace(config.frame, timbre_channels=codec.timbre_channels)
-        config = replace(config, frame=frame, phone_symbols=DEFAULT_VOCABULARY.symbols)
+        config = replace(config, frame=frame, phone_symbols=symbols)
         model = build_generator(config)
     books = [codec.prosody_books, codec.content_books, codec.detail_books]
     tables = [level.book_VC.detach() for part in books for level in part.quantizers()]
