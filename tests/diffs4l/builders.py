@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -73,9 +73,7 @@ def write_seed(folder: Path, clips: int = 8, seconds: float = 1.2) -> Seed:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         codec = build_codec(CODEC)
-        config = GeneratorConfig(
-            **{**vars(GENERATOR), "phone_symbols": unit_symbols(CLUSTERS)}  # type: ignore[arg-type]
-        )
+        config = replace(GENERATOR, phone_symbols=unit_symbols(CLUSTERS))
         model = build_generator(config)
     with torch.no_grad():
         for parameter in model.parameters():

@@ -142,11 +142,8 @@ def test_a_recipe_that_keeps_the_voice_from_a_stage_is_refused() -> None:
 
 def test_clips_without_units_are_an_error(seed: Seed, tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
-    write_units(
-        path,
-        {"elsewhere": torch.zeros(9, dtype=torch.long)},
-        **{"rate_hz": 50, "clusters": 6, "kmeans_sha256": "0" * 64, "features": {}},
-    )
+    units = {"elsewhere": torch.zeros(9, dtype=torch.long)}
+    write_units(path, units, rate_hz=50, clusters=6, kmeans_sha256="0" * 64, features={})
     with pytest.raises(DataError, match="No clip has both units and codes: run"):
         dataset(replace(seed, units=path), 0.5)
 
