@@ -20,7 +20,7 @@ import torch
 from speechkit.cli import main
 from speechkit.core.errors import ConfigError, DataError
 from speechkit.data.codes import codes_path
-from speechkit.data.packed import PackedCorpus
+from speechkit.data.packed import PackedCorpus, write_packed
 from speechkit.ssl.augment import AugmentConfig, Pool, augment_corpus
 from speechkit.ssl.augment.check import Limits, check_pool, silence_share, survival
 from speechkit.ssl.augment.files import Inputs, read_manifest, require_space
@@ -144,9 +144,7 @@ def test_a_full_disk_is_said_before_work(tmp_path: Path) -> None:
 def test_a_disk_that_fills_loses_no_finished_shard(
     seed: Seed, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import speechkit.ssl.augment.files as files
-
-    written = files.write_packed
+    written = write_packed
     calls = []
 
     def full(path: Path, clips: object) -> None:
@@ -155,7 +153,7 @@ def test_a_disk_that_fills_loses_no_finished_shard(
             raise OSError(28, "No space left on device", str(path))
         written(path, clips)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(files, "write_packed", full)
+    monkeypatch.setattr("speechkit.ssl.augment.files.write_packed", full)
     with pytest.raises(OSError, match="No space"):
         augment_corpus(inputs_of(seed), CONFIG, tmp_path / "p")
     monkeypatch.undo()

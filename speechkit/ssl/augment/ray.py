@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,9 @@ def make_with_ray(
     Raises ConfigError where Ray is not installed.
     """
     try:
-        import ray
+        # Not a plain import: Ray is no dependency, and its types are not looked for.
+        ray = importlib.import_module("ray")
+        importlib.import_module("ray.data")
     except ImportError as error:
         raise ConfigError(
             "Ray is not installed: pip install 'ray[data]', or leave --ray out and divide the work "
@@ -45,11 +49,13 @@ def make_with_ray(
     if not shards:
         return
     # Paths as every worker sees them: actors start in a folder of their own.
-    there = Inputs(
-        **{
-            name: value.resolve() if isinstance(value, Path) else value
-            for name, value in vars(inputs).items()
-        }
+    there = replace(
+        inputs,
+        corpus=inputs.corpus.resolve(),
+        codes=inputs.codes.resolve(),
+        units=inputs.units.resolve(),
+        codec=inputs.codec.resolve(),
+        generator=None if inputs.generator is None else inputs.generator.resolve(),
     )
     ours = not ray.is_initialized()
     if ours:
