@@ -13,7 +13,7 @@ from torch import Tensor
 
 from speechkit.core.errors import PromptError
 from speechkit.core.rng import generator
-from speechkit.diffusion.duration import expand
+from speechkit.diffusion.duration import regulate_length
 from speechkit.facodec.small.codec import FACodec
 from speechkit.reading import force, read_voice, recognise, smooth_path
 from speechkit.text import DEFAULT_VOCABULARY
@@ -113,10 +113,10 @@ def test_more_phones_than_frames_are_refused() -> None:
 
 
 def codec_hearing(symbol: str) -> FACodec:
-    """A codec whose phone head always hears one class."""
+    """A codec whose phone predictor always hears one class."""
     codec = fresh()
     with torch.no_grad():
-        codec.phone_head.out.bias[SYMBOLS.index(symbol)] = 100.0
+        codec.phone_predictor.out.bias[SYMBOLS.index(symbol)] = 100.0
     return codec
 
 
@@ -131,7 +131,7 @@ def test_a_voice_has_everything_from_its_prompt(phones: tuple[str, ...] | None) 
         attribute = getattr(voice, name)
         assert torch.equal(attribute.codes_KF, codes.stacked())
         assert torch.equal(
-            attribute.phone_F, expand(voice.duration.phones_P, voice.duration.frames_P)
+            attribute.phone_F, regulate_length(voice.duration.phones_P, voice.duration.frames_P)
         )
     assert int(voice.duration.frames_P.sum()) == codes.frames == 25
 

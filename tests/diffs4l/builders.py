@@ -25,7 +25,7 @@ from speechkit.train import TrainConfig
 from tests.ssl.tiny import tiny_corpus
 
 CODEC = FACodecConfig(
-    quantizer=QuantizerConfig(entries=16, code_channels=4),
+    quantizer=QuantizerConfig(codebook_size=16, code_channels=4),
     vocoder=VocoderConfig(channels=16, blocks=1),
     channels=16,
     encoder_blocks=1,

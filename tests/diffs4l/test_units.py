@@ -196,7 +196,7 @@ def test_the_codec_trains_on_a_seed_without_text(seed: Seed, tmp_path: Path) -> 
     recipe = replace(
         recipe,
         acoustic=replace(recipe.acoustic, batch_size=2, crop_frames=20, reference_frames=20),
-        head=replace(recipe.head, batch_size=2, window_frames=10, crop_frames=20),
+        vocoder=replace(recipe.vocoder, batch_size=2, window_frames=10, crop_frames=20),
     )
     init = None
     for phase in ("vocoder", "acoustic", "finetune"):

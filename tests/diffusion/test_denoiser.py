@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from speechkit.core.rng import generator
-from speechkit.diffusion.denoiser import ABSENT, MASK, DenoiserInputs, SelfAttention, rotate
+from speechkit.diffusion.denoiser import MASK, NULL_CODE, DenoiserInputs, SelfAttention, rotate
 from tests.diffusion.builders import live_denoiser, stir
-from tests.tiny import ENTRIES
+from tests.tiny import CODEBOOK_SIZE
 
 PROMPT, GAP, TARGET, TAIL = 7, 4, 9, 3
 LENGTH = PROMPT + GAP + TARGET + TAIL
@@ -22,11 +22,11 @@ NET = live_denoiser()
 def inputs(seed: int = 0, batch: int = 2) -> DenoiserInputs:
     """Prompt, gap, target and a padded tail; book 2 is being filled."""
     rng = generator(seed)
-    codes = torch.randint(ENTRIES, (batch, 6, LENGTH), generator=rng)
+    codes = torch.randint(CODEBOOK_SIZE, (batch, 6, LENGTH), generator=rng)
     codes[:, 2, INSIDE] = torch.where(
         torch.rand(batch, TARGET, generator=rng) < 0.5, MASK, codes[:, 2, INSIDE]
     )
-    codes[:, 3:] = ABSENT
+    codes[:, 3:] = NULL_CODE
     keep = torch.zeros(batch, LENGTH, dtype=torch.bool)
     keep[:, :PROMPT] = keep[:, INSIDE] = True
     return DenoiserInputs(
@@ -98,11 +98,11 @@ def test_the_prompt_reaches_the_target(field: str) -> None:
 def test_time_book_and_earlier_codes_matter() -> None:
     one = inputs()
     fewer = one.codes_BKL.clone()
-    fewer[:, 0] = ABSENT
+    fewer[:, 0] = NULL_CODE
     assert differs(one, replace(one, time_B=one.time_B + 0.3))
     assert differs(one, replace(one, book_B=torch.ones_like(one.book_B)))
     assert differs(one, replace(one, codes_BKL=fewer))
-    masked = torch.where(one.codes_BKL == MASK, ABSENT, one.codes_BKL)
+    masked = torch.where(one.codes_BKL == MASK, NULL_CODE, one.codes_BKL)
     assert differs(one, replace(one, codes_BKL=masked))
 
 
@@ -157,7 +157,7 @@ def test_attention_against_a_plain_one() -> None:
 
 def test_adopted_books_make_like_codes_alike() -> None:
     net = live_denoiser(1)
-    books_KVC = torch.randn(6, ENTRIES, 4, generator=generator(3))
+    books_KVC = torch.randn(6, CODEBOOK_SIZE, 4, generator=generator(3))
     books_KVC[:, 1] = 5 * books_KVC[:, 0]
     tables = [net.code.get_parameter(f"{k}.weight") for k in range(6)]
     heads = [net.heads.get_parameter(f"{k}.weight") for k in range(6)]

@@ -14,13 +14,13 @@ from torch import Tensor
 from speechkit.core.checkpoint import save_checkpoint
 from speechkit.core.config import to_dict
 from speechkit.core.errors import CheckpointError, ConfigError
-from speechkit.core.results import Attribute, Voice
+from speechkit.core.results import PromptCodes, Voice
 from speechkit.diffusion.config import STAGES, GeneratorConfig, SamplerConfig, StageSampling
 from speechkit.diffusion.generator import Generated, Generator, load_generator
 from speechkit.text import DEFAULT_VOCABULARY
 from speechkit.text.vocab import is_boundary
 from tests.diffusion.builders import SMALL, live_generator, random_voice
-from tests.tiny import ENTRIES
+from tests.tiny import CODEBOOK_SIZE
 
 MODEL = live_generator()
 PHONES = ("^", "HH", "AH0", "L", "OW1", ",", "W", "ER1", "L", "D", ".", "$")
@@ -66,7 +66,7 @@ def test_every_phone_gets_frames_and_every_frame_codes() -> None:
     assert PLAIN.codes.frames == int(PLAIN.frames_P.sum())
     assert [part.shape[0] for part in parts(PLAIN).values()][1:] == [1, 2, 3]
     stacked = PLAIN.codes.stacked()
-    assert 0 <= int(stacked.min()) <= int(stacked.max()) < ENTRIES
+    assert 0 <= int(stacked.min()) <= int(stacked.max()) < CODEBOOK_SIZE
 
 
 def test_the_seed_decides() -> None:
@@ -110,14 +110,14 @@ def test_only_the_end_of_a_long_prompt_is_looked_at() -> None:
     frames, limit = 90, SMALL.prompt_frames
     phone_F = torch.arange(frames) // 5 % 2 + 20
     codes_KF = VOICE.prosody.codes_KF[:, torch.arange(frames) % 80]
-    whole = Attribute(codes_KF=codes_KF, phone_F=phone_F)
-    end = Attribute(codes_KF=codes_KF[:, -limit:], phone_F=phone_F[-limit:])
+    whole = PromptCodes(codes_KF=codes_KF, phone_F=phone_F)
+    end = PromptCodes(codes_KF=codes_KF[:, -limit:], phone_F=phone_F[-limit:])
     one, other = (generate(replace(VOICE, prosody=a)) for a in (whole, end))
     assert changed(one, other) == []
 
 
 def test_prompt_durations_beyond_the_last_entry_are_the_last() -> None:
-    longest = SMALL.duration.entries - 1
+    longest = SMALL.duration.codebook_size - 1
     rhythms = [
         replace(VOICE.duration, frames_P=VOICE.duration.frames_P.clamp_min(longest) + extra)
         for extra in (0, 500)
@@ -163,5 +163,5 @@ def test_a_foreign_model_is_refused(tmp_path: Path, config: dict[str, Any]) -> N
 def test_books_of_the_stages_follow_each_other() -> None:
     config = GeneratorConfig()
     books = [book for name in STAGES[1:] for book in config.books_of(name)]
-    assert books == list(range(config.frame.books))
+    assert books == list(range(config.frame.codebooks))
     assert list(config.books_of("duration")) == [0]

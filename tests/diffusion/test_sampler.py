@@ -15,14 +15,14 @@ from speechkit.diffusion.config import StageSampling
 from speechkit.diffusion.sampler import Guess, draw_codes, guide, gumbel, unmask
 from speechkit.diffusion.schedule import masked_counts
 
-ENTRIES = 12
+CODEBOOK_SIZE = 12
 GREEDY = StageSampling(temperature=0.0, choice_temperature=0.0, top_k=5)
 
 
 def noise_guess(positions: int, seed: int, seen: list[Tensor] | None = None) -> Guess:
     """Random logits that also depend on what is revealed; notes what it was asked."""
-    base_NV = torch.randn(positions, ENTRIES, generator=generator(seed))
-    pulls_VV = torch.randn(ENTRIES + 1, ENTRIES, generator=generator(seed + 1))
+    base_NV = torch.randn(positions, CODEBOOK_SIZE, generator=generator(seed))
+    pulls_VV = torch.randn(CODEBOOK_SIZE + 1, CODEBOOK_SIZE, generator=generator(seed + 1))
 
     def guess(codes_N: Tensor, time: float) -> Tensor:
         if seen is not None:
@@ -41,7 +41,7 @@ def test_unmasking_reveals_all_and_never_changes_its_mind(
     seen: list[Tensor] = []
     codes_N = unmask(noise_guess(positions, seed, seen), positions, steps, settings_, generator(0))
     assert codes_N.shape == (positions,)
-    assert 0 <= int(codes_N.min()) <= int(codes_N.max()) < ENTRIES
+    assert 0 <= int(codes_N.min()) <= int(codes_N.max()) < CODEBOOK_SIZE
     assert len(seen) == steps
     for early, late in zip(seen, [*seen[1:], codes_N], strict=True):
         revealed = early >= 0
@@ -87,7 +87,7 @@ def test_greedy_unmasking_against_a_plain_one(positions: int, steps: int, seed: 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(1, 15), st.integers(0, 1000), st.floats(0, 5))
 def test_draws_stay_among_the_likeliest(top_k: int, seed: int, temperature: float) -> None:
-    logits_NV = torch.randn(20, ENTRIES, generator=generator(seed))
+    logits_NV = torch.randn(20, CODEBOOK_SIZE, generator=generator(seed))
     codes_N, confidence_N = draw_codes(logits_NV, temperature, top_k, generator(seed))
     ranks = (logits_NV > logits_NV.gather(1, codes_N[:, None])).sum(-1)
     assert bool((ranks < top_k).all())
@@ -95,8 +95,8 @@ def test_draws_stay_among_the_likeliest(top_k: int, seed: int, temperature: floa
 
 
 def test_no_temperature_takes_the_best() -> None:
-    logits_NV = torch.randn(20, ENTRIES, generator=generator(0))
-    codes_N, confidence_N = draw_codes(logits_NV, 0.0, ENTRIES, generator(0))
+    logits_NV = torch.randn(20, CODEBOOK_SIZE, generator=generator(0))
+    codes_N, confidence_N = draw_codes(logits_NV, 0.0, CODEBOOK_SIZE, generator(0))
     assert torch.equal(codes_N, logits_NV.argmax(-1))
     torch.testing.assert_close(confidence_N, torch.log_softmax(logits_NV, -1).amax(-1))
 
@@ -113,12 +113,12 @@ def test_draws_have_the_tempered_frequencies(temperature: float) -> None:
 @settings(deadline=None)
 @given(st.integers(0, 1000), st.floats(0, 1))
 def test_guidance_of_no_weight_changes_nothing(seed: int, rescale: float) -> None:
-    plain, other = torch.randn(2, 6, ENTRIES, generator=generator(seed))
+    plain, other = torch.randn(2, 6, CODEBOOK_SIZE, generator=generator(seed))
     torch.testing.assert_close(guide(plain, other, 0.0, rescale), plain)
 
 
 def test_guidance_pushes_away_and_rescaling_keeps_the_spread() -> None:
-    plain, other = torch.randn(2, 6, ENTRIES, generator=generator(0))
+    plain, other = torch.randn(2, 6, CODEBOOK_SIZE, generator=generator(0))
     torch.testing.assert_close(guide(plain, other, 2.0, 0.0), 3 * plain - 2 * other)
     torch.testing.assert_close(guide(plain, other, 2.0, 1.0).std(), plain.std())
     assert torch.equal(guide(plain, other, 2.0, 1.0).argmax(-1), (3 * plain - 2 * other).argmax(-1))
@@ -131,8 +131,8 @@ def test_gumbel_noise_is_finite_and_has_its_mean() -> None:
 
 
 def test_more_top_k_than_entries_is_all_of_them() -> None:
-    logits_NV = torch.randn(3, ENTRIES, generator=generator(0))
-    wide, exact = (draw_codes(logits_NV, 1.0, k, generator(0))[0] for k in (99, ENTRIES))
+    logits_NV = torch.randn(3, CODEBOOK_SIZE, generator=generator(0))
+    wide, exact = (draw_codes(logits_NV, 1.0, k, generator(0))[0] for k in (99, CODEBOOK_SIZE))
     assert torch.equal(wide, exact)
     settings_ = replace(GREEDY, top_k=99)
     assert int(unmask(noise_guess(5, 0), 5, 2, settings_, generator(0)).min()) >= 0

@@ -13,8 +13,8 @@ from torch import Tensor
 from speechkit.core.errors import DataError
 from speechkit.core.rng import generator
 from speechkit.data.alignment import Alignment, sidecar_path, write_alignment
-from speechkit.diffusion.denoiser import ABSENT
-from speechkit.diffusion.duration import expand, places
+from speechkit.diffusion.denoiser import NULL_CODE
+from speechkit.diffusion.duration import regulate_length, within_phone_positions
 from speechkit.diffusion.sequences import Sequences, collate
 from speechkit.diffusion.stage import SEPARATOR, StageBatch
 from speechkit.text import DEFAULT_VOCABULARY
@@ -85,8 +85,8 @@ def test_frame_targets_carry_their_phones_and_places(data: TinyData) -> None:
             if torch.equal(data.codes.codes(n), batch.codes_BKL[row][:, target_L])
         )
         phones_P, frames_P = data.alignment.phones(clip), data.alignment.frames(clip)
-        assert torch.equal(batch.phones_BL[row][target_L], expand(phones_P, frames_P))
-        assert torch.equal(batch.place_BL2[row][target_L], places(frames_P))
+        assert torch.equal(batch.phones_BL[row][target_L], regulate_length(phones_P, frames_P))
+        assert torch.equal(batch.place_BL2[row][target_L], within_phone_positions(frames_P))
 
 
 def test_batches_follow_the_generator(data: TinyData) -> None:
@@ -103,7 +103,7 @@ def test_batches_follow_the_generator(data: TinyData) -> None:
 
 def test_durations_are_capped_at_the_last_entry(data: TinyData) -> None:
     longest = 3
-    config = replace(SMALL, duration=replace(SMALL.duration, entries=longest + 1))
+    config = replace(SMALL, duration=replace(SMALL.duration, codebook_size=longest + 1))
     drawn = Sequences(
         data.corpus, data.alignment, data.codes, config, target_frames=50, prompt_drop=0.0
     )
@@ -131,7 +131,7 @@ def test_collate_puts_prompts_before_and_targets_after_the_gap() -> None:
     assert [row.nonzero()[:, 0].tolist() for row in batch.keep_BL] == kept
     assert bool((batch.codes_BKL[0, :, 2:5] == 5).all())
     assert bool((batch.codes_BKL[:, :, begin : begin + 4] == 6).all())
-    assert bool((batch.codes_BKL.transpose(1, 2)[~batch.keep_BL] == ABSENT).all())
+    assert bool((batch.codes_BKL.transpose(1, 2)[~batch.keep_BL] == NULL_CODE).all())
     assert batch.prompt_BL[0].tolist() == [True] * 5 + [False] * (SEPARATOR + 6)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from speechkit.core.rng import generator
 from speechkit.diffusion.config import StageSampling
-from speechkit.diffusion.denoiser import ABSENT, MASK, DenoiserInputs
+from speechkit.diffusion.denoiser import MASK, NULL_CODE, DenoiserInputs
 from speechkit.diffusion.masking import draw_mask
 from speechkit.diffusion.sequences import collate
 from speechkit.diffusion.stage import (
@@ -25,7 +25,7 @@ from speechkit.diffusion.stage import (
 )
 from tests.diffusion.builders import live_denoiser
 from tests.facodec.builders import BOOKS
-from tests.tiny import ENTRIES
+from tests.tiny import CODEBOOK_SIZE
 
 NET = live_denoiser()
 PLAIN = StageSampling(guidance=0.0)
@@ -36,7 +36,7 @@ def stretch_of(frames: int, seed: int) -> Stretch:
     return Stretch(
         phones_N=torch.randint(80, (frames,), generator=rng),
         place_N2=torch.rand(frames, 2, generator=rng),
-        codes_KN=torch.randint(ENTRIES, (BOOKS, frames), generator=rng),
+        codes_KN=torch.randint(CODEBOOK_SIZE, (BOOKS, frames), generator=rng),
     )
 
 
@@ -63,7 +63,7 @@ def test_visible_codes_against_a_loop(seed: int, books: list[int]) -> None:
             for n in range(5):
                 value = int(codes[b, k, n])
                 if k > book:
-                    value = ABSENT
+                    value = NULL_CODE
                 elif k == book and masked[b, n]:
                     value = MASK
                 assert int(seen[b, k, n]) == value
@@ -80,7 +80,7 @@ def test_join_lays_prompt_gap_and_target_side_by_side(book: int) -> None:
     assert torch.equal(joined.phones_BL[0, -9:], target.phones_N)
     assert torch.equal(joined.place_BL2[0, -9:], target.place_N2)
     assert torch.equal(joined.codes_BKL[0, : book + 1, :6], prompt.codes_KN[: book + 1])
-    assert bool((joined.codes_BKL[0, book + 1 :, :6] == ABSENT).all())
+    assert bool((joined.codes_BKL[0, book + 1 :, :6] == NULL_CODE).all())
     assert torch.equal(joined.codes_BKL[0, :, -9:], target.codes_KN)
     assert (joined.book_B.tolist(), joined.time_B.tolist()) == ([book], [0.25])
     assert bool((prompt.codes_KN >= 0).all())
@@ -150,7 +150,7 @@ def test_the_network_is_not_shown_the_answers() -> None:
     try:
         stage.loss(batch, torch.tensor([2, 2]), generator(0))
         hidden_BKL = (asked[0].codes_BKL < 0) & (batch.codes_BKL >= 0)
-        other_BKL = torch.where(hidden_BKL, (batch.codes_BKL + 1) % ENTRIES, batch.codes_BKL)
+        other_BKL = torch.where(hidden_BKL, (batch.codes_BKL + 1) % CODEBOOK_SIZE, batch.codes_BKL)
         stage.loss(replace(batch, codes_BKL=other_BKL), torch.tensor([2, 2]), generator(0))
     finally:
         handle.remove()
@@ -169,14 +169,16 @@ class Counting(nn.Module):
         return inputs.phones_BL[..., None].float()
 
     def logits(self, hidden_LD: Tensor, book: int) -> Tensor:
-        return nn.functional.one_hot((hidden_LD[:, 0].long() + book) % ENTRIES, ENTRIES).float()
+        return nn.functional.one_hot(
+            (hidden_LD[:, 0].long() + book) % CODEBOOK_SIZE, CODEBOOK_SIZE
+        ).float()
 
 
 def sample(
     settings_: StageSampling, books: range, prompt: Stretch | None
 ) -> tuple[Counting, Tensor]:
     net, target = Counting(), stretch_of(9, 2)
-    target.codes_KN[books.start :] = ABSENT
+    target.codes_KN[books.start :] = NULL_CODE
     before = target.codes_KN.clone()
     stage = Stage("content", net, books)  # type: ignore[arg-type]
     codes_KN = stage.sample(target, prompt, settings_, generator(0))
@@ -199,12 +201,12 @@ def test_guidance_doubles_the_passes(guidance: float, prompted: bool, passes: in
 def test_books_are_filled_in_turn_from_what_is_known() -> None:
     net, codes_KN = sample(replace(PLAIN, steps=(2,), top_k=1), range(1, 3), stretch_of(6, 1))
     target = stretch_of(9, 2)
-    expected = torch.stack([(target.phones_N + book) % ENTRIES for book in (1, 2)])
+    expected = torch.stack([(target.phones_N + book) % CODEBOOK_SIZE for book in (1, 2)])
     assert torch.equal(codes_KN, expected)
     last = net.asked[-1].codes_BKL[0, :, -9:]
     assert torch.equal(last[0], target.codes_KN[0])
     assert torch.equal(last[1], expected[0])
-    assert bool((last[3:] == ABSENT).all())
+    assert bool((last[3:] == NULL_CODE).all())
 
 
 def test_sampling_follows_the_seed() -> None:

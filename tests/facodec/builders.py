@@ -1,6 +1,6 @@
 """Synthetic voices and a tiny packed corpus, complete with alignment and codes.
 
-Shapes: T samples, G mel frames (100/s), P phones, K code books, F code frames (50/s).
+Shapes: T samples, G mel frames (100/s), P phones, K codebooks, F code frames (50/s).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from speechkit.data.alignment import Alignment, ClipAlignment, sidecar_path, wri
 from speechkit.data.codes import CorpusCodes, codes_path, write_codes
 from speechkit.data.packed import ClipInfo, PackedClip, PackedCorpus, write_packed
 from speechkit.text import DEFAULT_VOCABULARY
-from tests.tiny import ENTRIES
+from tests.tiny import CODEBOOK_SIZE
 
 RATE_HZ = 16_000
 FORMANTS_HZ = ((700.0, 1200.0, 2600.0), (300.0, 2200.0, 3000.0), (400.0, 900.0, 2500.0))
@@ -109,7 +109,7 @@ def tiny_data(folder: Path, count: int = 8, speakers: int = 2) -> TinyData:
     codes = [
         (torch.repeat_interleave(t.ids_P, t.frames_P)[None] + torch.arange(BOOKS)[:, None])
         .add(torch.rand(BOOKS, length, generator=draws).gt(0.9).long())
-        .remainder(ENTRIES)
+        .remainder(CODEBOOK_SIZE)
         for t, length in zip(tracks.values(), lengths, strict=True)
     ]
     write_codes(codes_path(path), codes, ids, "0" * 64)

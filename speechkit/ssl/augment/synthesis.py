@@ -152,7 +152,7 @@ class Synthesiser:
     def _clip(self, job: Job, codes_KF: Tensor) -> PackedClip:
         """Speak the codes in the voice, as long and as loud as the parent."""
         counts = self.codec.quantizer
-        sizes = [counts.prosody_books, counts.content_books, counts.detail_books]
+        sizes = [counts.prosody_codebooks, counts.content_codebooks, counts.detail_codebooks]
         parts = torch.split(codes_KF, sizes)
         codes = Codes(prosody_KF=parts[0], content_KF=parts[1], detail_KF=parts[2])
         heard = self.codec.acoustics(codes, self.codes.clip(job.voice).timbre_D)
