@@ -41,7 +41,11 @@ class GeneratorTraining:
 
 
 def start_generator(
-    config: GeneratorConfig, codec: Codec, init: Path | None, seed: int
+    config: GeneratorConfig,
+    codec: Codec,
+    init: Path | None,
+    seed: int,
+    symbols: tuple[str, ...] = DEFAULT_VOCABULARY.symbols,
 ) -> Generator:
     """A fresh generator of the sizes and with the tables of the codec, or the one in `init`."""
     if init is not None:
@@ -64,7 +68,7 @@ def start_generator(
             prosody_codebooks=quant.prosody_codebooks,
             content_codebooks=quant.content_codebooks,
             detail_codebooks=quant.detail_codebooks,
-            phone_symbols=DEFAULT_VOCABULARY.symbols,
+            phone_symbols=symbols,
         )
         model = build_generator(config)
     model.frame.adopt_codebooks(codec.code_vectors(), generator(seed))
