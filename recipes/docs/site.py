@@ -70,8 +70,14 @@ _COLUMNS = ("wer", "similarity", "similarity_others", "dnsmos")
 
 
 def readme_with_figures(text: str, known: Mapping[str, Any]) -> str:
-    """README.md with the table of today's figures between its two comments."""
-    made, count = _MARKED.subn(lambda match: match[1] + quality_table(known) + match[2], text)
+    """README.md with today's status between its two comments."""
+    status = (
+        f"Weights of {known['weights']['date']}, trained for {known['weights']['training']}: "
+        f"{known['weights']['speaks']}\nMeasured on {known['tts']['what']}:\n\n"
+    )
+    made, count = _MARKED.subn(
+        lambda match: match[1] + status + quality_table(known) + match[2], text
+    )
     if count != 1:
         raise ValueError("README.md must hold <!-- figures … --> and <!-- /figures --> once")
     return made
