@@ -23,7 +23,7 @@ from speechkit import ZeroShotTTS
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMPTS: Mapping[str, Path] = {
-    name: ROOT / "examples" / f"synthetic_{name}.flac"
+    name.rpartition("_")[2]: ROOT / "examples" / f"synthetic_{name}.flac"
     for name in ("af_heart", "am_michael", "bf_emma")
 }
 """Synthetic voices: nobody's."""
