@@ -31,7 +31,7 @@ from speechkit.facodec.encode_corpus import encode_corpus
 from speechkit.facodec.train import CodecTraining, train_codec
 from speechkit.ssl.augment import augment_corpus
 from speechkit.ssl.augment.files import Inputs, read_pool
-from speechkit.ssl.augment.program import shards_of_level
+from speechkit.ssl.augment.pool import shards_of_level
 from speechkit.ssl.baselines import AugmentConfig as DistortConfig
 from speechkit.ssl.checkpoints import load_encoder
 from speechkit.ssl.ctc.finetune import FinetuneConfig, finetune
