@@ -16,10 +16,10 @@ from speechkit.facodec.small.config import FACodecConfig, VocoderConfig
 from speechkit.text import DEFAULT_VOCABULARY
 from speechkit.text.frames import FrameClasses
 
-ENTRIES = 16
+CODEBOOK_SIZE = 16
 
 TINY_CODEC = FACodecConfig(
-    quantizer=QuantizerConfig(entries=ENTRIES, code_channels=4),
+    quantizer=QuantizerConfig(entries=CODEBOOK_SIZE, code_channels=4),
     vocoder=VocoderConfig(channels=16, blocks=1),
     channels=16,
     encoder_blocks=1,
@@ -32,9 +32,25 @@ TINY_CODEC = FACodecConfig(
 )
 
 TINY_GENERATOR = GeneratorConfig(
-    frame=DenoiserConfig(channels=16, blocks=2, heads=2, entries=ENTRIES),
+    frame=DenoiserConfig(
+        channels=16,
+        blocks=2,
+        heads=2,
+        frame_channels=8,
+        codebook_size=CODEBOOK_SIZE,
+        timbre_channels=TINY_CODEC.timbre_channels,
+    ),
     # Few entries keep the random durations, and so the tests, short.
-    duration=DenoiserConfig(channels=16, blocks=2, heads=2, books=1, entries=8),
+    duration=DenoiserConfig(
+        channels=16,
+        blocks=2,
+        heads=2,
+        patch=1,
+        frame_channels=8,
+        codebooks=1,
+        codebook_size=8,
+        stages=1,
+    ),
     phone_symbols=DEFAULT_VOCABULARY.symbols,
 )
 

@@ -3,7 +3,7 @@
 A fresh network ignores its conditions: modulations start at zero. Tests of what depends on what
 need weights that are all alive.
 
-Shapes: F frames, K code books, P phones.
+Shapes: F frames, K codebooks, P phones.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from speechkit.diffusion.config import GeneratorConfig
 from speechkit.diffusion.denoiser import Denoiser
 from speechkit.diffusion.generator import Generator, build_generator
 from tests.facodec.builders import BOOKS, random_track
-from tests.tiny import ENTRIES, TINY_CODEC, TINY_GENERATOR
+from tests.tiny import CODEBOOK_SIZE, TINY_CODEC, TINY_GENERATOR
 
 SMALL = replace(TINY_GENERATOR, prompt_frames=60, prompt_phones=20)
 """Prompts short enough for the clips of the tiny corpus."""
@@ -58,7 +58,7 @@ def random_voice(seed: int, frames: int = 80) -> Voice:
     def attribute() -> Attribute:
         part = random_track(frames, rng)
         return Attribute(
-            codes_KF=torch.randint(ENTRIES, (BOOKS, frames), generator=draws),
+            codes_KF=torch.randint(CODEBOOK_SIZE, (BOOKS, frames), generator=draws),
             phone_F=torch.repeat_interleave(part.ids_P, part.frames_P),
         )
 

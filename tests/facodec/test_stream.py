@@ -29,7 +29,7 @@ from speechkit.facodec.small.stream import decode_context_frames
 from speechkit.facodec.stream import decode_stream, encode_long
 from tests.facodec.builders import syllables
 from tests.facodec.paper import builders as paper
-from tests.tiny import ENTRIES, TINY_CODEC
+from tests.tiny import CODEBOOK_SIZE, TINY_CODEC
 
 TOLERANCE = 1e-4
 LONG_FRAMES = 1550
@@ -58,7 +58,7 @@ def codec(request: pytest.FixtureRequest) -> FACodec:
 
 
 def random_codes(frames: int, seed: int = 0) -> Codes:
-    books = torch.randint(ENTRIES, (6, frames), generator=generator(seed))
+    books = torch.randint(CODEBOOK_SIZE, (6, frames), generator=generator(seed))
     return Codes(prosody_KF=books[:1], content_KF=books[1:3], detail_KF=books[3:])
 
 
@@ -143,7 +143,7 @@ def test_less_context_would_be_heard() -> None:
 
     def changed_at(frame: int) -> Tensor:
         content_KF = codes.content_KF.clone()
-        content_KF[:, frame] = (content_KF[:, frame] + 5) % ENTRIES
+        content_KF[:, frame] = (content_KF[:, frame] + 5) % CODEBOOK_SIZE
         other = replace(codes, content_KF=content_KF)
         return codec.decode(other, timbre(), generator(0))[70 * 320 : 71 * 320]
 
@@ -224,12 +224,12 @@ def test_the_context_is_wider_than_the_paper_codec_looks() -> None:
     codec = paper.codec(replace(paper.TINY, strides=strides, encoder_channels=2))
     reach = round(stream.CONTEXT_SECONDS * codec.sample_rate_hz / codec.hop_samples)
     assert reach == 80
-    codes = torch.randint(ENTRIES, (6, 100), generator=generator(0))
+    codes = torch.randint(CODEBOOK_SIZE, (6, 100), generator=generator(0))
     timbre_D = torch.ones(codec.timbre_channels)
 
     def wave_after(changed: int) -> Tensor:
         books = codes.clone()
-        books[1, changed] = (books[1, changed] + 5) % ENTRIES
+        books[1, changed] = (books[1, changed] + 5) % CODEBOOK_SIZE
         given = Codes(prosody_KF=books[:1], content_KF=books[1:3], detail_KF=books[3:])
         return codec.decode(given, timbre_D, generator(0))[90 * 200 : 91 * 200]
 

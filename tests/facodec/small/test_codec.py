@@ -20,7 +20,7 @@ from speechkit.facodec.codec import FACTORS
 from speechkit.facodec.small.codec import Analysis, FACodec, build_codec, load_codec
 from speechkit.facodec.small.config import FACodecConfig, VocoderConfig
 from tests.facodec.builders import vowel
-from tests.tiny import ENTRIES, TINY_CODEC
+from tests.tiny import CODEBOOK_SIZE, TINY_CODEC
 
 INVERSE_STFT = replace(
     TINY_CODEC, vocoder=VocoderConfig(kind="inverse_stft", channels=16, blocks=1)
@@ -48,7 +48,7 @@ def flat_pitch(samples: int, f0_hz: float = 120.0) -> Tensor:
 
 
 def random_codes(frames: int, seed: int = 0) -> Codes:
-    books = torch.randint(ENTRIES, (6, frames), generator=generator(seed))
+    books = torch.randint(CODEBOOK_SIZE, (6, frames), generator=generator(seed))
     return Codes(prosody_KF=books[:1], content_KF=books[1:3], detail_KF=books[3:])
 
 
@@ -64,7 +64,7 @@ def test_encode_pads_to_whole_frames(codec: FACodec, wave: Tensor, samples: int)
     assert codes.frames == frames
     assert stacked.shape == (6, frames)
     assert stacked.dtype == torch.int64
-    assert 0 <= int(stacked.min()) <= int(stacked.max()) < ENTRIES
+    assert 0 <= int(stacked.min()) <= int(stacked.max()) < CODEBOOK_SIZE
     assert timbre_D.shape == (TINY_CODEC.timbre_channels,)
     assert bool(torch.isfinite(timbre_D).all())
 
