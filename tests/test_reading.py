@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import pytest
@@ -13,9 +12,9 @@ from torch import Tensor
 
 from speechkit.core.errors import PromptError
 from speechkit.core.rng import generator
-from speechkit.diffusion.duration import expand
+from speechkit.diffusion.duration import regulate_length
 from speechkit.facodec.small.codec import FACodec
-from speechkit.reading import force, read_voice, recognise, smooth_path
+from speechkit.reading import force, read_voice, recognise
 from speechkit.text import DEFAULT_VOCABULARY
 from speechkit.text.frames import FrameClasses
 from tests.facodec.builders import vowel
@@ -23,33 +22,6 @@ from tests.facodec.small.test_codec import fresh
 
 SYMBOLS = FrameClasses(DEFAULT_VOCABULARY).symbols
 SPOKEN = ("^", "HH", "AH0", "L", "OW1", " ", "W", "ER1", ".", "$")
-
-
-def cost(path: Sequence[int], log_share_FV: Tensor, penalty: float) -> float:
-    total = sum(float(row[c]) for row, c in zip(log_share_FV, path, strict=True))
-    return total - penalty * sum(a != b for a, b in itertools.pairwise(path))
-
-
-@settings(deadline=None, max_examples=40)
-@given(st.integers(1, 5), st.integers(1, 4), st.integers(0, 1000), st.floats(0, 4))
-def test_smooth_path_is_the_best_of_all(
-    frames: int, classes: int, seed: int, penalty: float
-) -> None:
-    scores = 2 * torch.randn(frames, classes, generator=generator(seed))
-    log_share_FV = torch.log_softmax(scores, -1).double()
-    path = smooth_path(log_share_FV, penalty).tolist()
-    assert len(path) == frames
-    best = max(
-        cost(p, log_share_FV, penalty) for p in itertools.product(range(classes), repeat=frames)
-    )
-    assert cost(path, log_share_FV, penalty) == pytest.approx(best, abs=1e-9)
-
-
-def test_no_penalty_takes_each_best_and_a_large_one_a_single_class() -> None:
-    log_share_FV = torch.log_softmax(torch.randn(30, 6, generator=generator(0)), -1)
-    assert torch.equal(smooth_path(log_share_FV, 0.0), log_share_FV.argmax(-1))
-    constant = smooth_path(log_share_FV, 1e6)
-    assert bool((constant == log_share_FV.sum(0).argmax()).all())
 
 
 def frames_of(spoken: Sequence[tuple[str, int]], height: float = 12.0) -> Tensor:
@@ -131,7 +103,7 @@ def test_a_voice_has_everything_from_its_prompt(phones: tuple[str, ...] | None) 
         attribute = getattr(voice, name)
         assert torch.equal(attribute.codes_KF, codes.stacked())
         assert torch.equal(
-            attribute.phone_F, expand(voice.duration.phones_P, voice.duration.frames_P)
+            attribute.phone_F, regulate_length(voice.duration.phones_P, voice.duration.frames_P)
         )
     assert int(voice.duration.frames_P.sum()) == codes.frames == 25
 

@@ -228,9 +228,7 @@ def test_pauses_of_targets_are_marked(paused: TinyData, monkeypatch: pytest.Monk
         assert bool((phones == COMMA).any()) is (share == 1.0)
 
 
-def test_marks_of_prompts_may_be_missing(
-    paused: TinyData, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_marks_of_prompts_may_be_missing(paused: TinyData, monkeypatch: pytest.MonkeyPatch) -> None:
     for unmarked in (0.0, 1.0):
         shares(monkeypatch, marked=1.0, recognised=0.0, unmarked=unmarked)
         batch = frames_of(dataset(paused), 8, TARGET_FRAMES)

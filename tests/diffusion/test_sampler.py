@@ -14,8 +14,8 @@ from torch import Tensor
 from speechkit.core.rng import generator
 from speechkit.diffusion.config import StageSampling
 from speechkit.diffusion.sampler import (
-    Drawn,
     DrawFunction,
+    Drawn,
     draw_codes,
     guide,
     gumbel,
@@ -52,9 +52,7 @@ def drawing(
         for guess, codes_KN, rng in zip(guesses, codes, rngs, strict=True):
             logits_MV = guess(codes_KN, time)[codes_KN[0] < 0]
             codes_M, confidence_M = draw_codes(logits_MV, temperature, top_k, rng)
-            found.append(
-                Drawn(codes_KM=codes_M.expand(CODEBOOKS, -1), confidence_M=confidence_M)
-            )
+            found.append(Drawn(codes_KM=codes_M.expand(CODEBOOKS, -1), confidence_M=confidence_M))
         return found
 
     return draw

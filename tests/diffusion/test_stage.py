@@ -61,9 +61,7 @@ TIMBRES = [timbre_of(n) for n in range(len(PAIRS))]
 
 def item(row: int, seed: int = 0) -> StageItem:
     prompt, target = PAIRS[row]
-    return StageItem(
-        target=target, prompt=prompt, rng=generator(seed + row), timbre_D=TIMBRES[row]
-    )
+    return StageItem(target=target, prompt=prompt, rng=generator(seed + row), timbre_D=TIMBRES[row])
 
 
 def stage_batch() -> StageBatch:
