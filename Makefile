@@ -38,7 +38,7 @@ lint: $(STAMP) ## ruff and mypy --strict over package, recipes and tests
 	$(BIN)/ruff check $(CHECKED)
 	$(BIN)/mypy --strict $(CHECKED)
 
-format: $(STAMP) ## let ruff mend what it can
+format: $(STAMP) ## let ruff fix what it can
 	$(BIN)/ruff check --fix $(CHECKED)
 	$(BIN)/ruff format $(CHECKED)
 

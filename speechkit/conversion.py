@@ -1,7 +1,7 @@
 """Voice conversion: what one recording says, as it says it, in the voice of another.
 
 Codes of the source, timbre of the target (NS3 appendix B.3). The shipped codec's timbre vector ends
-with the speaker's median pitch, so the range of the voice moves along and the melody stays.
+with the speaker's median pitch, so the range of the voice moves along and the F0 contour stays.
 
 Shapes: T samples, D channels of the timbre vector.
 """
@@ -24,7 +24,7 @@ from speechkit.facodec.pretrained import load_pretrained
 from speechkit.facodec.small.codec import FACodec
 from speechkit.facodec.small.features import TIMBRE_PITCH_SCALE
 from speechkit.facodec.stream import decode_stream, encode_long, levelled, own_gain
-from speechkit.watermark import MIN_SECONDS, Watermark, embed_pieces, mark
+from speechkit.watermark import MIN_SECONDS, Watermark, apply_watermark, embed_pieces
 
 DETAIL = True
 """Whether the source's detail codes are used by default, as in the paper; its public code drops
@@ -69,7 +69,7 @@ class Conversion:
     """What the listener should know about the target."""
 
     watermark: int | None = None
-    """Payload of the mark in the wave; None where it was left out."""
+    """Payload of the watermark in the wave; None where it was left out."""
 
     @property
     def seconds(self) -> float:
@@ -140,13 +140,13 @@ class VoiceConverter:
             detail=detail,
             watermark=None,
         )
-        marked = mark(torch.cat(list(waves)), self.sample_rate_hz, watermark)
+        watermarked = apply_watermark(torch.cat(list(waves)), self.sample_rate_hz, watermark)
         return Conversion(
-            wave_T=marked.wave_T,
+            wave_T=watermarked.wave_T,
             sample_rate_hz=self.sample_rate_hz,
             seed=seed,
-            notes=(*voice.notes, *marked.notes),
-            watermark=marked.payload,
+            notes=(*voice.notes, *watermarked.notes),
+            watermark=watermarked.payload,
         )
 
     def convert_stream(
@@ -161,7 +161,7 @@ class VoiceConverter:
     ) -> Iterator[Tensor]:
         """`convert` as one `wave_T` after the other: of sources over 30 s, 20 s at a time.
 
-        Converted speech is synthetic, so it carries an inaudible mark, which `watermark=None`
+        Converted speech is synthetic, so it carries an inaudible watermark, which `watermark=None`
         leaves out and a source under 0.6 s has no room for; the codec, which plays a recording
         back in its own voice, adds none.
         `pitch_shift_semitones` is added to the target's own pitch; `detail=False` leaves the

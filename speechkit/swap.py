@@ -18,20 +18,20 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from speechkit.core.results import Rhythm, Speech, Voice
+from speechkit.core.results import DurationPrompt, Speech, Voice
 from speechkit.core.rng import derive, generator
 from speechkit.diffusion.duration import phone_positions, regulate_length, time_scale
 from speechkit.diffusion.generator import Draws
 from speechkit.text.vocab import STRESSES, is_boundary
 from speechkit.tts import Progress, ZeroShotTTS, at_level
-from speechkit.watermark import Watermark, mark
+from speechkit.watermark import Watermark, apply_watermark
 
 FACTORS = ("timbre", "prosody", "duration", "content", "detail")
 
 MAX_SECONDS = 30.0
 """Longest recording: it goes through the stages in one piece. Of a longer one 30 s are used."""
 
-MAX_STRETCH = 3.0
+MAX_TIME_SCALE = 3.0
 """Most that a rhythm makes phones longer or shorter."""
 
 
@@ -62,14 +62,14 @@ def swap_recording(
         tts: codec and generator.
         source: an audio file, a wave `[T]` at `tts.sample_rate_hz`, or its `tts.voice`; 1 to 30 s.
         timbre: whose voice it gets; None, here and below, keeps what the recording has.
-        prosody: whose melody, drawn anew on the phones of the recording.
+        prosody: whose F0 contour, drawn anew on the phones of the recording.
         duration: whose rhythm: the pace of vowels, consonants and pauses, see `carry_rhythm`.
         content: whose pronunciation.
         detail: whose acoustic detail.
         seed: all draws follow from it.
         speed: speaking rate, 0.25 to 4.
         steps: passes of the prosody stage, from which the others follow, 1 to 64.
-        watermark: the mark of synthetic speech; None leaves it out.
+        watermark: the watermark of synthetic speech; None leaves it out.
         progress: called as that of `ZeroShotTTS.synthesize`.
 
     Returns the speech with the phones that were recognised in the recording; without another voice
@@ -89,7 +89,7 @@ def swap_recording(
     codes = tts.generator.fill(
         phones_P,
         frames_P,
-        stretch_codes(own.content.codes_KF, own.duration.frames_P, frames_P),
+        time_scale_codes(own.content.codes_KF, own.duration.frames_P, frames_P),
         {name: getattr(voice, name) for name, voice in voices.items() if voice is not None},
         (timbre or own).timbre_D,
         Draws(sampler=sampler, seeds=(seed,), begin=stages.enter),
@@ -98,18 +98,18 @@ def swap_recording(
     rng = generator(derive(seed, "noise"))
     wave_T = tts.codec.decode(codes, (timbre or own).timbre_D, rng)
     stages.enter("watermark")
-    marked = mark(at_level(wave_T), tts.sample_rate_hz, watermark)
+    watermarked = apply_watermark(at_level(wave_T), tts.sample_rate_hz, watermark)
     given = (own, timbre, duration, *voices.values())
     notes = dict.fromkeys(note for voice in given if voice for note in voice.notes)
     return Speech(
-        wave_T=marked.wave_T,
+        wave_T=watermarked.wave_T,
         sample_rate_hz=tts.sample_rate_hz,
         phones=tuple(symbols[index] for index in phones_P.tolist()),
         frames=tuple(frames_P.tolist()),
         seed=seed,
         stages_seconds=stages.ended(),
-        notes=(*notes, *marked.notes),
-        watermark=marked.payload,
+        notes=(*notes, *watermarked.notes),
+        watermark=watermarked.payload,
     )
 
 
@@ -128,7 +128,7 @@ class _Stages:
         return {stage: end - since for (stage, since), end in zip(self._entered, ends, strict=True)}
 
 
-def carry_rhythm(own: Rhythm, other: Rhythm, symbols: Sequence[str]) -> Tensor:
+def carry_rhythm(own: DurationPrompt, other: DurationPrompt, symbols: Sequence[str]) -> Tensor:
     """`frames_P` of one recording at the pace of another: of vowels, consonants and pauses apart.
 
     The duration stage is of no use here: on phones that were recognised in a recording, without
@@ -144,7 +144,7 @@ def carry_rhythm(own: Rhythm, other: Rhythm, symbols: Sequence[str]) -> Tensor:
         mine = _mean_log(own.frames_P, kind_P == kind)
         theirs = _mean_log(other.frames_P, other_P == kind)
         if mine is not None and theirs is not None:
-            factor = min(max(math.exp(theirs - mine), 1 / MAX_STRETCH), MAX_STRETCH)
+            factor = min(max(math.exp(theirs - mine), 1 / MAX_TIME_SCALE), MAX_TIME_SCALE)
             frames_P[kind_P == kind] *= factor
     return torch.where(own.frames_P > 0, frames_P.round().long().clamp_min(1), 0)
 
@@ -161,7 +161,7 @@ def _mean_log(frames_P: Tensor, chosen_P: Tensor) -> float | None:
     return float(frames_P[inner_P].double().log().mean()) if bool(inner_P.any()) else None
 
 
-def stretch_codes(codes_KF: Tensor, from_P: Tensor, to_P: Tensor) -> Tensor:
+def time_scale_codes(codes_KF: Tensor, from_P: Tensor, to_P: Tensor) -> Tensor:
     """Codes with phones of other lengths: each new frame is the old one at its place in its phone.
 
     Phones that lasted no frame must not be given any.

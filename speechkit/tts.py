@@ -23,12 +23,12 @@ from speechkit.core.rng import derive, generator
 from speechkit.diffusion.config import FRAME_STAGES, SamplerConfig
 from speechkit.diffusion.duration import time_scale
 from speechkit.diffusion.generator import Draws, Generator, generator_of
-from speechkit.facodec.small.codec import FACodec, codec_of
+from speechkit.facodec.codec import Codec
+from speechkit.facodec.pretrained import load_pretrained
 from speechkit.facodec.small.features import speech_gain
 from speechkit.reading import read_voice
 from speechkit.text import Frontend, PhoneVocabulary, TextFrontend, is_boundary
-from speechkit.text.frames import FrameClasses
-from speechkit.watermark import Marked, Watermark, embed_pieces, mark
+from speechkit.watermark import Watermark, Watermarked, apply_watermark, embed_pieces
 
 MAX_CHARACTERS = 20_000
 """Longest text of one call."""
@@ -129,7 +129,7 @@ class ZeroShotTTS:
 
     def __init__(
         self,
-        codec: FACodec,
+        codec: Codec,
         generator: Generator,
         *,
         lexicon: Mapping[str, Sequence[str]] | None = None,
@@ -189,13 +189,13 @@ class ZeroShotTTS:
                     f"{root} holds no {part}: give a folder with codec/ and generator/, each with "
                     "model.safetensors and config.json."
                 )
-        codec, made = load_checkpoint(root / "codec"), load_checkpoint(root / "generator")
+        codec, made = load_pretrained(root / "codec"), load_checkpoint(root / "generator")
         tts = cls(
-            codec_of(codec),
+            codec.codec,
             generator_of(made),
             lexicon=lexicon,
             weights=f"codec {codec.sha256[:8]}, generator {made.sha256[:8]}",
-            trained="training" in codec.config and "training" in made.config,
+            trained=codec.trained and "training" in made.config,
         )
         return tts.to(place, number_format)
 
@@ -210,8 +210,8 @@ class ZeroShotTTS:
         codebooks = self.codec.quantizer
         return VoiceSizes(
             timbre_channels=self.codec.timbre_channels,
-            codebooks=codebooks.books,
-            codebook_size=codebooks.entries,
+            codebooks=codebooks.codebooks,
+            codebook_size=codebooks.codebook_size,
             phones=len(self.vocabulary),
         )
 
@@ -246,8 +246,8 @@ class ZeroShotTTS:
         watermark: Watermark | None = Watermark(),  # noqa: B008 (frozen)
         progress: Progress | None = None,
     ) -> Speech:
-        """The text in the voice, with an inaudible mark that `watermark=None` leaves out; speech
-        under 0.6 s has none, and its notes say so.
+        """The text in the voice, with an inaudible watermark, which `watermark=None` leaves out;
+        speech under 0.6 s has none, and its notes say so.
 
         Long text is spoken in pieces of up to `CHUNK_CHARACTERS`, each with draws of its own.
         `steps` sets the passes of the prosody stage, from which those of the others follow; more is
@@ -323,7 +323,9 @@ class ZeroShotTTS:
         for script, voice, seed in zip(scripts, every_voice, every_seed, strict=True):
             own = list(islice(rest, len(script.chunks)))
             wave_T = torch.cat([piece.wave_T for piece in own])
-            results.append((script, voice, seed, own, mark(wave_T, self.sample_rate_hz, watermark)))
+            results.append(
+                (script, voice, seed, own, apply_watermark(wave_T, self.sample_rate_hz, watermark))
+            )
         clock.enter("")
         return [self._speech(*result, clock.seconds) for result in results]
 
@@ -397,22 +399,22 @@ class ZeroShotTTS:
         voice: Voice,
         seed: int,
         spoken: Sequence[Spoken],
-        marked: Marked,
+        watermarked: Watermarked,
         seconds: Mapping[str, float],
     ) -> Speech:
         phones = tuple(chain(*script.chunks))
         frames = tuple(chain(*(piece.frames for piece in spoken)))
         times = timed(phones, frames, self.codec.hop_samples / self.sample_rate_hz)
         return Speech(
-            wave_T=marked.wave_T,
+            wave_T=watermarked.wave_T,
             sample_rate_hz=self.sample_rate_hz,
             phones=phones,
             frames=frames,
             words=_timed_words(script.words, times),
             seed=seed,
             stages_seconds=seconds,
-            notes=(*script.notes, *voice.notes, *marked.notes),
-            watermark=marked.payload,
+            notes=(*script.notes, *voice.notes, *watermarked.notes),
+            watermark=watermarked.payload,
         )
 
     def swap(
@@ -482,15 +484,20 @@ def _groups(pieces: Sequence[Piece], most: int) -> Iterator[list[Piece]]:
         yield group
 
 
-def _check_partners(codec: FACodec, generator: Generator) -> None:
+def _check_partners(codec: Codec, generator: Generator) -> None:
     """Raise CheckpointError unless the generator writes the codes that the codec reads."""
-    books, made = codec.config.quantizer, generator.config
-    agree = (books.prosody_books, books.content_books, books.detail_books, books.entries) == (
+    sizes, made = codec.quantizer, generator.config
+    agree = (
+        sizes.prosody_codebooks,
+        sizes.content_codebooks,
+        sizes.detail_codebooks,
+        sizes.codebook_size,
+    ) == (
         made.prosody_codebooks,
         made.content_codebooks,
         made.detail_codebooks,
         made.frame.codebook_size,
-    ) and FrameClasses(PhoneVocabulary(made.phone_symbols)).symbols == codec.config.phone_symbols
+    ) and made.frame.timbre_channels in (0, codec.timbre_channels)
     if not agree:
         raise CheckpointError(
             "This generator was trained on the codes of another codec: use the two models that "

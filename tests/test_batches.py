@@ -115,8 +115,8 @@ def test_batches_that_do_not_fit_are_refused_before_anything_is_spoken(
         tts.synthesize_batch(["Hi.", "No."], voice, seeds=[1, 2, 3])
     with pytest.raises(TextError):
         tts.synthesize_batch(["Hi.", "..."], voice)
+    bad = replace(voice, timbre_D=torch.zeros(7))
     with pytest.raises(CheckpointError, match="another model"):
-        bad = replace(voice, timbre_D=torch.zeros(7))
         tts.synthesize_batch(["Hi.", "No."], [voice, bad])
     with pytest.raises(ConfigError, match="speed"):
         tts.synthesize_batch(["Hi."], voice, speed=9.0)

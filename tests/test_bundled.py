@@ -47,7 +47,7 @@ def pitch(speech: Speech) -> np.ndarray:
     return np.where(f0 > 0, np.log(np.maximum(f0, 1)), np.nan)
 
 
-def likeness(tts: ZeroShotTTS, speech: Speech, voice: Voice) -> float:
+def similarity(tts: ZeroShotTTS, speech: Speech, voice: Voice) -> float:
     """Cosine between learnt timbre vectors of a synthesis and of a voice."""
     _, timbre_D = tts.codec.encode(speech.wave_T)
     return float(torch.cosine_similarity(timbre_D[:-1], voice.timbre_D[:-1], dim=0))
@@ -89,10 +89,10 @@ def test_swapping_the_rhythm_changes_length_only(
     assert slow.seconds > 1.15 * plain.seconds
     semitones = 12 * abs(np.nanmedian(pitch(slow)) - np.nanmedian(pitch(plain))) / np.log(2)
     assert semitones < 2
-    assert abs(likeness(tts, slow, woman) - likeness(tts, plain, woman)) < 0.15
+    assert abs(similarity(tts, slow, woman) - similarity(tts, plain, woman)) < 0.15
 
 
-def test_swapping_the_timbre_leaves_rhythm_and_melody(
+def test_swapping_the_timbre_leaves_rhythm_and_f0(
     tts: ZeroShotTTS, woman: Voice, man: Voice, plain: Speech
 ) -> None:
     swapped = tts.swap(
@@ -103,7 +103,7 @@ def test_swapping_the_timbre_leaves_rhythm_and_melody(
     both = ~np.isnan(ours) & ~np.isnan(theirs)
     # Not a correlation: an octave error of the pitch tracker would decide it alone.
     shift = (ours - theirs)[both]
-    same_melody = np.abs(shift - np.median(shift)) < 0.06
-    assert same_melody.mean() > 0.75
+    same_f0 = np.abs(shift - np.median(shift)) < 0.06
+    assert same_f0.mean() > 0.75
     assert np.nanmedian(ours) < np.nanmedian(theirs) - 0.2
-    assert likeness(tts, swapped, man) > likeness(tts, plain, man) + 0.1
+    assert similarity(tts, swapped, man) > similarity(tts, plain, man) + 0.1

@@ -83,14 +83,14 @@ def test_long_sources_come_in_pieces(tiny: VoiceConverter) -> None:
     target = tiny.target(wave(1.5, 200.0))
     pieces = list(tiny.convert_stream(source_T, target, watermark=None))
     assert [len(piece) for piece in pieces] == [320_000, 176_007]
-    # The mark runs on over the cut, and lags by less than two of its slots.
-    marked = list(tiny.convert_stream(source_T, target))
-    assert 320_000 - 512 < len(marked[0]) <= 320_000
+    # The watermark runs on over the cut, and lags by less than two of its slots.
+    watermarked = list(tiny.convert_stream(source_T, target))
+    assert 320_000 - 512 < len(watermarked[0]) <= 320_000
     whole_T = embed(torch.cat(pieces), 16_000)
-    torch.testing.assert_close(torch.cat(marked), whole_T, atol=1e-6, rtol=0)
+    torch.testing.assert_close(torch.cat(watermarked), whole_T, atol=1e-6, rtol=0)
 
 
-def test_the_mark_is_told_and_can_be_left_out(tiny: VoiceConverter) -> None:
+def test_the_watermark_is_told_and_can_be_left_out(tiny: VoiceConverter) -> None:
     source_T, target = wave(), tiny.target(wave(1.5, 200.0))
     made = tiny.convert(source_T, target)
     plain = tiny.convert(source_T, target, watermark=None)
@@ -177,17 +177,17 @@ def test_the_shipped_codec_moves_pitch_and_voice_to_the_target(bundled: VoiceCon
     _, woman_D = bundled.codec.encode(bundled._wave(WOMAN))
     _, made_D = bundled.codec.encode(made.wave_T)
 
-    def likeness(timbre_D: Tensor) -> float:
+    def similarity(timbre_D: Tensor) -> float:
         return float(torch.cosine_similarity(made_D[:-1], timbre_D[:-1], dim=0))
 
-    assert likeness(target.timbre_D) > likeness(woman_D) + 0.1
+    assert similarity(target.timbre_D) > similarity(woman_D) + 0.1
     man_hz, made_hz = median_hz(bundled._wave(MAN)), median_hz(made.wave_T)
     assert abs(np.log2(made_hz / man_hz)) < 1.5 / 12
     higher = bundled.convert(WOMAN, target, pitch_shift_semitones=5)
     assert 12 * np.log2(median_hz(higher.wave_T) / made_hz) == pytest.approx(5, abs=0.7)
 
 
-def test_the_shipped_codec_keeps_the_melody(bundled: VoiceConverter) -> None:
+def test_the_shipped_codec_keeps_the_f0_contour(bundled: VoiceConverter) -> None:
     source, made = (
         extract_f0(wave_T.numpy())
         for wave_T in (bundled._wave(WOMAN), bundled.convert(WOMAN, MAN).wave_T)

@@ -22,34 +22,34 @@ from torch.utils import collect_env
 
 from speechkit import doctor
 from speechkit.cli import main
-from speechkit.doctor import Finding, checks
+from speechkit.doctor import CheckResult, checks
 
 ROOT = Path(__file__).resolve().parents[1]
 Usage = namedtuple("Usage", "total used free")
 
 
-def by_name(findings: Iterable[Finding]) -> dict[str, Finding]:
-    """Findings under their names; fails where two share one."""
-    found = list(findings)
+def by_name(results: Iterable[CheckResult]) -> dict[str, CheckResult]:
+    """Results under their names; fails where two share one."""
+    found = list(results)
     assert len({one.name for one in found}) == len(found)
     return {one.name: one for one in found}
 
 
-def the_one(findings: Iterable[Finding]) -> Finding:
-    """The only finding."""
-    (finding,) = findings
-    return finding
+def the_one(results: Iterable[CheckResult]) -> CheckResult:
+    """The only result."""
+    (result,) = results
+    return result
 
 
 def test_all_is_well_where_the_tests_run() -> None:
-    findings = by_name(doctor.examine())
-    assert {name.split()[0] for name in findings} == {*doctor.CHECKS, "extras"}
-    for one in findings.values():
+    results = by_name(doctor.examine())
+    assert {name.split()[0] for name in results} == {*doctor.CHECKS, "extras"}
+    for one in results.values():
         assert one.says
         assert (one.status == "ok") == (one.advice == ""), one
     # A fresh install has no warning; memory, disk and driver are the machine's own.
     own = ("memory", "disk here", "disk temporary", "gpu", "processor")
-    assert {one.status for name, one in findings.items() if name not in own} == {"ok"}
+    assert {one.status for name, one in results.items() if name not in own} == {"ok"}
 
 
 def test_command_without_torch_names_it() -> None:
@@ -85,15 +85,15 @@ def test_exit_code_and_report(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    findings = [
-        Finding(f"n{index}", status, "Said.", "" if status == "ok" else "Do it.")
+    results = [
+        CheckResult(f"n{index}", status, "Said.", "" if status == "ok" else "Do it.")
         for index, status in enumerate(statuses)
     ]
-    monkeypatch.setattr(doctor, "examine", lambda: findings)
+    monkeypatch.setattr(doctor, "examine", lambda: results)
     assert main(["doctor"]) == code
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == last
-    assert sum("-> " in line for line in lines) == sum(bool(one.advice) for one in findings)
+    assert sum("-> " in line for line in lines) == sum(bool(one.advice) for one in results)
     assert main(["doctor", "--json"]) == code
     told = json.loads(capsys.readouterr().out)
     assert told["well"] == (code == 0)
@@ -104,13 +104,13 @@ def test_a_check_that_breaks_leaves_the_others() -> None:
     def broken() -> NoReturn:
         raise ImportError("libsomething.so: cannot\nopen")
 
-    def fine() -> list[Finding]:
-        return [Finding("second", "ok", "Good.")]
+    def fine() -> list[CheckResult]:
+        return [CheckResult("second", "ok", "Good.")]
 
-    findings = by_name(doctor.examine({"first": broken, "second": fine}))
-    assert findings["first"].status == "problem"
-    assert "libsomething.so: cannot open" in findings["first"].says
-    assert findings["second"].status == "ok"
+    results = by_name(doctor.examine({"first": broken, "second": fine}))
+    assert results["first"].status == "problem"
+    assert "libsomething.so: cannot open" in results["first"].says
+    assert results["second"].status == "ok"
 
 
 def test_missing_and_misfitting_packages(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,13 +123,13 @@ def test_missing_and_misfitting_packages(monkeypatch: pytest.MonkeyPatch) -> Non
         "torch<1; extra == 'dev'",
     ]
     monkeypatch.setattr(metadata, "requires", lambda name: demands)
-    finding, extras = checks.check_packages()
-    assert finding.status == "problem"
-    assert "no-such-package-here is missing" in finding.says
-    assert f"numpy is {metadata.version('numpy')} and not >=999" in finding.says
-    assert "torch" not in finding.says
-    assert "windows" not in finding.says
-    assert "another-absent-one" not in finding.says
+    result, extras = checks.check_packages()
+    assert result.status == "problem"
+    assert "no-such-package-here is missing" in result.says
+    assert f"numpy is {metadata.version('numpy')} and not >=999" in result.says
+    assert "torch" not in result.says
+    assert "windows" not in result.says
+    assert "another-absent-one" not in result.says
     assert extras.status == "ok"
     assert "eval (another-absent-one is missing)" in extras.says
     assert f"dev (torch is {metadata.version('torch')} and not <1)" in extras.says
@@ -140,9 +140,9 @@ def test_missing_and_misfitting_packages(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "DISTRIBUTION", "no-such-package-here")
-    finding = the_one(checks.check_packages())
-    assert finding.status == "warning"
-    assert "not installed" in finding.says
+    result = the_one(checks.check_packages())
+    assert result.status == "warning"
+    assert "not installed" in result.says
 
 
 @pytest.mark.parametrize(
@@ -158,9 +158,9 @@ def test_native_half_of_fairseq2(
 ) -> None:
     monkeypatch.setattr(checks, "_IMPORT_FAIRSEQ2", code)
     monkeypatch.setattr(metadata, "version", lambda name: "0.8.1")
-    finding = the_one(checks.check_fairseq2())
-    assert finding.status == status
-    assert word in finding.says
+    result = the_one(checks.check_fairseq2())
+    assert result.status == status
+    assert word in result.says
 
 
 def test_disks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,10 +235,10 @@ def test_audio_that_comes_back_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     # What speechkit does not write is no fault of the machine when it cannot be read.
     monkeypatch.setattr(checks, "READ_ONLY", {"mp3": ("MP3", "NO_SUCH_SUBTYPE")})
-    findings = by_name(checks.check_audio())
-    assert findings["audio wav"].status == "problem"
-    assert "220 Hz" in findings["audio wav"].says
-    assert findings["audio mp3"].status == "warning"
+    results = by_name(checks.check_audio())
+    assert results["audio wav"].status == "problem"
+    assert "220 Hz" in results["audio wav"].says
+    assert results["audio mp3"].status == "warning"
 
 
 def test_programs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,10 +85,10 @@ def test_more_phones_than_frames_are_refused() -> None:
 
 
 def codec_hearing(symbol: str) -> FACodec:
-    """A codec whose phone head always hears one class."""
+    """A codec whose phone predictor always hears one class."""
     codec = fresh()
     with torch.no_grad():
-        codec.phone_head.out.bias[SYMBOLS.index(symbol)] = 100.0
+        codec.phone_predictor.out.bias[SYMBOLS.index(symbol)] = 100.0
     return codec
 
 

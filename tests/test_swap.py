@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from speechkit.cli import main
 from speechkit.core.audio import read_audio
 from speechkit.core.errors import ConfigError, PromptError
-from speechkit.core.results import Rhythm, Speech, Voice
-from speechkit.swap import carry_rhythm, stretch_codes, swap_recording
+from speechkit.core.results import DurationPrompt, Speech, Voice
+from speechkit.swap import carry_rhythm, swap_recording, time_scale_codes
 from speechkit.text import DEFAULT_VOCABULARY
 from speechkit.tts import ZeroShotTTS
 from speechkit.watermark import detect
@@ -130,21 +130,21 @@ def test_stretched_codes_keep_their_phones_in_order(pairs: list[tuple[int, int]]
     from_P, to_P = (torch.tensor([pair[side] for pair in pairs]) for side in (0, 1))
     phone_F = torch.repeat_interleave(torch.arange(len(pairs)), from_P)
     codes_KF = torch.stack([phone_F, torch.arange(len(phone_F))])
-    new_KF = stretch_codes(codes_KF, from_P, to_P)
+    new_KF = time_scale_codes(codes_KF, from_P, to_P)
     assert torch.equal(new_KF[0], torch.repeat_interleave(torch.arange(len(pairs)), to_P))
     assert (new_KF[1].diff() >= 0).all()
-    assert torch.equal(stretch_codes(codes_KF, from_P, from_P), codes_KF)
+    assert torch.equal(time_scale_codes(codes_KF, from_P, from_P), codes_KF)
 
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 76), st.integers(0, 40)), min_size=1, max_size=30))
 def test_a_rhythm_carried_to_itself_stays(phones: list[tuple[int, int]]) -> None:
-    rhythm = Rhythm(
+    rhythm = DurationPrompt(
         phones_P=torch.tensor([phone for phone, _ in phones]),
         frames_P=torch.tensor([frames for _, frames in phones]),
     )
     same_P = carry_rhythm(rhythm, rhythm, DEFAULT_VOCABULARY.symbols)
     assert torch.equal(same_P, rhythm.frames_P)
-    twice = Rhythm(phones_P=rhythm.phones_P, frames_P=2 * rhythm.frames_P)
+    twice = DurationPrompt(phones_P=rhythm.phones_P, frames_P=2 * rhythm.frames_P)
     slower_P = carry_rhythm(rhythm, twice, DEFAULT_VOCABULARY.symbols)
     assert ((slower_P == rhythm.frames_P) | (slower_P == 2 * rhythm.frames_P)).all()

@@ -28,7 +28,7 @@ from speechkit.core.errors import (
     PromptError,
     TextError,
 )
-from speechkit.core.results import Attribute, Rhythm, Speech, Voice
+from speechkit.core.results import DurationPrompt, PromptCodes, Speech, Voice
 from speechkit.diffusion.config import STAGES
 from speechkit.diffusion.generator import build_generator
 from speechkit.tts import (
@@ -94,7 +94,7 @@ def test_same_seed_same_bytes(say: Say, plain: Speech) -> None:
     assert other.wave_T.numpy().tobytes() != plain.wave_T.numpy().tobytes()
 
 
-def test_speech_is_marked_unless_told_otherwise(say: Say, plain: Speech) -> None:
+def test_speech_is_watermarked_unless_told_otherwise(say: Say, plain: Speech) -> None:
     bare, other = say(watermark=None), say(watermark=Watermark(payload=9))
     assert (plain.watermark, bare.watermark, other.watermark) == (DEFAULT_PAYLOAD, None, 9)
     assert torch.equal(plain.wave_T, embed(bare.wave_T, 16_000))
@@ -103,7 +103,7 @@ def test_speech_is_marked_unless_told_otherwise(say: Say, plain: Speech) -> None
 
 
 @pytest.mark.parametrize("speed", [1.0, 4.0])
-def test_what_is_said_of_the_mark_is_what_is_found(say: Say, speed: float) -> None:
+def test_what_is_said_of_the_watermark_is_what_is_found(say: Say, speed: float) -> None:
     for text in ("No.", "Good morning."):
         speech = say(text, speed=speed)
         assert detect(speech.wave_T, 16_000).payload == speech.watermark
@@ -387,11 +387,11 @@ def damaged_voices() -> dict[str, Voice]:
     nothing = torch.zeros(0, dtype=torch.int64)
     rhythm = voice.duration
     return {
-        "no durations": replace(voice, duration=Rhythm(phones_P=nothing, frames_P=nothing)),
+        "no durations": replace(voice, duration=DurationPrompt(phones_P=nothing, frames_P=nothing)),
         "phones below 0": replace(voice, duration=replace(rhythm, phones_P=rhythm.phones_P - 200)),
         "frames below 0": replace(voice, duration=replace(rhythm, frames_P=rhythm.frames_P - 99)),
         "no prompt": replace(
-            voice, prosody=Attribute(codes_KF=torch.zeros(6, 0).long(), phone_F=nothing)
+            voice, prosody=PromptCodes(codes_KF=torch.zeros(6, 0).long(), phone_F=nothing)
         ),
         "codes of another length": replace(
             voice, detail=replace(voice.detail, phone_F=voice.detail.phone_F[:-1])
@@ -415,12 +415,12 @@ def test_a_damaged_voice_is_refused_by_the_api_and_in_files(
 def voices_of_another_model() -> dict[str, Voice]:
     voice = random_voice(0)
     codes = replace(voice.prosody, codes_KF=voice.prosody.codes_KF + 1000)
-    books = replace(voice.prosody, codes_KF=voice.prosody.codes_KF[:4])
+    codebooks = replace(voice.prosody, codes_KF=voice.prosody.codes_KF[:4])
     phones = replace(voice.duration, phones_P=voice.duration.phones_P + 1000)
     return {
         "timbre of another width": replace(voice, timbre_D=torch.zeros(7)),
         "entries it does not have": replace(voice, prosody=codes),
-        "other books": replace(voice, prosody=books),
+        "other codebooks": replace(voice, prosody=codebooks),
         "other phones": replace(voice, duration=phones),
     }
 

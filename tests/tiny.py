@@ -19,7 +19,7 @@ from speechkit.text.frames import FrameClasses
 CODEBOOK_SIZE = 16
 
 TINY_CODEC = FACodecConfig(
-    quantizer=QuantizerConfig(entries=CODEBOOK_SIZE, code_channels=4),
+    quantizer=QuantizerConfig(codebook_size=CODEBOOK_SIZE, code_channels=4),
     vocoder=VocoderConfig(channels=16, blocks=1),
     channels=16,
     encoder_blocks=1,

@@ -33,10 +33,10 @@ codec_phase() {   # phase, run, minutes, more arguments
 }
 
 polish() {
-  local judged=(--set train.lr=4e-4 --set train.betas=[0.8,0.98])
-  codec_phase decoder decoder "${DECODER_MINUTES:-2}" --init "$WORK/models/acoustic" "${judged[@]}"
+  local adversarial=(--set train.lr=4e-4 --set train.betas=[0.8,0.98])
+  codec_phase decoder decoder "${DECODER_MINUTES:-2}" --init "$WORK/models/acoustic" "${adversarial[@]}"
   codec_phase finetune finetune "${FINETUNE_MINUTES:-1.5}" --init "$WORK/models/decoder"
-  codec_phase adversarial codec "${ADVERSARIAL_MINUTES:-2.5}" --init "$WORK/models/finetune" "${judged[@]}"
+  codec_phase adversarial codec "${ADVERSARIAL_MINUTES:-2.5}" --init "$WORK/models/finetune" "${adversarial[@]}"
 }
 
 train_aligner() {

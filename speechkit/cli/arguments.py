@@ -100,20 +100,20 @@ def add_seed(parser: argparse.ArgumentParser) -> None:
 
 def add_watermark(parser: argparse.ArgumentParser) -> None:
     """Add --payload and --no-watermark; `watermark` reads them."""
-    mark = parser.add_mutually_exclusive_group()
-    mark.add_argument(
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
         "--payload",
         type=whole_number(0, 65535),
         metavar="NUMBER",
-        help="16 bits that the inaudible mark carries (default: one that names speechkit)",
+        help="16 bits that the inaudible watermark carries (default: one that names speechkit)",
     )
-    mark.add_argument(
-        "--no-watermark", action="store_true", help="leave out the mark of synthetic speech"
+    group.add_argument(
+        "--no-watermark", action="store_true", help="leave out the watermark of synthetic speech"
     )
 
 
 def watermark(args: argparse.Namespace) -> Watermark | None:
-    """The mark that was asked for; None leaves it out."""
+    """The watermark that was asked for; None leaves it out."""
     from speechkit.watermark import Watermark
 
     if args.no_watermark:

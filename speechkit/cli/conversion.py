@@ -93,21 +93,21 @@ def _convert(args: argparse.Namespace) -> Outcome:
     # For a codec of another rate the files are read again.
     heard = prompts if converter.sample_rate_hz == SAMPLE_RATE_HZ else args.target
     target = converter.target(heard)
-    mark = arguments.watermark(args)
+    watermark = arguments.watermark(args)
     waves = converter.convert_stream(
         args.source,
         target,
         seed=args.seed,
         pitch_shift_semitones=args.pitch,
         detail=detail,
-        watermark=mark,
+        watermark=watermark,
     )
     rate_hz = converter.sample_rate_hz
     samples = write_audio_pieces(args.out, _told(waves, rate_hz, quiet=args.quiet), rate_hz)
     took, seconds = time.perf_counter() - started, samples / rate_hz
-    payload = None if mark is None or seconds < MIN_SECONDS else mark.payload
+    payload = None if watermark is None or seconds < MIN_SECONDS else watermark.payload
     notes = target.notes
-    if mark is not None and payload is None:
+    if watermark is not None and payload is None:
         notes = (*notes, f"Too short to carry a watermark, which takes {MIN_SECONDS:g} s.")
     if not args.json:
         output.note_all(notes, quiet=args.quiet)
@@ -127,7 +127,7 @@ def _convert(args: argparse.Namespace) -> Outcome:
     text = (
         f"seconds           {seconds:.2f}\n"
         f"real-time factor  {took / seconds:.3f} (loading included)\n"
-        f"watermark         {output.mark_name(payload)}\n"
+        f"watermark         {output.watermark_name(payload)}\n"
         f"wrote             {args.out} ({converter.weights})"
     )
     return Outcome(text="" if args.quiet else text, data=data)

@@ -12,7 +12,7 @@ from speechkit.cli import arguments
 from speechkit.cli.output import Outcome
 
 if TYPE_CHECKING:
-    from speechkit.doctor import Finding
+    from speechkit.doctor import CheckResult
 
 BROKEN = 1
 """Exit code where something is broken; warnings alone leave it at 0."""
@@ -34,30 +34,30 @@ def _doctor(args: argparse.Namespace) -> Outcome:
     from speechkit.doctor import examine
 
     del args
-    findings = examine()
-    counts = Counter(finding.status for finding in findings)
+    results = examine()
+    counts = Counter(result.status for result in results)
     return Outcome(
-        text=report(findings),
+        text=report(results),
         data={
             "speechkit": __version__,
             "well": not counts["problem"],
             "problems": counts["problem"],
             "warnings": counts["warning"],
-            "checks": [asdict(finding) for finding in findings],
+            "checks": [asdict(result) for result in results],
         },
         exit_code=BROKEN if counts["problem"] else 0,
     )
 
 
-def report(findings: Sequence[Finding]) -> str:
-    """A line for each finding, its advice under it, and what it comes to."""
-    width = max(len(finding.name) for finding in findings)
+def report(results: Sequence[CheckResult]) -> str:
+    """A line for each result, its advice under it, and what it comes to."""
+    width = max(len(result.name) for result in results)
     lines = []
-    for finding in findings:
-        lines.append(f"{finding.status:8} {finding.name:{width}}  {finding.says}")
-        if finding.advice:
-            lines.append(f"{'':8} {'':{width}}  -> {finding.advice}")
-    counts = Counter(finding.status for finding in findings)
+    for result in results:
+        lines.append(f"{result.status:8} {result.name:{width}}  {result.says}")
+        if result.advice:
+            lines.append(f"{'':8} {'':{width}}  -> {result.advice}")
+    counts = Counter(result.status for result in results)
     told = [f"{counts[kind]} {kind}{'s' * (counts[kind] > 1)}" for kind in ("problem", "warning")]
     told = [text for text in told if not text.startswith("0 ")]
     return "\n".join([*lines, "", f"{' and '.join(told)}." if told else "All is well."])

@@ -48,8 +48,8 @@ def note_all(notes: tuple[str, ...], *, quiet: bool = False) -> None:
         say_aside("note", note)
 
 
-def mark_name(payload: int | None) -> str:
-    """How the mark of a wave is told."""
+def watermark_name(payload: int | None) -> str:
+    """How the watermark of a wave is told."""
     return "none" if payload is None else f"payload {payload} (0x{payload:04x})"
 
 

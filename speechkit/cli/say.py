@@ -209,7 +209,7 @@ def _finish(
         speech.text(),
         f"real-time factor  {factor:.3f} (seconds: {stages}; "
         f"prompt {heard - loaded:.2f}, loading {loaded - started:.2f})",
-        f"watermark         {output.mark_name(speech.watermark)}",
+        f"watermark         {output.watermark_name(speech.watermark)}",
         f"wrote             {args.out} ({tts.weights})",
     ]
     if args.show_phones:

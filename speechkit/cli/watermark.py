@@ -1,4 +1,4 @@
-"""The verb `watermark`, which finds and writes marks, and the suite that measures them."""
+"""The verb `watermark`, which finds and writes watermarks, and the suite that measures them."""
 
 from __future__ import annotations
 
@@ -14,22 +14,24 @@ from speechkit.cli.output import Outcome
 from speechkit.core.errors import DataError, SpeechkitError
 
 if TYPE_CHECKING:
-    from speechkit.evaluate.watermark import Carrier
+    from speechkit.evaluate.watermark import HostClip
     from speechkit.watermark import Detection
 
 
 def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     """Add `watermark` with `detect` and `embed`."""
     kinds = verbs.add_parser(
-        "watermark", help="find or write the inaudible mark of synthetic speech"
+        "watermark", help="find or write the inaudible watermark of synthetic speech"
     ).add_subparsers(title="verbs", metavar="VERB", required=True)
-    detect = kinds.add_parser("detect", help="is there a mark in these recordings, and which?")
+    detect = kinds.add_parser("detect", help="is there a watermark in these recordings, and which?")
     detect.add_argument("files", type=Path, nargs="+", metavar="FILE", help="audio, up to an hour")
     arguments.add_threads(detect)
     arguments.add_json(detect)
     detect.set_defaults(handler=_detect)
 
-    embed = kinds.add_parser("embed", help="mark a recording; say, swap and convert do so anyway")
+    embed = kinds.add_parser(
+        "embed", help="watermark a recording; say, swap and convert do so anyway"
+    )
     embed.add_argument("file", type=Path, metavar="FILE", help="audio of 8 kHz or more")
     embed.add_argument(
         "-o", "--out", type=Path, required=True, help="file ending in .wav, .flac or .ogg"
@@ -38,7 +40,7 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
         "--payload",
         type=arguments.whole_number(0, 65535),
         metavar="NUMBER",
-        help="16 bits that the mark carries (default: one that names speechkit)",
+        help="16 bits that the watermark carries (default: one that names speechkit)",
     )
     embed.add_argument(
         "--rate",
@@ -54,7 +56,7 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
 def add_suite(kinds: arguments.Verbs[arguments.Parser]) -> None:
     """Add `eval watermark`."""
     suite = kinds.add_parser(
-        "watermark", help="what the mark survives, where it is seen in vain, what it costs"
+        "watermark", help="what the watermark survives, where it is seen in vain, what it costs"
     )
     suite.add_argument(
         "--data",
@@ -68,13 +70,13 @@ def add_suite(kinds: arguments.Verbs[arguments.Parser]) -> None:
         "--clips",
         type=arguments.whole_number(1, 10**6),
         default=200,
-        help="recordings to mark, spread over the data (default 200)",
+        help="recordings to watermark, spread over the data (default 200)",
     )
     suite.add_argument(
         "--synthetic",
         type=arguments.whole_number(0, 10**6),
         default=30,
-        help="sentences to speak and mark, with texts of the first shard (default 30)",
+        help="sentences to speak and watermark, with texts of the first shard (default 30)",
     )
     suite.add_argument(
         "-o",
@@ -127,44 +129,44 @@ def describe(found: Detection) -> str:
     """A result as a few words."""
     if found.payload is not None:
         return (
-            f"marked, {output.mark_name(found.payload)}, in {found.marked_seconds:.1f} of "
-            f"{found.seconds:.1f} s (p {found.p_value:.1e})"
+            f"watermarked, {output.watermark_name(found.payload)}, "
+            f"in {found.watermarked_seconds:.1f} of {found.seconds:.1f} s (p {found.p_value:.1e})"
         )
-    return f"no mark ({found.note or f'p {found.p_value:.1e}'})"
+    return f"no watermark ({found.note or f'p {found.p_value:.1e}'})"
 
 
 def _embed(args: argparse.Namespace) -> Outcome:
-    """Mark one file."""
+    """Watermark one file."""
     inputs.check_output(args.out, inputs.AUDIO_SUFFIXES, args.file)
     from speechkit.core.audio import read_audio, write_audio
     from speechkit.watermark import DEFAULT_PAYLOAD, embed
 
     payload = DEFAULT_PAYLOAD if args.payload is None else args.payload
-    marked_T = embed(read_audio(args.file, args.rate), args.rate, payload)
-    write_audio(args.out, marked_T, args.rate)
-    seconds = len(marked_T) / args.rate
+    watermarked_T = embed(read_audio(args.file, args.rate), args.rate, payload)
+    write_audio(args.out, watermarked_T, args.rate)
+    seconds = len(watermarked_T) / args.rate
     return Outcome(
-        text=f"watermark  {output.mark_name(payload)}\nwrote      {args.out}",
+        text=f"watermark  {output.watermark_name(payload)}\nwrote      {args.out}",
         data={"out": str(args.out), "watermark": payload, "seconds": seconds},
     )
 
 
 def _eval_watermark(args: argparse.Namespace) -> Outcome:
-    """Mark, attack, look, and save the report."""
+    """Watermark, attack, look, and save the report."""
     from speechkit.core.files import write_atomically
-    from speechkit.evaluate.watermark import carriers_of, run_watermark_suite
+    from speechkit.evaluate.watermark import host_clips, run_watermark_suite
 
     for path in args.data:
         if not path.exists():
             raise DataError(f"There is no corpus {path}: give one with --data.")
     arguments.use_threads(args.threads)
-    recordings = [carrier for path in args.data for carrier in carriers_of(path)]
-    marked = {"recordings": recordings[:: max(1, len(recordings) // args.clips)][: args.clips]}
+    recordings = [host for path in args.data for host in host_clips(path)]
+    watermarked = {"recordings": recordings[:: max(1, len(recordings) // args.clips)][: args.clips]}
     factor = None
     if args.synthetic:
-        marked["synthesis"], factor = _spoken(args)
+        watermarked["synthesis"], factor = _spoken(args)
     report = run_watermark_suite(
-        marked,
+        watermarked,
         recordings,
         seed=args.seed,
         synthesis_real_time_factor=factor,
@@ -180,13 +182,13 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _spoken(args: argparse.Namespace) -> tuple[list[Carrier], float]:
-    """Unmarked speech of the model, and the CPU seconds that a second of it takes."""
+def _spoken(args: argparse.Namespace) -> tuple[list[HostClip], float]:
+    """Unwatermarked speech of the model, and the CPU seconds that a second of it takes."""
     from speechkit.evaluate.pairs import spread, tts_pairs
-    from speechkit.evaluate.watermark import Carrier
+    from speechkit.evaluate.watermark import HostClip
 
     tts = inputs.load_tts(args.model, {})
-    carriers: list[Carrier] = []
+    hosts: list[HostClip] = []
     spent, seconds = 0.0, 0.0
     for pair in spread(tts_pairs(args.data[0]), args.synthetic):
         voice = tts.voice(pair.prompt_T)
@@ -194,5 +196,5 @@ def _spoken(args: argparse.Namespace) -> tuple[list[Carrier], float]:
         speech = tts.synthesize(pair.text, voice, seed=args.seed, watermark=None)
         spent += time.process_time() - began
         seconds += speech.seconds
-        carriers.append(Carrier(id=f"spoken {pair.id}", wave=partial(getattr, speech, "wave_T")))
-    return carriers, spent / seconds
+        hosts.append(HostClip(id=f"spoken {pair.id}", wave=partial(getattr, speech, "wave_T")))
+    return hosts, spent / seconds

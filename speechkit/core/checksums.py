@@ -13,7 +13,7 @@ from speechkit.core.files import write_text
 
 SUMS_FILE = "SHA256SUMS"
 SUMMED_FILES = ("config.json", "model.safetensors")
-"""What decides how a model sounds; cards are prose and may be mended."""
+"""What decides how a model sounds; cards are prose and may be corrected."""
 
 _HASH_DIGITS = 64
 

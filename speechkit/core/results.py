@@ -1,6 +1,6 @@
 """The named results that travel between the parts.
 
-Shapes: T samples, F frames, P phones, K code books, D channels.
+Shapes: T samples, F frames, P phones, K codebooks, D channels.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class Codes:
     """One recording as code streams at the codec's frame rate; all have the same length F."""
 
     prosody_KF: Tensor
-    """Prosody codes, int64, one book."""
+    """Prosody codes, int64, one codebook."""
 
     content_KF: Tensor
-    """Content codes, int64, two books."""
+    """Content codes, int64, two codebooks."""
 
     detail_KF: Tensor
-    """Detail codes, int64, three books."""
+    """Detail codes, int64, three codebooks."""
 
     @property
     def frames(self) -> int:
@@ -45,7 +45,7 @@ class Codes:
         return int(self.prosody_KF.shape[-1])
 
     def stacked(self) -> Tensor:
-        """All books as one `codes_KF`: prosody, content, detail."""
+        """All codebooks as one `codes_KF`: prosody, content, detail."""
         return torch.cat([self.prosody_KF, self.content_KF, self.detail_KF])
 
     def to(self, device: str | torch.device) -> Codes:
@@ -75,18 +75,18 @@ def join(pieces: Sequence[Codes]) -> Codes:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attribute:
+class PromptCodes:
     """What one prompt lends to the stages: its codes with the phones they were spoken on."""
 
     codes_KF: Tensor
-    """Codes of all books, int64."""
+    """Codes of all codebooks, int64."""
 
     phone_F: Tensor
     """Phone class of each frame, int64."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rhythm:
+class DurationPrompt:
     """What one prompt lends to the duration stage."""
 
     phones_P: Tensor
@@ -120,16 +120,16 @@ class Voice:
     timbre_D: Tensor
     """Timbre vector of the codec."""
 
-    duration: Rhythm
+    duration: DurationPrompt
     """Source of the rhythm."""
 
-    prosody: Attribute
-    """Source of the melody."""
+    prosody: PromptCodes
+    """Source of the F0 contour."""
 
-    content: Attribute
+    content: PromptCodes
     """Source of the pronunciation."""
 
-    detail: Attribute
+    detail: PromptCodes
     """Source of the acoustic detail."""
 
     notes: tuple[str, ...] = ()
@@ -182,7 +182,7 @@ class Voice:
             )
         )
 
-    def _prompts(self) -> dict[str, Attribute]:
+    def _prompts(self) -> dict[str, PromptCodes]:
         return {"prosody": self.prosody, "content": self.content, "detail": self.detail}
 
     def save(self, path: str | Path) -> None:
@@ -212,10 +212,10 @@ class Voice:
         try:
             voice = cls(
                 timbre_D=tensors["timbre_D"],
-                duration=Rhythm(**_part(tensors, "duration")),
-                prosody=Attribute(**_part(tensors, "prosody")),
-                content=Attribute(**_part(tensors, "content")),
-                detail=Attribute(**_part(tensors, "detail")),
+                duration=DurationPrompt(**_part(tensors, "duration")),
+                prosody=PromptCodes(**_part(tensors, "prosody")),
+                content=PromptCodes(**_part(tensors, "content")),
+                detail=PromptCodes(**_part(tensors, "detail")),
                 notes=tuple(map(str, json.loads(metadata.get("notes", "[]")))),
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -285,7 +285,7 @@ class Speech:
     """What the listener should know: skipped symbols, cropped prompts."""
 
     watermark: int | None = None
-    """Payload of the mark in the wave; None where it was left out."""
+    """Payload of the watermark in the wave; None where it was left out."""
 
     @property
     def seconds(self) -> float:

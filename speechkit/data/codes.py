@@ -105,6 +105,10 @@ class CorpusCodes:
         """True when the clip was encoded."""
         return bool(self._offsets_N1[clip + 1] > self._offsets_N1[clip])
 
+    def frames(self, clip: int) -> int:
+        """Frames of one clip."""
+        return int(self._offsets_N1[clip + 1] - self._offsets_N1[clip])
+
     def clip(self, clip: int) -> ClipCodes:
         """One clip, codes and phones as int64."""
         first, end = int(self._offsets_N1[clip]), int(self._offsets_N1[clip + 1])

@@ -22,14 +22,13 @@ from speechkit.conversion import Conversion, VoiceConverter
 from speechkit.core.errors import PromptError
 from speechkit.core.results import Codes, Speech, Voice
 from speechkit.core.rng import generator
-from speechkit.demo.trim import Kept, best_part
+from speechkit.demo.trim import TrimmedPrompt, best_part
 from speechkit.diffusion.config import STAGES
-from speechkit.facodec.small.codec import FACodec
-from speechkit.facodec.small.features import TIMBRE_PITCH_SCALE, pitch_hz
+from speechkit.facodec.codec import Codec
 from speechkit.facodec.stream import decode_stream, encode_long, levelled, own_gain
 from speechkit.swap import FACTORS, swap_recording
 from speechkit.tts import Progress, ZeroShotTTS, mix_voices
-from speechkit.watermark import Watermark, mark
+from speechkit.watermark import Watermark, apply_watermark
 
 Report = Callable[[float, str], None]
 """Called with the share done, 0 to 1, and what begins."""
@@ -48,7 +47,7 @@ class Models:
     """Conversion with the same codec."""
 
     @property
-    def codec(self) -> FACodec:
+    def codec(self) -> Codec:
         """The codec of both."""
         return self.tts.codec
 
@@ -78,7 +77,7 @@ class Spoken:
     speech: Speech
     """What was said."""
 
-    kept: Kept
+    trimmed: TrimmedPrompt
     """The part of the prompt that was used."""
 
     prompt_took_seconds: float
@@ -110,8 +109,8 @@ def speak(
     """
     report(0.0, "listening to the prompt")
     started = time.perf_counter()
-    kept = best_part(prompt_T, models.tts.sample_rate_hz, keep_seconds)
-    voice = models.tts.voice(kept.prompt)
+    trimmed = best_part(prompt_T, models.tts.sample_rate_hz, keep_seconds)
+    voice = models.tts.voice(trimmed.prompt)
     heard = time.perf_counter()
     speech = models.tts.synthesize(
         text,
@@ -123,7 +122,7 @@ def speak(
     )
     return Spoken(
         speech=speech,
-        kept=kept,
+        trimmed=trimmed,
         prompt_took_seconds=heard - started,
         speaking_took_seconds=time.perf_counter() - heard,
     )
@@ -227,7 +226,7 @@ class Converted:
     made: Conversion
     """The same in the voice of the target."""
 
-    kept: Kept
+    trimmed: TrimmedPrompt
     """The part of the target that was used."""
 
     took_seconds: float
@@ -251,8 +250,8 @@ def convert(
     """
     report(0.0, "listening to the target")
     started = time.perf_counter()
-    kept = best_part(target_T, models.converter.sample_rate_hz, keep_seconds)
-    target = models.converter.target(kept.prompt)
+    trimmed = best_part(target_T, models.converter.sample_rate_hz, keep_seconds)
+    target = models.converter.target(trimmed.prompt)
     report(0.2, "encoding the recording")
     pieces = models.converter.convert_stream(
         source_T,
@@ -270,16 +269,16 @@ def convert(
         done += len(wave_T)
         report(0.5 + 0.5 * done / len(source_T), "decoding")
     rate_hz = models.converter.sample_rate_hz
-    marked = mark(torch.cat(waves), rate_hz, Watermark())
+    watermarked = apply_watermark(torch.cat(waves), rate_hz, Watermark())
     made = Conversion(
-        wave_T=marked.wave_T,
+        wave_T=watermarked.wave_T,
         sample_rate_hz=rate_hz,
         seed=seed,
-        notes=(*target.notes, *marked.notes),
-        watermark=marked.payload,
+        notes=(*target.notes, *watermarked.notes),
+        watermark=watermarked.payload,
     )
     return Converted(
-        source_T=source_T, made=made, kept=kept, took_seconds=time.perf_counter() - started
+        source_T=source_T, made=made, trimmed=trimmed, took_seconds=time.perf_counter() - started
     )
 
 
@@ -318,7 +317,7 @@ def code(models: Models, wave_T: Tensor, *, report: Report) -> Coded:
     report(0.5, "decoding")
     waves = decode_stream(codec, codes, timbre_D, generator(0))
     out_T = torch.cat(list(levelled(waves, own_gain(codec, wave_T), len(wave_T))))
-    bits = codec.quantizer.books * math.log2(codec.quantizer.entries)
+    bits = codec.quantizer.codebooks * math.log2(codec.quantizer.codebook_size)
     return Coded(
         source_T=wave_T,
         codes=codes,
@@ -330,13 +329,13 @@ def code(models: Models, wave_T: Tensor, *, report: Report) -> Coded:
     )
 
 
-def stream_names(codec: FACodec) -> tuple[str, ...]:
+def stream_names(codec: Codec) -> tuple[str, ...]:
     """A name for each code stream, in the order of `Codes.stacked`."""
-    books = codec.quantizer
+    quantizer = codec.quantizer
     counts = {
-        "prosody": books.prosody_books,
-        "content": books.content_books,
-        "detail": books.detail_books,
+        "prosody": quantizer.prosody_codebooks,
+        "content": quantizer.content_codebooks,
+        "detail": quantizer.detail_codebooks,
     }
     return tuple(
         f"{part} {number + 1}" if count > 1 else part
@@ -345,36 +344,11 @@ def stream_names(codec: FACodec) -> tuple[str, ...]:
     )
 
 
-def drop(models: Models, wave_T: Tensor, stream: int, *, report: Report) -> Tensor:
-    """The recording decoded with one code stream left out, at its level and length."""
+def drop(models: Models, wave_T: Tensor, factor: str, *, report: Report) -> Tensor:
+    """The recording decoded with one factor left out, at its level and length."""
     codec = models.codec
     report(0.0, "encoding")
     codes, timbre_D = encode_long(codec, wave_T)
     report(0.5, "decoding")
-    out_T = decode_without(codec, codes, timbre_D, stream, generator(0))
+    out_T = codec.decode(codes, timbre_D, generator(0), without=(factor,))
     return torch.cat(list(levelled([out_T], own_gain(codec, wave_T), len(wave_T))))
-
-
-# To be replaced by the codec's own `decode(…, without=…)` where that names single codebooks.
-@torch.no_grad()
-def decode_without(
-    codec: FACodec, codes: Codes, timbre_D: Tensor, stream: int, rng: torch.Generator
-) -> Tensor:
-    """`wave_T` of all code streams but one, whose vectors are left out of the sum.
-
-    Without prosody the decoder reads melody, voicing and loudness off a zero vector.
-    """
-    books = (codec.prosody_books, codec.content_books, codec.detail_books)
-    levels = [level for part in books for level in part.quantizers()]
-    z_KBFD = [
-        level.embed(codes_F[None]) * (number != stream)
-        for number, (level, codes_F) in enumerate(zip(levels, codes.stacked(), strict=True))
-    ]
-    z_prosody = torch.stack(z_KBFD[: codec.prosody_books.books]).sum(0)
-    timbre_BD = timbre_D[None]
-    mel_BMG = codec.decode_mel(torch.stack(z_KBFD).sum(0), timbre_BD)
-    reading = codec.read_prosody(z_prosody)
-    f0_BG = pitch_hz(reading.contour_BG, timbre_BD[:, -1] * TIMBRE_PITCH_SCALE)
-    voiced_BG = (reading.voiced_logit_BG > 0).to(f0_BG.dtype)
-    wave_T: Tensor = codec.vocoder(mel_BMG, f0_BG, voiced_BG, rng)[0]
-    return wave_T.clamp(-1, 1)

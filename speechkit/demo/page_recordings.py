@@ -14,6 +14,7 @@ from speechkit.demo import jobs, plots
 from speechkit.demo import widgets as ui
 from speechkit.demo.limits import checked_number, checked_seed
 from speechkit.demo.state import AppState, escaped, note_lines, playable, session_of, shown_errors
+from speechkit.facodec.codec import FACTORS
 from speechkit.facodec.quantizer import code_usage
 from speechkit.watermark import DEFAULT_PAYLOAD, Detection, detect, embed
 from speechkit.watermark.detection import MAX_P_VALUE
@@ -23,7 +24,7 @@ TARGET_SECONDS = 30.0
 
 CODEC_HELP = """
 A recording as six streams of codes and one timbre vector, and back. Then listen with one stream
-left out: without prosody there is no melody, voicing or loudness, without content no words.
+left out: without prosody there is no F0 contour, voicing or loudness, without content no words.
 """
 
 CODEC_CAPTION = """
@@ -33,9 +34,9 @@ codes that mean nearly the same look nearly the same.
 """
 
 DETECT_HELP = """
-Is a recording marked as synthetic speech? The mark survives ordinary handling, codecs for instance.
-It names the tool and proves little: whoever wants to can remove it, and other makers' speech has
-none.
+Is a recording watermarked as synthetic speech? The watermark survives ordinary handling, codecs for
+instance. It names the tool and proves little: whoever wants to can remove it, and other makers'
+speech has none.
 """
 
 
@@ -133,7 +134,7 @@ def _converted(app: AppState, made: jobs.Converted) -> tuple[Any, ...]:
     report = (
         f"**{result.seconds:.2f} s** in **{made.took_seconds:.2f} s**: real-time factor "
         f"**{made.took_seconds / result.seconds:.2f}** · seed **{result.seed}** · "
-        f"{escaped(made.kept.describe())}\n\n"
+        f"{escaped(made.trimmed.describe())}\n\n"
         f"Weights: {escaped(app.models.converter.weights)}{note_lines(result.notes)}"
     )
     waves = (made.source_T, result.wave_T)
@@ -145,7 +146,6 @@ def add_codec(app: AppState) -> ui.Tab:
     """Lay out the tab Codec and wire it up."""
     import gradio as gr
 
-    names = jobs.stream_names(app.models.codec)
     with gr.Tab("Codec", id="codec", elem_id="tab-codec") as tab:
         gr.Markdown(CODEC_HELP)
         with gr.Row():
@@ -161,7 +161,9 @@ def add_codec(app: AppState) -> ui.Tab:
         with gr.Row():
             with gr.Column():
                 stream = ui.unchecked(
-                    gr.Radio(list(names), value=names[0], label="Leave out", elem_id="codec-stream")
+                    gr.Radio(
+                        list(FACTORS), value=FACTORS[0], label="Leave out", elem_id="codec-stream"
+                    )
                 )
                 without = gr.Button("Decode without it", elem_id="codec-drop")
                 dropped = ui.result_box("codec-dropped", "Without the stream")
@@ -181,10 +183,10 @@ def add_codec(app: AppState) -> ui.Tab:
     def drop(recording: str | None, stream: str, request: gr.Request) -> Iterator[tuple[Any, ...]]:
         """A recording through the codec and back with one code stream left out."""
         with shown_errors():
-            if stream not in names:
-                raise ConfigError(f"There is no such stream: choose one of {', '.join(names)}.")
+            if stream not in FACTORS:
+                raise ConfigError(f"There is no such stream: choose one of {', '.join(FACTORS)}.")
             wave_T = app.recording(recording, "The recording", session_of(request))
-            work = partial(jobs.drop, app.models, wave_T, names.index(stream))
+            work = partial(jobs.drop, app.models, wave_T, stream)
 
             def view(out_T: torch.Tensor) -> tuple[Any, ...]:
                 return playable(out_T, app.sample_rate_hz), f"Decoded without **{stream}**."
@@ -211,29 +213,27 @@ def add_codec(app: AppState) -> ui.Tab:
 def _coded(app: AppState, made: jobs.Coded) -> tuple[Any, ...]:
     """A recording and its codes as the page shows them."""
     codec = app.models.codec
-    books = codec.quantizer
+    quantizer = codec.quantizer
     seconds = len(made.source_T) / codec.sample_rate_hz
     names = jobs.stream_names(codec)
     codes_KF = made.codes.stacked()
-    usage = code_usage(codes_KF, books.entries)
+    usage = code_usage(codes_KF, quantizer.codebook_size)
     rows = "".join(
         f"\n| {name} | {len(codes_F.unique())} | {used['perplexity']:.0f} |"
         for name, codes_F, used in zip(names, codes_KF, usage, strict=True)
     )
     report = (
-        f"**{made.bits_per_second / 1000:.2f} kb/s**: {books.books} streams of "
+        f"**{made.bits_per_second / 1000:.2f} kb/s**: {quantizer.codebooks} streams of "
         f"{made.codes.frames} codes, {codec.sample_rate_hz / codec.hop_samples:g} a second, out of "
-        f"{books.entries} each; and {made.timbre_bits} bits of timbre a recording, which makes "
-        f"{made.bits_per_second / 1000 + made.timbre_bits / 1000 / seconds:.2f} kb/s in all. "
+        f"{quantizer.codebook_size} each; and {made.timbre_bits} bits of timbre a recording, which "
+        f"makes {made.bits_per_second / 1000 + made.timbre_bits / 1000 / seconds:.2f} kb/s in all. "
         f"{seconds:.2f} s there and back in {made.took_seconds:.2f} s. "
         f"Weights: {escaped(app.models.tts.weights)}\n\n"
         f"| stream | different codes | perplexity |\n| --- | --- | --- |{rows}"
     )
-    parts = (codec.prosody_books, codec.content_books, codec.detail_books)
     vectors = [
-        torch.nn.functional.normalize(level.book_VC.detach(), dim=-1).numpy()
-        for part in parts
-        for level in part.quantizers()
+        torch.nn.functional.normalize(entries_VC, dim=-1).numpy()
+        for entries_VC in codec.code_vectors()
     ]
     figure = plots.codes_figure(plots.code_colours(vectors, codes_KF.numpy()), names, seconds)
     return playable(made.wave_T, codec.sample_rate_hz), report, figure
@@ -244,29 +244,30 @@ def add_detect(app: AppState) -> ui.Tab:
     import gradio as gr
 
     clip = app.examples[0] if app.examples else None
-    marked = _marked(app, clip) if clip else None
+    watermarked = _watermarked(app, clip) if clip else None
     with gr.Tab("Detect", id="detect", elem_id="tab-detect") as tab:
         gr.Markdown(DETECT_HELP)
         with gr.Row():
             with gr.Column():
                 label = f"Recording, up to {app.limits.max_recording_seconds:g} s"
-                recording = ui.audio_box(app, "detect-recording", label, marked)
+                recording = ui.audio_box(app, "detect-recording", label, watermarked)
                 names = [
-                    f"{ui.voice_name(clip or '')}, {kind}" for kind in ("marked", "not marked")
+                    f"{ui.voice_name(clip or '')}, {kind}"
+                    for kind in ("watermarked", "not watermarked")
                 ]
-                rows = [[str(marked)], [str(clip)]]
+                rows = [[str(watermarked)], [str(clip)]]
                 ui.examples(app, rows, names, [recording], "detect-examples")
-                go, stop = ui.go_and_cancel("Look for the mark", "detect-go", "detect-cancel")
+                go, stop = ui.go_and_cancel("Look for the watermark", "detect-go", "detect-cancel")
             with gr.Column(elem_classes="results"):
                 report = ui.report_line("detect-report")
 
     def look(recording: str | None, request: gr.Request) -> Iterator[str]:
-        """Whether a recording is marked, and how sure that is."""
+        """Whether a recording is watermarked, and how sure that is."""
         with shown_errors():
             wave_T = app.recording(recording, "The recording", session_of(request))
 
             def work(tell: jobs.Report) -> Detection:
-                tell(0.1, "looking for the mark")
+                tell(0.1, "looking for the watermark")
                 return detect(wave_T, app.sample_rate_hz)
 
             for (line,) in app.staged(work, lambda found: (detection_lines(found),), 1, 0):
@@ -282,8 +283,8 @@ def add_detect(app: AppState) -> ui.Tab:
     return ui.Tab(box=recording)
 
 
-def _marked(app: AppState, clip: Path) -> Path:
-    """A bundled clip with the mark in it, among the uploads."""
+def _watermarked(app: AppState, clip: Path) -> Path:
+    """A bundled clip with the watermark in it, among the uploads."""
     path = app.uploads / f"marked_{clip.stem}.wav"
     write_audio(path, embed(read_audio(clip, 16_000), 16_000), 16_000)
     app.shared |= {path.name, str(path.resolve())}
@@ -291,20 +292,21 @@ def _marked(app: AppState, clip: Path) -> Path:
 
 
 def detection_lines(found: Detection) -> str:
-    """A finding in words."""
+    """A detection in words."""
     if found.note:
         return f"**Nothing can be said**: the recording is {escaped(found.note)}."
     chance = f"{max(found.p_value, 1e-99):.1g}"
     if not found.present:
         return (
-            "**No watermark found.** An unmarked recording looks at least this much like a marked "
-            f"one with a chance of {chance}; a mark counts as found below {MAX_P_VALUE:g}."
+            "**No watermark found.** An unwatermarked recording looks at least this much like a "
+            f"watermarked one with a chance of {chance}; a watermark counts as found below "
+            f"{MAX_P_VALUE:g}."
         )
     maker = "speechkit" if found.payload == DEFAULT_PAYLOAD else "not the one speechkit writes"
     sure = f"{100 * (1 - found.p_value):.4f} %" if found.p_value >= 1e-6 else "over 99.9999 %"
     return (
-        f"**Watermarked: synthetic speech.** The chance that an unmarked recording looks like this "
-        f"is at most {chance}, so the confidence is {sure}. "
-        f"Payload {found.payload:#06x} ({maker}); found in about {found.marked_seconds:.1f} s of "
-        f"{found.seconds:.1f} s."
+        f"**Watermarked: synthetic speech.** The chance that an unwatermarked recording looks like "
+        f"this is at most {chance}, so the confidence is {sure}. "
+        f"Payload {found.payload:#06x} ({maker}); found in about {found.watermarked_seconds:.1f} s "
+        f"of {found.seconds:.1f} s."
     )

@@ -52,8 +52,8 @@ def add_speak(app: AppState, load: Any) -> ui.Tab:
                         elem_id="prompt-seconds",
                     )
                 )
-                kept = ui.picture_box("kept", "What is kept of the voice")
-                kept_note = gr.Markdown(elem_id="kept-note")
+                trimmed = ui.picture_box("trimmed", "What is kept of the voice")
+                trim_note = gr.Markdown(elem_id="trim-note")
             go, stop = ui.go_and_cancel("Speak", "go", "cancel")
         with gr.Column(elem_classes="results"):
             speech = ui.result_box("speech", "Speech")
@@ -70,7 +70,7 @@ def add_speak(app: AppState, load: Any) -> ui.Tab:
                 )
     outputs = [speech, report, picture, table]
     trim, preview, load_text, speak = _handlers(app)
-    shown: dict[str, Any] = {"outputs": [kept, kept_note], "show_progress": "hidden"}
+    shown: dict[str, Any] = {"outputs": [trimmed, trim_note], "show_progress": "hidden"}
     prompt.change(preview, [prompt, keep], **shown, **ui.LIGHT)
     keep.release(trim, [prompt, keep], **shown, api_name="trim")
     file.upload(load_text, file, text, api_name="load_text")
@@ -108,7 +108,7 @@ def _handlers(app: AppState) -> tuple[Any, ...]:
             seconds = checked_number(prompt_seconds, 1, 30, "The seconds of the prompt")
             wave_T = app.prompt(prompt, "The prompt", session_of(request))
             part = best_part(wave_T, app.sample_rate_hz, seconds)
-            figure = plots.kept_figure(wave_T, part.sample_rate_hz, part.start, part.end)
+            figure = plots.trim_figure(wave_T, part.sample_rate_hz, part.start, part.end)
             return figure, part.describe()
 
     def preview(prompt: str | None, prompt_seconds: float, request: gr.Request) -> tuple[Any, str]:
@@ -174,7 +174,7 @@ def _view(app: AppState, made: jobs.Spoken) -> tuple[Any, ...]:
     report = (
         f"**{speech.seconds:.2f} s** of speech in **{made.speaking_took_seconds:.2f} s**: "
         f"real-time factor **{made.real_time_factor:.2f}** · seed **{speech.seed}** · "
-        f"{escaped(made.kept.describe())}\n\n"
+        f"{escaped(made.trimmed.describe())}\n\n"
         f"Seconds by stage: {escaped(stages)}; prompt {made.prompt_took_seconds:.2f}. "
         f"Weights: {escaped(app.models.tts.weights)}{note_lines(speech.notes)}"
     )

@@ -18,7 +18,7 @@ RECORDING, TEXT = "Recording", "Text"
 
 MEANINGS = {
     "timbre": "timbre: voice",
-    "prosody": "prosody: melody",
+    "prosody": "prosody: F0 contour",
     "duration": "duration: rhythm",
     "content": "content: pronunciation",
     "detail": "detail: the rest",
@@ -33,7 +33,7 @@ to take from it.
 # Mode, base, other voice, factors, what it shows.
 EXAMPLES = (
     (RECORDING, "bf_emma", "am_fenrir", ["timbre"], "Only the voice"),
-    (RECORDING, "am_fenrir", "bf_emma", ["prosody"], "Only the melody"),
+    (RECORDING, "am_fenrir", "bf_emma", ["prosody"], "Only the F0 contour"),
     (RECORDING, "bm_george", "af_heart", ["duration"], "Only the rhythm"),
     (TEXT, "af_bella", "bm_george", ["prosody", "duration"], "A text, his delivery"),
 )

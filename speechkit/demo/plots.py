@@ -105,7 +105,7 @@ def _draw_spectrogram(axes: Axes, level: Array, seconds: float, rate_hz: int) ->
     axes.set_ylabel("kHz")
 
 
-def kept_figure(wave_T: Tensor, rate_hz: int, start: int, end: int) -> Figure:
+def trim_figure(wave_T: Tensor, rate_hz: int, start: int, end: int) -> Figure:
     """A waveform, with the part from sample `start` to `end` marked as what is kept."""
     figure = _figure(7, 1.5)
     axes = figure.add_subplot()
@@ -242,17 +242,17 @@ def codes_figure(colours_KF3: Array, names: Sequence[str], seconds: float) -> Fi
     return figure
 
 
-def code_colours(books_VC: Sequence[Array], codes_KF: Array) -> Array:
-    """A colour `[K, F, 3]` for each code: where its vector lies in its book.
+def code_colours(codebooks_VC: Sequence[Array], codes_KF: Array) -> Array:
+    """A colour `[K, F, 3]` for each code: where its vector lies in its codebook.
 
-    The first three principal components of a book's vectors are red, green and blue, so codes that
-    sound alike look alike.
+    The first three principal components of a codebook's vectors are red, green and blue, so codes
+    that sound alike look alike.
     """
     rows = []
-    for book_VC, codes_F in zip(books_VC, codes_KF, strict=True):
-        centred = book_VC - book_VC.mean(axis=0)
+    for codebook_VC, codes_F in zip(codebooks_VC, codes_KF, strict=True):
+        centred = codebook_VC - codebook_VC.mean(axis=0)
         axes = np.linalg.svd(centred, full_matrices=False)[2][:3]
-        place_V3 = np.zeros((len(book_VC), 3))
+        place_V3 = np.zeros((len(codebook_VC), 3))
         place_V3[:, : len(axes)] = centred @ axes.T
         spread = np.maximum(place_V3.std(axis=0), 1e-6)
         rows.append((0.5 + place_V3 / (4 * spread)).clip(0, 1)[codes_F])

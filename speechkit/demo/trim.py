@@ -20,7 +20,7 @@ _EDGE_WEIGHT = 0.02
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Kept:
+class TrimmedPrompt:
     """A recording and the part of it that serves as prompt."""
 
     wave_T: Tensor
@@ -56,7 +56,7 @@ class Kept:
         return f"Kept: {self.start_seconds:.1f} to {self.end_seconds:.1f} s of {seconds:.1f} s."
 
 
-def best_part(wave_T: Tensor, sample_rate_hz: int, seconds: float) -> Kept:
+def best_part(wave_T: Tensor, sample_rate_hz: int, seconds: float) -> TrimmedPrompt:
     """The stretch of `seconds` with most speech; the whole of a recording that is no longer.
 
     A frame earns half a point for being loud and half for being voiced, and loses one for being
@@ -65,7 +65,7 @@ def best_part(wave_T: Tensor, sample_rate_hz: int, seconds: float) -> Kept:
     length = round(seconds * sample_rate_hz)
     if len(wave_T) <= length or sample_rate_hz != F0_SAMPLE_RATE_HZ:
         end = min(len(wave_T), length)
-        return Kept(wave_T=wave_T, sample_rate_hz=sample_rate_hz, start=0, end=end)
+        return TrimmedPrompt(wave_T=wave_T, sample_rate_hz=sample_rate_hz, start=0, end=end)
     frames = len(wave_T) // F0_HOP_SAMPLES
     wave = wave_T.numpy()
     cut_FN = wave[: frames * F0_HOP_SAMPLES].reshape(frames, F0_HOP_SAMPLES)
@@ -82,4 +82,4 @@ def best_part(wave_T: Tensor, sample_rate_hz: int, seconds: float) -> Kept:
     score = score - _EDGE_WEIGHT * width * (loud[: len(score)] + loud[width:]) / _EDGE_FRAMES
     start = int(np.argmax(score)) * F0_HOP_SAMPLES
     end = min(len(wave_T), start + length)
-    return Kept(wave_T=wave_T, sample_rate_hz=sample_rate_hz, start=start, end=end)
+    return TrimmedPrompt(wave_T=wave_T, sample_rate_hz=sample_rate_hz, start=start, end=end)

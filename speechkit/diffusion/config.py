@@ -77,7 +77,7 @@ class DenoiserConfig:
 class GeneratorConfig:
     """The four stages: duration has its own small network, the rest share one (NS3 App. A.1)."""
 
-    frame: DenoiserConfig = field(default_factory=lambda: DenoiserConfig(timbre_channels=128))
+    frame: DenoiserConfig = field(default_factory=lambda: DenoiserConfig(timbre_channels=192))
     """Network of the prosody, content and detail stages."""
 
     duration: DenoiserConfig = field(
@@ -160,7 +160,11 @@ class StageSampling:
     """Entries that can be drawn."""
 
     guidance: float = 0.0
-    """Weight of classifier-free guidance (no prompt as the other side); 0 halves the passes."""
+    """Weight of classifier-free guidance; 0 halves the passes."""
+
+    drop: Literal["prompt", "phones", "both"] = "phones"
+    """What the unconditional side of guidance goes without: the prompt (NS3 App. A.2), what is to
+    be said, or both (as F5-TTS)."""
 
     rescale: float = 1.0
     """1 gives the guided logits the spread of the plain ones (NS3 App. A.2); 0 leaves them."""

@@ -17,8 +17,8 @@ from speechkit.data.codes import CorpusCodes
 from speechkit.data.packed import PackedCorpus
 from speechkit.data.split import HELD_OUT_SHARE, split_clips
 from speechkit.diffusion.config import GeneratorConfig
-from speechkit.diffusion.duration import phone_positions, regulate_length, time_scale
-from speechkit.diffusion.stage import Segment, StageBatch, collate
+from speechkit.diffusion.duration import fit_frames, phone_positions, regulate_length, time_scale
+from speechkit.diffusion.stage import Segment, StageBatch, collate, without_phones
 from speechkit.text.vocab import DEFAULT_VOCABULARY, PAD, WORD_BOUNDARY, is_boundary
 
 TEMPO_OCTAVES = 0.8
@@ -30,6 +30,8 @@ MARKED_SHARE = 0.8
 """Share of the clips whose pauses are marked so."""
 RECOGNISED_SHARE = 0.6
 """Share of the prompts that have recognised phones, as a prompt without a transcript has."""
+PHONE_DROP = 0.12
+"""Share of the frame targets that lose their phones, for guidance by what is to be said."""
 UNMARKED_SHARE = 0.5
 """Share of the other prompts whose pauses are all plain word boundaries."""
 
@@ -49,7 +51,7 @@ class GeneratorDataset:
         validation: bool = False,
     ) -> None:
         self.alignment, self.codes, self.config = alignment, codes, config
-        self.prompt_drop = prompt_drop
+        self.prompt_drop, self.phone_drop = prompt_drop, 0.0 if validation else PHONE_DROP
         usable = [
             int(n)
             for n in split_clips(corpus, validation=validation, held_out=held_out)
@@ -81,6 +83,8 @@ class GeneratorDataset:
             whole = self._frame_track(clip, self._marked(clip, rng))
             start = _start(whole.frames, longest, rng)
             target = _cut(whole, start, longest)
+            if float(torch.rand((), generator=rng)) < self.phone_drop:
+                target = without_phones(target)
             items.append((self._frame_prompt(clip, (start, longest), rng), target))
             timbres.append(self.codes.clip(clip).timbre_D)
         return collate(items, self.config.frame.patch, timbres)
@@ -94,7 +98,7 @@ class GeneratorDataset:
             tempo = 2 ** (2 * TEMPO_OCTAVES * (float(torch.rand((), generator=rng)) - 0.5))
             # Nothing of the target's own clip: it would hold the answer.
             prompt = self._duration_prompt(None if source == clip else source, tempo, rng)
-            phones_P, frames_P = self._marked(clip, rng), self.alignment.frames(clip)
+            phones_P, frames_P = self._marked(clip, rng), self._lengths(clip)
             start = _start(len(phones_P), target_phones, rng)
             scaled_P = time_scale(frames_P, tempo)
             items.append((prompt, self._durations(phones_P, scaled_P, start, target_phones)))
@@ -120,8 +124,13 @@ class GeneratorDataset:
             return mark_pauses(phones_P, frames_P, self._plain, self._comma, self._stop)
         return phones_P
 
+    def _lengths(self, clip: int) -> Tensor:
+        """Durations in frames of the codec, whose rate may not be the alignment's."""
+        frames_P, total = self.alignment.frames(clip), self.codes.frames(clip)
+        return frames_P if abs(int(frames_P.sum()) - total) <= 1 else fit_frames(frames_P, total)
+
     def _frame_track(self, clip: int, phones_P: Tensor) -> Segment:
-        frames_P, codes_KF = self.alignment.frames(clip), self.codes.clip(clip).codes_KF
+        frames_P, codes_KF = self._lengths(clip), self.codes.clip(clip).codes_KF
         whole = Segment(
             phones_N=regulate_length(phones_P, frames_P),
             position_N2=phone_positions(frames_P),
@@ -169,7 +178,7 @@ class GeneratorDataset:
                 self.codes.clip(clip).phone_F, return_counts=True
             )
         else:
-            phones_P, frames_P = self._marked(clip, rng), self.alignment.frames(clip)
+            phones_P, frames_P = self._marked(clip, rng), self._lengths(clip)
         length = int(torch.randint(15, self.config.prompt_phones + 1, (), generator=rng))
         start = _start(len(phones_P), length, rng)
         return self._durations(phones_P, time_scale(frames_P, tempo), start, length)

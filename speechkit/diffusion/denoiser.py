@@ -11,6 +11,7 @@ E frame channels, V entries, M frames that are asked about, H heads.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -158,12 +159,13 @@ class Denoiser(nn.Module):
         )
 
     @torch.no_grad()
-    def adopt_codebooks(self, codebooks_KVC: Tensor, rng: torch.Generator) -> None:
-        """Start embeddings and predictors from the codec's codebooks.
+    def adopt_codebooks(self, codebooks: Sequence[Tensor], rng: torch.Generator) -> None:
+        """Start embeddings and predictors from the entries `[V, C]` of the codec's codebooks.
 
         Entries that sound alike start alike, so the network need not learn it from rare codes.
         """
-        for k, codebook_VC in enumerate(nn.functional.normalize(codebooks_KVC, dim=-1)):
+        for k, entries_VC in enumerate(codebooks):
+            codebook_VC = nn.functional.normalize(entries_VC.float().cpu(), dim=-1)
             width = self.config.frame_channels
             spread = torch.randn(codebook_VC.shape[-1], width, generator=rng)
             table = codebook_VC @ spread

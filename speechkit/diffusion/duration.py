@@ -40,6 +40,16 @@ def time_scale(frames_P: Tensor, speed: float) -> Tensor:
     return torch.where(frames_P > 0, new_P.clamp_min(1), 0)
 
 
+def fit_frames(frames_P: Tensor, total: int) -> Tensor:
+    """Durations on a grid of another rate, on which the whole lasts `total` frames.
+
+    Ends are rounded, so the sum is exact and no end is off by more than half a frame.
+    """
+    ends_P = torch.cumsum(frames_P, 0)
+    ends_P = (ends_P.double() * total / max(1, int(ends_P[-1]))).round().long()
+    return torch.diff(ends_P, prepend=ends_P.new_zeros(1))
+
+
 def merge_repeats(values_F: Tensor) -> tuple[Tensor, Tensor]:
     """Runs of equal values: `(values_P, frames_P)`."""
     values_P, frames_P = torch.unique_consecutive(values_F, return_counts=True)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from speechkit.core.checkpoint import Checkpoint, build_and_load, load_checkpoint
 from speechkit.core.config import from_dict
 from speechkit.core.errors import CheckpointError
-from speechkit.core.results import Attribute, Codes, Rhythm
+from speechkit.core.results import Codes, DurationPrompt, PromptCodes
 from speechkit.core.rng import derive, generator
 from speechkit.diffusion.config import FRAME_STAGES, STAGES, GeneratorConfig, SamplerConfig
 from speechkit.diffusion.denoiser import NULL_CODE, Denoiser
@@ -79,7 +79,7 @@ class Generator(nn.Module):
 
     @torch.no_grad()
     def draw_durations(
-        self, phones: Sequence[Tensor], prompts: Sequence[Rhythm], draws: Draws
+        self, phones: Sequence[Tensor], prompts: Sequence[DurationPrompt], draws: Draws
     ) -> list[Tensor]:
         """Duration stage: `frames_P` of each `phones_P`, at the pace of its prompt.
 
@@ -130,7 +130,7 @@ class Generator(nn.Module):
         self,
         name: str,
         targets: Sequence[Segment],
-        prompts: Sequence[Attribute],
+        prompts: Sequence[PromptCodes],
         timbres: Sequence[Tensor],
         draws: Draws,
     ) -> list[Segment]:
@@ -166,7 +166,7 @@ class Generator(nn.Module):
         phones_P: Tensor,
         frames_P: Tensor,
         codes_KF: Tensor,
-        prompts: Mapping[str, Attribute],
+        prompts: Mapping[str, PromptCodes],
         timbre_D: Tensor,
         draws: Draws,
     ) -> Codes:
@@ -185,7 +185,7 @@ class Generator(nn.Module):
             parts[f"{name}_KF"] = target.codes_KN[codebooks.start : codebooks.stop]
         return Codes(**parts)
 
-    def _prompt(self, attribute: Attribute) -> Segment:
+    def _prompt(self, attribute: PromptCodes) -> Segment:
         limit = self.config.prompt_frames
         phones_F = attribute.phone_F.to(self.device)
         _, frames_P = torch.unique_consecutive(phones_F, return_counts=True)

@@ -123,10 +123,10 @@ class Stage:
         def draw(codes: list[Tensor], time: float, temperature: float) -> list[Drawn]:
             for whole, own in zip(known, codes, strict=True):
                 whole[first : self.codebooks.stop] = torch.where(own < 0, MASK, own)
-            hidden = self._hidden(items, known, time, prompted=True)
+            hidden = self._hidden(items, known, time)
             other = hidden
             if settings.guidance:
-                other = self._hidden(items, known, time, prompted=False)
+                other = self._hidden([_without(item, settings.drop) for item in items], known, time)
             return [
                 self._draw(hidden_NE, other_NE, own, item, settings, temperature)
                 for hidden_NE, other_NE, own, item in zip(hidden, other, codes, items, strict=True)
@@ -156,7 +156,7 @@ class Stage:
         for k in self.codebooks:
             read = (drawn_KM, k, self.codebooks.start)
             logits_MV = self.network.logits(hidden_NE[masked_N], *read)
-            if settings.guidance and item.prompt is not None:
+            if settings.guidance:
                 plain_MV = self.network.logits(other_NE[masked_N], *read)
                 logits_MV = guide(logits_MV, plain_MV, settings.guidance, settings.rescale)
             drawn_KM[k], log_share_M = draw_codes(logits_MV, temperature, settings.top_k, item.rng)
@@ -164,14 +164,14 @@ class Stage:
         return Drawn(codes_KM=drawn_KM[self.codebooks.start :], confidence_M=confidence_M)
 
     def _hidden(
-        self, items: Sequence[StageItem], codes: Sequence[Tensor], time: float, *, prompted: bool
+        self, items: Sequence[StageItem], codes: Sequence[Tensor], time: float
     ) -> list[Tensor]:
         """Hidden states `hidden_NE` of the target frames of each item."""
         device = items[0].target.phones_N.device
         batch = collate(
             [
                 (
-                    item.prompt if prompted else None,
+                    item.prompt,
                     Segment(
                         phones_N=item.target.phones_N,
                         position_N2=item.target.position_N2,
@@ -209,6 +209,16 @@ class Stage:
         told = [item.timbre_D for item in items if item.timbre_D is not None]
         assert len(told) == len(items)
         return torch.stack(told)
+
+
+def _without(item: StageItem, drop: str) -> StageItem:
+    """The item as the unconditional side of guidance sees it."""
+    return StageItem(
+        target=item.target if drop == "prompt" else without_phones(item.target),
+        prompt=item.prompt if drop == "phones" else None,
+        rng=item.rng,
+        timbre_D=item.timbre_D,
+    )
 
 
 def stage_loss(
@@ -252,6 +262,15 @@ def stage_loss(
             accuracy_K[k] = (logits_MV.argmax(-1) == codes_KM[k]).float().mean()
             total, count = total + nll, count + size
     return StageLoss(nll_K=nll_K, accuracy_K=accuracy_K, nll=total / count.clamp_min(1))
+
+
+def without_phones(segment: Segment) -> Segment:
+    """The segment with nothing to say: padding in place of its phones, at no position."""
+    return Segment(
+        phones_N=torch.zeros_like(segment.phones_N),
+        position_N2=torch.zeros_like(segment.position_N2),
+        codes_KN=segment.codes_KN,
+    )
 
 
 def visible_codes(

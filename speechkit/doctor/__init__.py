@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from speechkit.doctor import checks
-from speechkit.doctor.checks import Check, Finding, Status
+from speechkit.doctor.checks import Check, CheckResult, Status
 
-__all__ = ["CHECKS", "Finding", "Status", "examine"]
+__all__ = ["CHECKS", "CheckResult", "Status", "examine"]
 
 CHECKS: Mapping[str, Check] = {
     "packages": checks.check_packages,
@@ -26,16 +26,16 @@ CHECKS: Mapping[str, Check] = {
 """All checks by what they look at, in the order they are told."""
 
 
-def examine(checks: Mapping[str, Check] = CHECKS) -> list[Finding]:
-    """The findings of all checks, at least one each."""
-    findings: list[Finding] = []
+def examine(checks: Mapping[str, Check] = CHECKS) -> list[CheckResult]:
+    """The results of all checks, at least one each."""
+    results: list[CheckResult] = []
     for name, check in checks.items():
         try:
-            findings += check()
+            results += check()
         except Exception as error:
             # Also what a broken package raises while it is imported: that is what is looked for.
             reason = " ".join(str(error).split()) or type(error).__name__
             says = f"The check broke off: {type(error).__name__}: {reason}"
             advice = "Fix the packages first, see there; if they are in order, report this."
-            findings.append(Finding(name, "problem", says, advice))
-    return findings
+            results.append(CheckResult(name, "problem", says, advice))
+    return results

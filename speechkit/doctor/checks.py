@@ -27,7 +27,7 @@ Status = Literal["ok", "warning", "problem"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """One check's result, in plain words."""
 
     name: str
@@ -40,7 +40,7 @@ class Finding:
     """What to do about it; empty where all is well."""
 
 
-Check = Callable[[], Iterable[Finding]]
+Check = Callable[[], Iterable[CheckResult]]
 
 
 DISTRIBUTION = "speechkit"
@@ -70,7 +70,7 @@ PROGRAMS = {
 _IMPORT_FAIRSEQ2 = "import soundfile, fairseq2n.bindings; print(fairseq2n.__version__)"
 
 
-def check_packages() -> Iterator[Finding]:
+def check_packages() -> Iterator[CheckResult]:
     """Python and every package that speechkit needs, and which optional sets are complete."""
     from packaging.requirements import Requirement
 
@@ -81,17 +81,17 @@ def check_packages() -> Iterator[Finding]:
         extras = metadata.metadata(DISTRIBUTION).get_all("Provides-Extra") or []
     except metadata.PackageNotFoundError:
         says = f"{system}; packages were not looked at: speechkit is on the path, not installed."
-        yield Finding("packages", "warning", says, REINSTALL)
+        yield CheckResult("packages", "warning", says, REINSTALL)
         return
     needed = [one for one in found if one.marker is None or one.marker.evaluate({"extra": ""})]
     faults = [fault for one in needed if (fault := _fault(one))]
     if not Requirement(f"python{python}").specifier.contains(platform.python_version()):
         faults.insert(0, f"Python is {platform.python_version()} and not {python}")
     if faults:
-        yield Finding("packages", "problem", f"{'; '.join(faults)}.", REINSTALL)
+        yield CheckResult("packages", "problem", f"{'; '.join(faults)}.", REINSTALL)
     else:
         says = f"{system}; all {len(needed)} are there and fit, torch {metadata.version('torch')}."
-        yield Finding("packages", "ok", says)
+        yield CheckResult("packages", "ok", says)
     rest = [one for one in found if one not in needed]
     lacks = {
         name: [
@@ -105,7 +105,7 @@ def check_packages() -> Iterator[Finding]:
     there = ", ".join(name for name in extras if not lacks[name]) or "none"
     missing = "".join(f"; not {name} ({', '.join(lacks[name])})" for name in extras if lacks[name])
     # None has to be complete, so what they lack is no warning.
-    yield Finding("extras", "ok", f"Complete: {there}{missing}.")
+    yield CheckResult("extras", "ok", f"Complete: {there}{missing}.")
 
 
 def _fault(wanted: Requirement) -> str | None:
@@ -119,25 +119,25 @@ def _fault(wanted: Requirement) -> str | None:
     return f"{wanted.name} is {version} and not {wanted.specifier}"
 
 
-def check_fairseq2() -> Iterator[Finding]:
+def check_fairseq2() -> Iterator[CheckResult]:
     """Whether fairseq2's native half loads, where it is installed."""
     try:
         metadata.version("fairseq2n")
     except metadata.PackageNotFoundError:
-        yield Finding("fairseq2", "ok", "Not installed; only speechkit.ssl needs it.")
+        yield CheckResult("fairseq2", "ok", "Not installed; only speechkit.ssl needs it.")
         return
     command = [sys.executable, "-W", "ignore", "-c", _IMPORT_FAIRSEQ2]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode == 0:
-        yield Finding("fairseq2", "ok", f"Its native half {done.stdout.strip()} loads.")
+        yield CheckResult("fairseq2", "ok", f"Its native half {done.stdout.strip()} loads.")
         return
     reason = (done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"])[-1]
     says = f"Its native half does not load, so speechkit.ssl cannot work: {reason}"
     advice = f"It fits one release of torch only. {REINSTALL}"
-    yield Finding("fairseq2", "problem", says, advice)
+    yield CheckResult("fairseq2", "problem", says, advice)
 
 
-def check_processor() -> Iterator[Finding]:
+def check_processor() -> Iterator[CheckResult]:
     """System, vector instructions, and torch's threads against the cores it may use."""
     import torch
     from torch.utils import collect_env
@@ -151,24 +151,28 @@ def check_processor() -> Iterator[Finding]:
     )
     if os.environ.get("OMP_WAIT_POLICY", "").upper() == "ACTIVE":
         advice = "Set OMP_WAIT_POLICY=PASSIVE: waiting threads take a core each otherwise."
-        yield Finding("processor", "warning", says, advice)
+        yield CheckResult("processor", "warning", says, advice)
     elif threads > (cores or 1):
         advice = f"Set OMP_NUM_THREADS={cores}, or give --threads: they wait for each other."
-        yield Finding("processor", "warning", says, advice)
+        yield CheckResult("processor", "warning", says, advice)
     else:
-        yield Finding("processor", "ok", says)
+        yield CheckResult("processor", "ok", says)
 
 
-def check_memory() -> Iterator[Finding]:
+def check_memory() -> Iterator[CheckResult]:
     """Memory that is free, within a container's limit."""
     free = free_memory_bytes()
     if free is None:
-        yield Finding("memory", "ok", "The system does not tell how much is free; 1 GiB is needed.")
+        yield CheckResult(
+            "memory", "ok", "The system does not tell how much is free; 1 GiB is needed."
+        )
     elif free < MEMORY_NEEDED_BYTES:
         advice = "Close other programs, or raise the container's limit."
-        yield Finding("memory", "problem", f"{free / GIB:.2f} GiB are free, 1 is needed.", advice)
+        yield CheckResult(
+            "memory", "problem", f"{free / GIB:.2f} GiB are free, 1 is needed.", advice
+        )
     else:
-        yield Finding("memory", "ok", f"{free / GIB:.1f} GiB are free.")
+        yield CheckResult("memory", "ok", f"{free / GIB:.1f} GiB are free.")
 
 
 def free_memory_bytes() -> int | None:
@@ -189,7 +193,7 @@ def _read(name: str) -> str:
         return ""
 
 
-def check_disk() -> Iterator[Finding]:
+def check_disk() -> Iterator[CheckResult]:
     """Room where results and temporary files go, and whether a file can be written there."""
     for name, where in (("disk here", Path.cwd), ("disk temporary", tempfile.gettempdir)):
         try:
@@ -201,17 +205,17 @@ def check_disk() -> Iterator[Finding]:
         except OSError as error:
             says = f"Nothing can be written there: {error.strerror}."
             advice = "Go to another folder, or set TMPDIR, or make room."
-            yield Finding(name, "problem", says, advice)
+            yield CheckResult(name, "problem", says, advice)
             continue
         says = f"{folder} has {free / GIB:.1f} GiB free."
         if free < DISK_NEEDED_BYTES:
             advice = "Make room: results are written whole or not at all."
-            yield Finding(name, "problem", says, advice)
+            yield CheckResult(name, "problem", says, advice)
         else:
-            yield Finding(name, "ok", says)
+            yield CheckResult(name, "ok", says)
 
 
-def check_models() -> Iterator[Finding]:
+def check_models() -> Iterator[CheckResult]:
     """Whether the bundled models load."""
     from speechkit.core.checkpoint import WEIGHTS
     from speechkit.data.align.model import load_aligner
@@ -219,10 +223,10 @@ def check_models() -> Iterator[Finding]:
 
     tts = ZeroShotTTS.from_pretrained()
     load_aligner(WEIGHTS / "aligner")
-    yield Finding("models", "ok", f"They load: {tts.weights}, aligner.")
+    yield CheckResult("models", "ok", f"They load: {tts.weights}, aligner.")
 
 
-def check_audio() -> Iterator[Finding]:
+def check_audio() -> Iterator[CheckResult]:
     """A tone through every kind of file, in memory: is it the same tone afterwards?"""
     import soundfile
     import torch
@@ -246,9 +250,9 @@ def check_audio() -> Iterator[Finding]:
         if broken:
             status: Status = "problem" if name in WRITTEN else "warning"
             advice = "Install soundfile again: its wheel brings the library that does this."
-            yield Finding(f"audio {name}", status, f"Cannot be used: {reason}.", advice)
+            yield CheckResult(f"audio {name}", status, f"Cannot be used: {reason}.", advice)
         else:
-            yield Finding(f"audio {name}", "ok", "The tone came back.")
+            yield CheckResult(f"audio {name}", "ok", "The tone came back.")
 
 
 def _pitch_hz(wave_T: Tensor) -> float:
@@ -258,7 +262,7 @@ def _pitch_hz(wave_T: Tensor) -> float:
     return int(torch.fft.rfft(wave_T).abs().argmax()) * RATE_HZ / len(wave_T)
 
 
-def check_gpu() -> Iterator[Finding]:
+def check_gpu() -> Iterator[CheckResult]:
     """Whether torch can compute on a GPU; none is needed."""
     import torch
     from torch.utils import collect_env
@@ -266,11 +270,11 @@ def check_gpu() -> Iterator[Finding]:
     if not torch.cuda.is_available():
         driver = collect_env.get_nvidia_driver_version(collect_env.run)  # type: ignore[no-untyped-call]
         if driver is None:
-            yield Finding("gpu", "ok", "None, and none is needed: the CPU speaks fast enough.")
+            yield CheckResult("gpu", "ok", "None, and none is needed: the CPU speaks fast enough.")
         else:
             says = f"Driver {driver} is there, but torch (CUDA {torch.version.cuda}) cannot use it."
             advice = "Bring the NVIDIA driver up to date; the CPU is used until then."
-            yield Finding("gpu", "warning", says, advice)
+            yield CheckResult("gpu", "warning", says, advice)
         return
     for index in range(torch.cuda.device_count()):
         name = f"gpu {index}"
@@ -282,15 +286,17 @@ def check_gpu() -> Iterator[Finding]:
         except RuntimeError as error:
             right, says = False, f"{says}: {str(error).splitlines()[0]}"
         if right:
-            yield Finding(name, "ok", f"{says}, {free / GIB:.1f} of {total / GIB:.1f} GiB free.")
+            yield CheckResult(
+                name, "ok", f"{says}, {free / GIB:.1f} of {total / GIB:.1f} GiB free."
+            )
         else:
             advice = "Free its memory or fix the driver; CUDA_VISIBLE_DEVICES= hides it."
-            yield Finding(name, "problem", f"It does not compute rightly: {says}.", advice)
+            yield CheckResult(name, "problem", f"It does not compute rightly: {says}.", advice)
 
 
-def check_programs() -> Iterator[Finding]:
+def check_programs() -> Iterator[CheckResult]:
     """Which programs of use are there; none is needed to speak."""
     there = [name for name in PROGRAMS if shutil.which(name)]
     absent = [f"{name} ({use})" for name, use in PROGRAMS.items() if name not in there]
     missing = f"; not there: {', '.join(absent)}" if absent else ""
-    yield Finding("programs", "ok", f"There: {', '.join(there) or 'none'}{missing}.")
+    yield CheckResult("programs", "ok", f"There: {', '.join(there) or 'none'}{missing}.")

@@ -1,4 +1,4 @@
-"""What happens to speech between the one who makes it and the one who looks for its mark.
+"""What happens to speech between the one who makes it and the one who looks for its watermark.
 
 Legend: T samples at 16 kHz.
 """

@@ -23,7 +23,7 @@ from speechkit.evaluate.pairs import SAMPLE_RATE_HZ, EvalClip
 from speechkit.evaluate.scorers import Embedding, Scorers, Wave
 from speechkit.evaluate.scoring import (
     VERSION,
-    RowBook,
+    RowLog,
     Scored,
     context_of,
     digest_of,
@@ -156,13 +156,13 @@ def run_conversion_suite(
     recordings of the source's speaker, `margin` the difference (with `_r` those of the second
     verifier); of the sources themselves they say where conversion starts. `extra` has what two real
     recordings of a target score and, of each system, `sim` as a share of it. `earlier` and
-    `unfinished` as of `RowBook`. Raises DataError without pairs.
+    `unfinished` as of `RowLog`. Raises DataError without pairs.
     """
     if not pairs:
         raise DataError("There is nothing to convert: give a held-out corpus.")
     folder = Path(out_folder)
     voices = {key: _Voices(embed) for key, embed in verifiers(scorers).items()}
-    book = RowBook(earlier, progress, unfinished)
+    log = RowLog(earlier, progress, unfinished)
     manifest: list[dict[str, str]] = []
     for system, convert in {"source": _unchanged, **systems}.items():
         for pair in pairs:
@@ -179,14 +179,14 @@ def run_conversion_suite(
                     values[f"margin{key}"] = right - wrong
                 return values, heard
 
-            book.add(system, pair.id, pair.source.speaker, _digest(scorers, pair, wave), score)
+            log.add(system, pair.id, pair.source.speaker, _digest(scorers, pair, wave), score)
             manifest.append(
                 {"system": system, "id": pair.id, "hyp": str(path), "text": pair.source.text}
             )
     write_manifest(folder / "manifest.jsonl", manifest)
     report = Report(
-        rows=book.rows,
-        summary=summarise(book.rows),
+        rows=log.rows,
+        summary=summarise(log.rows),
         settings=scorers.settings | {"seed": seed, "version": VERSION, "pairs": len(pairs)},
         notes=[*scorers.notes, "SIM: to unheard recordings of the target; wrong: of the source"],
     )

@@ -124,7 +124,7 @@ def verifiers(scorers: Scorers) -> dict[str, Callable[[Wave], Embedding]]:
     return {key: embed for key, embed in found.items() if embed is not None}
 
 
-class RowBook:
+class RowLog:
     """Rows so far, and rows of earlier reports that need no second scoring."""
 
     def __init__(

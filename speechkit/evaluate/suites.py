@@ -22,7 +22,7 @@ from speechkit.evaluate.pairs import Pair, spread
 from speechkit.evaluate.scorers import Scorers, Wave
 from speechkit.evaluate.scoring import (
     VERSION,
-    RowBook,
+    RowLog,
     Scored,
     context_of,
     digest_of,
@@ -123,7 +123,7 @@ def run_tts_suite(
     folder = Path(out_folder)
     prompts = Prompts(folder, [*pairs, *others], scorers)
     context = context_of(scorers, _PARTS) + prompts.digest
-    book = RowBook(earlier, progress)
+    log = RowLog(earlier, progress)
     manifest: list[dict[str, str]] = []
     recordings: dict[str, Speak] = {RECORDINGS: lambda pair, _: pair.target_T}
     for system, speak in {**recordings, **systems}.items():
@@ -136,7 +136,7 @@ def run_tts_suite(
                 return values | prompts.compare(pair.prompt_id, wave), heard
 
             digest = digest_of(context, pair.text, pair.prompt_id, wave)
-            book.add(system, pair.id, pair.speaker, digest, score)
+            log.add(system, pair.id, pair.speaker, digest, score)
             prompt = folder / "prompts" / file_name(pair.prompt_id)
             manifest.append(
                 {"system": system, "id": pair.id, "hyp": str(path)}
@@ -144,8 +144,8 @@ def run_tts_suite(
             )
     write_manifest(folder / "manifest.jsonl", manifest)
     report = Report(
-        rows=book.rows,
-        summary=summarise(book.rows),
+        rows=log.rows,
+        summary=summarise(log.rows),
         settings=scorers.settings
         | {"seed": seed, "version": VERSION, "low_voices": round(prompts.low_share, 3)},
         notes=[*scorers.notes, "wrong: the mean over other speakers of the same register"],

@@ -29,7 +29,7 @@ PROGRESS_CLIPS = 250
 
 
 @dataclass(frozen=True, kw_only=True)
-class Carrier:
+class HostClip:
     """A recording, read when it is wanted."""
 
     id: str
@@ -40,12 +40,12 @@ class Carrier:
 
 @dataclass(frozen=True, kw_only=True)
 class Survival:
-    """How marked speech fares under one attack, as shares of the clips."""
+    """How watermarked speech fares under one attack, as shares of the clips."""
 
     clips: int
-    """Marked clips."""
+    """Watermarked clips."""
     found: float
-    """Marks found in the whole clip."""
+    """Watermarks found in the whole clip."""
     right: float
     """Found with the payload that was written."""
     found_crop: float
@@ -56,14 +56,14 @@ class Survival:
 
 @dataclass(frozen=True, kw_only=True)
 class FalseAlarms:
-    """Marks found in recordings that have none."""
+    """Watermarks found in recordings that have none."""
 
     tried: int
     """Recordings looked at."""
     found: int
-    """Called marked."""
+    """Called watermarked."""
     smallest_p_value: float
-    """The one most like marked."""
+    """The one most like watermarked."""
 
     @property
     def bound(self) -> float:
@@ -79,11 +79,11 @@ class WatermarkReport:
     """All figures."""
 
     survival: dict[str, dict[str, Survival]]
-    """By kind of carrier and attack."""
+    """By kind of host and attack."""
     false_alarms: dict[str, FalseAlarms]
     """By kind: whole clips, crops of 2 s."""
     pesq: dict[str, dict[str, float]]
-    """By kind of carrier: mean, min, and the clips behind them; empty without pesq."""
+    """By kind of host: mean, min, and the clips behind them; empty without pesq."""
     embed_real_time_factor: float
     """CPU seconds a second of speech."""
     share_of_synthesis: float | None
@@ -121,52 +121,53 @@ class WatermarkReport:
         return asdict(self) | {"false_alarms": alarms}
 
 
-def carriers_of(source: str | Path) -> list[Carrier]:
+def host_clips(source: str | Path) -> list[HostClip]:
     """The recordings of a packed corpus, all of it, or of a held-out shard.
 
     Raises DataError for what is neither.
     """
     if Path(source).suffix == ".tar":
         clips = eval_clips(source)
-        return [Carrier(id=clip.id, wave=partial(getattr, clip, "wave_T")) for clip in clips]
+        return [HostClip(id=clip.id, wave=partial(getattr, clip, "wave_T")) for clip in clips]
     corpus = PackedCorpus(source)
     return [
-        Carrier(id=info["id"], wave=partial(corpus.wave, i)) for i, info in enumerate(corpus.clips)
+        HostClip(id=info["id"], wave=partial(corpus.wave, i)) for i, info in enumerate(corpus.clips)
     ]
 
 
 def run_watermark_suite(
-    marked: Mapping[str, Sequence[Carrier]],
-    unmarked: Sequence[Carrier],
+    watermarked: Mapping[str, Sequence[HostClip]],
+    unwatermarked: Sequence[HostClip],
     *,
     seed: int = 0,
     synthesis_real_time_factor: float | None = None,
     progress: Callable[[str], None] = silent,
 ) -> WatermarkReport:
-    """Mark the carriers of each kind and attack them; look for marks in the unmarked ones.
+    """Watermark the hosts of each kind and attack them; look for watermarks in the unwatermarked
+    ones.
 
-    Each clip gets a payload of its own. Raises DataError where there is nothing to mark.
+    Each clip gets a payload of its own. Raises DataError where there is nothing to watermark.
     """
-    if not any(marked.values()):
-        raise DataError("There is nothing to mark: give a corpus with clips.")
+    if not any(watermarked.values()):
+        raise DataError("There is nothing to watermark: give a corpus with clips.")
     survival: dict[str, dict[str, Survival]] = {}
     pesq: dict[str, dict[str, float]] = {}
     spent, seconds = 0.0, 0.0
-    for kind, carriers in marked.items():
+    for kind, hosts in watermarked.items():
         tally: dict[str, list[tuple[bool, bool, bool, bool]]] = {}
         scores: list[float] = []
-        for number, carrier in enumerate(carriers, start=1):
-            wave_T = carrier.wave()
-            payload = derive(seed, "payload", carrier.id) % PAYLOADS
+        for number, host in enumerate(hosts, start=1):
+            wave_T = host.wave()
+            payload = derive(seed, "payload", host.id) % PAYLOADS
             began = time.process_time()
-            marked_T = embed(wave_T, SAMPLE_RATE_HZ, payload)
+            watermarked_T = embed(wave_T, SAMPLE_RATE_HZ, payload)
             spent += time.process_time() - began
             seconds += len(wave_T) / SAMPLE_RATE_HZ
-            scores += _pesq(wave_T, marked_T)
-            for name, outcome in _attacked(marked_T, payload, derive(seed, carrier.id)).items():
+            scores += _pesq(wave_T, watermarked_T)
+            for name, outcome in _attacked(watermarked_T, payload, derive(seed, host.id)).items():
                 tally.setdefault(name, []).append(outcome)
             if number % PROGRESS_CLIPS == 0:
-                progress(f"{number} of {len(carriers)} marked clips, {kind}")
+                progress(f"{number} of {len(hosts)} watermarked clips, {kind}")
         survival[kind] = {name: _survival(outcomes) for name, outcomes in tally.items()}
         if scores:
             mean, least = float(np.mean(scores)), min(scores)
@@ -174,7 +175,7 @@ def run_watermark_suite(
     factor = spent / max(seconds, 1e-9)
     return WatermarkReport(
         survival=survival,
-        false_alarms=_false_alarms(unmarked, progress),
+        false_alarms=_false_alarms(unwatermarked, progress),
         pesq=pesq,
         embed_real_time_factor=factor,
         share_of_synthesis=synthesis_real_time_factor and factor / synthesis_real_time_factor,
@@ -182,13 +183,13 @@ def run_watermark_suite(
 
 
 def _attacked(
-    marked_T: Tensor, payload: int, seed: int
+    watermarked_T: Tensor, payload: int, seed: int
 ) -> dict[str, tuple[bool, bool, bool, bool]]:
     """Of each attack: found, right, found in a crop, right in a crop."""
     outcomes = {}
     for name, attack in ATTACKS.items():
         rng = generator(derive(seed, name))
-        attacked_T = attack(marked_T, rng)
+        attacked_T = attack(watermarked_T, rng)
         whole, part = (detect(w, SAMPLE_RATE_HZ) for w in (attacked_T, crop(attacked_T, rng)))
         outcomes[name] = (
             whole.present,
@@ -210,29 +211,29 @@ def _survival(outcomes: Sequence[tuple[bool, bool, bool, bool]]) -> Survival:
     )
 
 
-def _pesq(wave_T: Tensor, marked_T: Tensor) -> list[float]:
-    """PESQ-WB of the marked wave; nothing where pesq is missing or hears no speech."""
+def _pesq(wave_T: Tensor, watermarked_T: Tensor) -> list[float]:
+    """PESQ-WB of the watermarked wave; nothing where pesq is missing or hears no speech."""
     try:
         from pesq import pesq
     except ImportError:
         return []
-    score = float(pesq(SAMPLE_RATE_HZ, wave_T.numpy(), marked_T.numpy(), "wb", on_error=1))
+    score = float(pesq(SAMPLE_RATE_HZ, wave_T.numpy(), watermarked_T.numpy(), "wb", on_error=1))
     return [score] if score >= 1 else []
 
 
 def _false_alarms(
-    carriers: Sequence[Carrier], progress: Callable[[str], None]
+    hosts: Sequence[HostClip], progress: Callable[[str], None]
 ) -> dict[str, FalseAlarms]:
-    """Marks found in whole clips, and in the 2 s pieces that they can be cut into."""
+    """Watermarks found in whole clips, and in the 2 s pieces that they can be cut into."""
     wholes: list[tuple[bool, float]] = []
     parts: list[tuple[bool, float]] = []
-    for number, carrier in enumerate(carriers, start=1):
-        wave_T = carrier.wave()
+    for number, host in enumerate(hosts, start=1):
+        wave_T = host.wave()
         wholes += _looked([wave_T])
         parts += _looked(_pieces(wave_T))
         if number % PROGRESS_CLIPS == 0:
             alarms = sum(found for found, _ in (*wholes, *parts))
-            progress(f"{number} of {len(carriers)} unmarked clips, {alarms} false alarms")
+            progress(f"{number} of {len(hosts)} unwatermarked clips, {alarms} false alarms")
     return {
         kind: FalseAlarms(
             tried=len(tries),

@@ -6,7 +6,7 @@ Shapes: T samples, D channels of the timbre vector.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
@@ -32,14 +32,30 @@ class Codec(Protocol):
 
     @property
     def quantizer(self) -> QuantizerConfig:
-        """Its code books."""
+        """Its codebooks."""
 
     @property
     def timbre_channels(self) -> int:
         """Width D of the timbre vector."""
 
-    def encode(self, wave_T: Tensor) -> tuple[Codes, Tensor]:
-        """`(codes, timbre_D)` of a wave, which is padded to whole frames."""
+    @property
+    def phone_symbols(self) -> tuple[str, ...]:
+        """What the classes of `phone_logits` stand for; empty where nobody knows."""
+
+    def phone_logits(self, content_BKF: Tensor) -> Tensor:
+        """Phone class logits `[B, F, V]` of content codes."""
+
+    def code_vectors(self) -> list[Tensor]:
+        """The entries `[V, C]` of each codebook: prosody, content, detail."""
+
+    def encode(self, wave_T: Tensor, f0_G: Tensor | None = None) -> tuple[Codes, Tensor]:
+        """`(codes, timbre_D)` of a wave, which is padded to whole frames.
+
+        `f0_G` is its pitch in Hz, 100 a second, where that is known and the codec wants it.
+        """
+
+    def to(self, device: str | torch.device) -> Self:
+        """The codec on a device."""
 
     def decode(
         self,

@@ -9,14 +9,13 @@ from typing import Any
 
 import torch
 
-from speechkit.core.checkpoint import WEIGHTS, load_checkpoint
 from speechkit.core.errors import DataError
 from speechkit.data.alignment import Alignment, sidecar_path
 from speechkit.data.codes import ClipCodes, codes_path, empty_codes, write_codes
 from speechkit.data.packed import PackedCorpus
-from speechkit.facodec.recognition import recognise_phones
-from speechkit.facodec.small.codec import FACodec, codec_of
-from speechkit.text.vocab import DEFAULT_VOCABULARY
+from speechkit.facodec.codec import Codec
+from speechkit.facodec.pretrained import load_pretrained
+from speechkit.facodec.recognition import recognise
 from speechkit.train.progress import progress
 
 
@@ -56,7 +55,7 @@ def encode_corpus(
 
     Clips without an alignment are left out unless `unaligned`. Raises DataError for a corpus that
     is missing, damaged or, without `unaligned`, not aligned yet; CheckpointError for what is no
-    small codec.
+    codec.
     """
     corpus = PackedCorpus(path)
     wanted = None
@@ -64,33 +63,32 @@ def encode_corpus(
         if not sidecar_path(path).exists():
             raise DataError("The corpus has no alignment yet: run align first, or give --all.")
         wanted = Alignment(sidecar_path(path), corpus.ids)
-    checkpoint = load_checkpoint(WEIGHTS / "codec" if codec_folder is None else codec_folder)
-    made = corpus_codes(codec_of(checkpoint).to(device), corpus, wanted)
+    found = load_pretrained(codec_folder)
+    made = corpus_codes(found.codec.to(device), corpus, wanted)
     codes = list(progress("encoding", made, total=len(corpus), unit="clip"))
-    write_codes(codes_path(path), codes, corpus.ids, checkpoint.sha256)
+    write_codes(codes_path(path), codes, corpus.ids, found.sha256)
     return Encoded(
         out=str(codes_path(path)),
         clips=len(corpus),
         encoded=sum(clip.frames > 0 for clip in codes),
-        codec=checkpoint.sha256,
+        codec=found.sha256,
     )
 
 
 @torch.no_grad()
 def corpus_codes(
-    codec: FACodec, corpus: PackedCorpus, wanted: Alignment | None
+    codec: Codec, corpus: PackedCorpus, wanted: Alignment | None
 ) -> Iterator[ClipCodes]:
     """Each clip in order; empty where an alignment is given and lacks the clip."""
-    empty = empty_codes(codec.config.quantizer.books, codec.timbre_channels)
+    empty = empty_codes(codec.quantizer.codebooks, codec.timbre_channels)
     for clip in range(len(corpus)):
         if wanted is not None and not wanted.has(clip):
             yield empty
             continue
-        analysis = codec.analyse(corpus.wave(clip), corpus.f0(clip))
-        parts = codec.quantize(analysis)
-        logits_FV = codec.phone_logits(parts.content.codes_BKF)[0]
+        wave_T = corpus.wave(clip)
+        codes, timbre_D = codec.encode(wave_T, corpus.f0(clip))
         yield ClipCodes(
-            codes_KF=torch.cat([part.codes_BKF[0] for part in vars(parts).values()]).cpu(),
-            phone_F=recognise_phones(logits_FV, codec.config.phone_symbols, DEFAULT_VOCABULARY),
-            timbre_D=codec.timbre(analysis)[0].cpu(),
+            codes_KF=codes.stacked().cpu(),
+            phone_F=recognise(codec, codes, wave_T),
+            timbre_D=timbre_D.cpu(),
         )

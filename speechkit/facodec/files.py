@@ -11,19 +11,19 @@ Layout, little endian, nothing between the parts, nothing behind the last:
 | 12 – 15 | u32 | samples a frame (hop) |
 | 16 – 23 | u64 | samples of the recording; decoding returns that many |
 | 24 – 27 | u32 | frames F, which is samples / hop, rounded up |
-| 28 – 31 | 4 × u8 | books of prosody, content and detail; bits a code, ceil(log2(entries)) |
-| 32 – 35 | u32 | entries of each book |
+| 28 – 31 | 4 × u8 | codebooks of prosody, content and detail; bits a code, ceil(log2(entries)) |
+| 32 – 35 | u32 | entries of each codebook |
 | 36 – 39 | u32 | numbers D of the timbre vector |
 | 40 – 43 | f32 | gain back to the recording's own level; 0 where none is stored |
 | 44 – 59 | 16 bytes | first half of the SHA-256 of the codec's weights file |
 | 60 – | D × f16 or f32 | timbre vector |
-| then | ceil(F · K · bits / 8) | codes, frame by frame, book by book, lowest bit first; rest 0 |
+| then | ceil(F · K · bits / 8) | codes by frame, then codebook, lowest bit first; the rest 0 |
 | last 4 | u32 | CRC-32 (that of zlib) of all bytes before it |
 
 A reader learns the file's exact size from the first 60 bytes and refuses any other before it looks
 further. The CRC finds every change within 32 neighbouring bits, so every changed byte.
 
-Shapes: T samples, F frames, K code books, D channels, N codes.
+Shapes: T samples, F frames, K codebooks, D channels, N codes.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ class CodecFile:
     """Samples a second."""
     hop_samples: int
     """Samples a frame."""
-    entries: int
-    """Entries of each book."""
+    codebook_size: int
+    """Entries of each codebook."""
     model_hash: bytes
     """First 16 bytes of the SHA-256 of the codec's weights."""
     gain: float | None = None
@@ -95,13 +95,19 @@ class CodecFile:
     @property
     def payload_kbps(self) -> float:
         """Thousand bits a second that the codes take, without header and timbre."""
-        books = len(self.codes.stacked())
-        return books * code_bits(self.entries) * self.sample_rate_hz / self.hop_samples / 1000
+        codebooks = len(self.codes.stacked())
+        return (
+            codebooks
+            * code_bits(self.codebook_size)
+            * self.sample_rate_hz
+            / self.hop_samples
+            / 1000
+        )
 
     @property
     def file_bytes(self) -> int:
         """Size of the file."""
-        codes = -(-self.codes.stacked().numel() * code_bits(self.entries) // 8)
+        codes = -(-self.codes.stacked().numel() * code_bits(self.codebook_size) // 8)
         timbre = len(self.timbre_D) * self.timbre_D.element_size()
         return _HEADER.size + timbre + codes + _CRC_BYTES
 
@@ -113,12 +119,12 @@ class CodecFile:
             "samples": self.samples,
             "seconds": self.seconds,
             "frames": self.frames,
-            "books": {
+            "codebooks": {
                 "prosody": len(self.codes.prosody_KF),
                 "content": len(self.codes.content_KF),
                 "detail": len(self.codes.detail_KF),
             },
-            "entries": self.entries,
+            "codebook_size": self.codebook_size,
             "payload_kbps": self.payload_kbps,
             "file_bytes": self.file_bytes,
             "file_kbps": 8 * self.file_bytes / self.seconds / 1000,
@@ -126,15 +132,15 @@ class CodecFile:
             "gain": self.gain,
             "timbre_channels": len(self.timbre_D),
             "timbre_type": str(self.timbre_D.dtype).removeprefix("torch."),
-            "usage": code_usage(self.codes.stacked(), self.entries),
+            "usage": code_usage(self.codes.stacked(), self.codebook_size),
         }
 
     def text(self) -> str:
         """A few lines for people."""
         facts = self.to_json()
-        names = [name for name, count in facts["books"].items() for _ in range(count)]
+        names = [name for name, count in facts["codebooks"].items() for _ in range(count)]
         used = [
-            f"{name} {round(one['used'] * self.entries)} (perplexity {one['perplexity']:.0f})"
+            f"{name} {round(one['used'] * self.codebook_size)} (perplexity {one['perplexity']:.0f})"
             for name, one in zip(names, facts["usage"], strict=True)
         ]
         return (
@@ -146,13 +152,13 @@ class CodecFile:
             f"timbre   {facts['timbre_channels']} numbers, {facts['timbre_type']}\n"
             f"gain     {'none stored' if self.gain is None else f'{self.gain:.4g}'}\n"
             f"codec    {self.model_hash.hex()}\n"
-            f"codes    used of {self.entries}: {', '.join(used)}"
+            f"codes    used of {self.codebook_size}: {', '.join(used)}"
         )
 
 
-def code_bits(entries: int) -> int:
-    """Bits that a code of a book of so many entries takes."""
-    return max(1, (entries - 1).bit_length())
+def code_bits(codebook_size: int) -> int:
+    """Bits that a code of a codebook of so many entries takes."""
+    return max(1, (codebook_size - 1).bit_length())
 
 
 def model_hash(sha256: str) -> bytes:
@@ -162,15 +168,15 @@ def model_hash(sha256: str) -> bytes:
 
 def check_codec(file: CodecFile, codec: Codec, codec_hash: bytes, name: str) -> None:
     """Raise CodecFileError, naming both hashes, unless the file was made with this codec."""
-    books, codes = codec.quantizer, file.codes
+    quantizer, codes = codec.quantizer, file.codes
     fits = (
         file.model_hash == codec_hash
         and (file.sample_rate_hz, file.hop_samples) == (codec.sample_rate_hz, codec.hop_samples)
-        and file.entries == books.entries
+        and file.codebook_size == quantizer.codebook_size
         and file.timbre_D.shape == (codec.timbre_channels,)
-        and len(codes.prosody_KF) == books.prosody_books
-        and len(codes.content_KF) == books.content_books
-        and len(codes.detail_KF) == books.detail_books
+        and len(codes.prosody_KF) == quantizer.prosody_codebooks
+        and len(codes.content_KF) == quantizer.content_codebooks
+        and len(codes.detail_KF) == quantizer.detail_codebooks
     )
     if not fits:
         raise CodecFileError(
@@ -220,11 +226,11 @@ def pack_codec_file(file: CodecFile) -> bytes:
     """The bytes of a file; raises CodecFileError for contents that the format cannot hold."""
     header = _header(file)
     codes_N = file.codes.stacked().T.reshape(-1).cpu().numpy()
-    if len(codes_N) and not 0 <= int(codes_N.min()) <= int(codes_N.max()) < file.entries:
-        raise CodecFileError(f"A code lies outside its book of {file.entries} entries.")
+    if len(codes_N) and not 0 <= int(codes_N.min()) <= int(codes_N.max()) < file.codebook_size:
+        raise CodecFileError(f"A code lies outside its codebook of {file.codebook_size} entries.")
     timbre = file.timbre_D.detach().cpu().numpy()
     body = header + timbre.astype(timbre.dtype.newbyteorder("<")).tobytes()
-    body += _packed(codes_N, code_bits(file.entries))
+    body += _packed(codes_N, code_bits(file.codebook_size))
     data = body + struct.pack("<I", zlib.crc32(body))
     # What cannot be read again is not written.
     parse_codec_file(data, "The file to write")
@@ -241,11 +247,17 @@ def _header(file: CodecFile) -> bytes:
     if len(file.model_hash) != HASH_BYTES:
         raise CodecFileError(f"The hash of the codec must have {HASH_BYTES} bytes.")
     codes = file.codes
-    books = (len(codes.prosody_KF), len(codes.content_KF), len(codes.detail_KF))
+    codebooks = (len(codes.prosody_KF), len(codes.content_KF), len(codes.detail_KF))
     try:
         return _HEADER.pack(
             *(MAGIC, VERSION, flags, file.sample_rate_hz, file.hop_samples, file.samples),
-            *(codes.frames, *books, code_bits(file.entries), file.entries, len(file.timbre_D)),
+            *(
+                codes.frames,
+                *codebooks,
+                code_bits(file.codebook_size),
+                file.codebook_size,
+                len(file.timbre_D),
+            ),
             *(0.0 if file.gain is None else file.gain, file.model_hash),
         )
     except (struct.error, OverflowError, ValueError) as error:
@@ -266,13 +278,13 @@ class _Header(NamedTuple):
     content: int
     detail: int
     bits: int
-    entries: int
+    codebook_size: int
     channels: int
     gain: float
     weights: bytes
 
     @property
-    def books(self) -> int:
+    def codebooks(self) -> int:
         return self.prosody + self.content + self.detail
 
     @property
@@ -281,7 +293,7 @@ class _Header(NamedTuple):
 
     @property
     def code_bytes(self) -> int:
-        return -(-self.frames * self.books * self.bits // 8)
+        return -(-self.frames * self.codebooks * self.bits // 8)
 
     def possible(self) -> bool:
         """Whether the fields can belong to a file."""
@@ -293,9 +305,9 @@ class _Header(NamedTuple):
             and 1 <= self.hop <= 65_536
             and self.frames >= 1
             and self.frames == frame_count(self.samples, self.hop)
-            and all(1 <= books <= 16 for books in (self.prosody, self.content, self.detail))
-            and 2 <= self.entries <= 65_536
-            and self.bits == code_bits(self.entries)
+            and all(1 <= codebooks <= 16 for codebooks in (self.prosody, self.content, self.detail))
+            and 2 <= self.codebook_size <= 65_536
+            and self.bits == code_bits(self.codebook_size)
             and 1 <= self.channels <= 65_536
             and (self.gain > 0 and math.isfinite(self.gain) if has_gain else self.gain == 0)
         )
@@ -305,10 +317,10 @@ def parse_codec_file(data: bytes, name: str) -> CodecFile:
     """The contents of a file's bytes; raises CodecFileError, which calls the file `name`."""
     head = _checked_header(data, name)
     start = _HEADER.size + head.timbre_bytes
-    codes_N = _unpacked(data[start:-_CRC_BYTES], head.frames * head.books, head.bits, name)
-    if int(codes_N.max()) >= head.entries:
-        raise CodecFileError(f"{name} is damaged: a code lies outside its book.")
-    codes_KF = torch.from_numpy(codes_N.reshape(head.frames, head.books).T.copy())
+    codes_N = _unpacked(data[start:-_CRC_BYTES], head.frames * head.codebooks, head.bits, name)
+    if int(codes_N.max()) >= head.codebook_size:
+        raise CodecFileError(f"{name} is damaged: a code lies outside its codebook.")
+    codes_KF = torch.from_numpy(codes_N.reshape(head.frames, head.codebooks).T.copy())
     content = head.prosody + head.content
     return CodecFile(
         codes=Codes(
@@ -320,7 +332,7 @@ def parse_codec_file(data: bytes, name: str) -> CodecFile:
         samples=head.samples,
         sample_rate_hz=head.rate_hz,
         hop_samples=head.hop,
-        entries=head.entries,
+        codebook_size=head.codebook_size,
         model_hash=head.weights,
         gain=head.gain if head.flags & _HAS_GAIN else None,
     )

@@ -1,6 +1,6 @@
 """Factorised residual vector quantisation with usage counts and dead-code restarts.
 
-Shapes: B batch, F frames, D channels, C code channels, K code books, V entries.
+Shapes: B batch, F frames, D channels, C code channels, K codebooks, V entries.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ from speechkit.core.config import require_range
 class QuantizerConfig:
     """Factorised vector quantisation (NS3 §3.2; Yu et al. 2022, improved VQGAN)."""
 
-    entries: int = 1024
-    """Entries of each code book."""
+    codebook_size: int = 1024
+    """Entries of each codebook."""
 
     code_channels: int = 8
     """Width of a code: the information bottleneck."""
 
-    prosody_books: int = 1
-    """Code books of the prosody part."""
+    prosody_codebooks: int = 1
+    """Codebooks of the prosody part."""
 
-    content_books: int = 2
-    """Code books of the content part."""
+    content_codebooks: int = 2
+    """Codebooks of the content part."""
 
-    detail_books: int = 3
-    """Code books of the detail part."""
+    detail_codebooks: int = 3
+    """Codebooks of the detail part."""
 
     def __post_init__(self) -> None:
         require_range(
             self,
-            entries=(2, 65_536),
+            codebook_size=(2, 65_536),
             code_channels=(1, 1024),
-            prosody_books=(1, 16),
-            content_books=(1, 16),
-            detail_books=(1, 16),
+            prosody_codebooks=(1, 16),
+            content_codebooks=(1, 16),
+            detail_codebooks=(1, 16),
         )
 
     @property
-    def books(self) -> int:
-        """Code books in all."""
-        return self.prosody_books + self.content_books + self.detail_books
+    def codebooks(self) -> int:
+        """Codebooks in all."""
+        return self.prosody_codebooks + self.content_codebooks + self.detail_codebooks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,17 +65,19 @@ class Quantized:
     """Pull of the chosen entries towards the encoder, a scalar."""
 
 
-class CodeBook(nn.Module):
+class Codebook(nn.Module):
     """A table of entries between two projections; knows how often each entry was chosen."""
 
     counts_V: Tensor
 
-    def __init__(self, in_channels: int, channels: int, entries: int, code_channels: int) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, codebook_size: int, code_channels: int
+    ) -> None:
         super().__init__()
         self.down = nn.Linear(in_channels, code_channels)
         self.up = nn.Linear(code_channels, channels)
-        self.book_VC = nn.Parameter(torch.randn(entries, code_channels))
-        self.register_buffer("counts_V", torch.zeros(entries, device="cpu"), persistent=False)
+        self.codebook_VC = nn.Parameter(torch.randn(codebook_size, code_channels))
+        self.register_buffer("counts_V", torch.zeros(codebook_size, device="cpu"), persistent=False)
         self._recent: Tensor | None = None
 
     def count(self, codes_BF: Tensor, e_BFC: Tensor) -> None:
@@ -95,26 +97,28 @@ class CodeBook(nn.Module):
         fair = self.counts_V.sum() / self.counts_V.numel()
         dead = torch.nonzero(self.counts_V < share * fair)[:, 0]
         picks = torch.randint(len(self._recent), (len(dead),), generator=rng)
-        self.book_VC[dead] = self._recent[picks.to(self._recent.device)].to(self.book_VC.dtype)
+        self.codebook_VC[dead] = self._recent[picks.to(self._recent.device)].to(
+            self.codebook_VC.dtype
+        )
         self.counts_V.zero_()
         return len(dead)
 
 
-class VectorQuantizer(CodeBook):
-    """One code book looked up by cosine in a narrow space (Yu et al. 2022; NS3 §3.2.1)."""
+class VectorQuantizer(Codebook):
+    """One codebook looked up by cosine in a narrow space (Yu et al. 2022; NS3 §3.2.1)."""
 
     def embed(self, codes_BF: Tensor) -> Tensor:
         """`z_BFD` of given entries."""
-        z: Tensor = self.up(nn.functional.normalize(self.book_VC, dim=-1)[codes_BF])
+        z: Tensor = self.up(nn.functional.normalize(self.codebook_VC, dim=-1)[codes_BF])
         return z
 
     def forward(self, x_BFI: Tensor) -> Quantized:
         """The nearest entries of `x_BFI`."""
         with torch.autocast(x_BFI.device.type, enabled=False):
             e_BFC = nn.functional.normalize(self.down(x_BFI.float()), dim=-1)
-            book_VC = nn.functional.normalize(self.book_VC, dim=-1)
-            codes_BF = (e_BFC.detach() @ book_VC.detach().T).argmax(dim=-1)
-            q_BFC = book_VC[codes_BF]
+            codebook_VC = nn.functional.normalize(self.codebook_VC, dim=-1)
+            codes_BF = (e_BFC.detach() @ codebook_VC.detach().T).argmax(dim=-1)
+            q_BFC = codebook_VC[codes_BF]
             commitment = (e_BFC - q_BFC.detach()).pow(2).sum(-1).mean()
             codebook = (e_BFC.detach() - q_BFC).pow(2).sum(-1).mean()
             if self.training:
@@ -126,16 +130,22 @@ class VectorQuantizer(CodeBook):
 
 
 class ResidualVectorQuantizer(nn.Module):
-    """Code books in sequence, each on what the ones before left over."""
+    """Codebooks in sequence, each on what the ones before left over."""
 
     def __init__(
-        self, in_channels: int, channels: int, books: int, entries: int, code_channels: int
+        self,
+        in_channels: int,
+        channels: int,
+        codebooks: int,
+        codebook_size: int,
+        code_channels: int,
     ) -> None:
         super().__init__()
         self.levels = nn.ModuleList(
-            VectorQuantizer(in_channels, channels, entries, code_channels) for _ in range(books)
+            VectorQuantizer(in_channels, channels, codebook_size, code_channels)
+            for _ in range(codebooks)
         )
-        if books > 1 and in_channels != channels:
+        if codebooks > 1 and in_channels != channels:
             raise ValueError("residual levels need equal widths")
 
     def quantizers(self) -> list[VectorQuantizer]:
@@ -143,8 +153,8 @@ class ResidualVectorQuantizer(nn.Module):
         return [level for level in self.levels if isinstance(level, VectorQuantizer)]
 
     @property
-    def books(self) -> int:
-        """Code books."""
+    def codebooks(self) -> int:
+        """Codebooks."""
         return len(self.levels)
 
     def forward(self, x_BFI: Tensor) -> Quantized:
@@ -154,7 +164,7 @@ class ResidualVectorQuantizer(nn.Module):
         for level in self.levels:
             part = level(residual)
             parts.append(part)
-            if len(parts) < self.books:
+            if len(parts) < self.codebooks:
                 residual = residual - part.z_BFD.detach()
         return Quantized(
             z_BFD=torch.stack([part.z_BFD for part in parts]).sum(0),
@@ -169,11 +179,11 @@ class ResidualVectorQuantizer(nn.Module):
         return torch.stack(levels).sum(0)
 
 
-def code_usage(codes_KN: Tensor, entries: int) -> list[dict[str, float]]:
-    """For each book: share of entries used, and perplexity of their use."""
+def code_usage(codes_KN: Tensor, codebook_size: int) -> list[dict[str, float]]:
+    """For each codebook: share of entries used, and perplexity of their use."""
     report = []
     for codes_N in codes_KN:
-        counts = torch.bincount(codes_N.reshape(-1), minlength=entries).double()
+        counts = torch.bincount(codes_N.reshape(-1), minlength=codebook_size).double()
         share = counts / counts.sum().clamp_min(1)
         entropy = -(share * share.clamp_min(1e-12).log()).sum()
         report.append(

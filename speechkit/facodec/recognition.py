@@ -5,11 +5,21 @@ Shapes: F frames, V phone classes, P phones.
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from speechkit.text.vocab import WORD_BOUNDARY, PhoneVocabulary
+from speechkit.core.checkpoint import WEIGHTS
+from speechkit.core.results import Codes
+from speechkit.facodec.codec import Codec
+from speechkit.text.frames import FrameClasses
+from speechkit.text.vocab import DEFAULT_VOCABULARY, WORD_BOUNDARY, PhoneVocabulary
+
+if TYPE_CHECKING:
+    from speechkit.data.align.reader import PhoneReader
 
 SWITCH_PENALTY = 4.0
 """Log-probability that a change of phone costs when phones are read off frames."""
@@ -25,6 +35,40 @@ def recognise_phones(
     path_F = smooth_path(torch.log_softmax(logits_FV.float(), dim=-1), SWITCH_PENALTY)
     id_of = torch.tensor(vocabulary.ids((WORD_BOUNDARY, *symbols[1:])))
     return id_of[path_F]
+
+
+def recognise(
+    codec: Codec,
+    codes: Codes,
+    wave_T: Tensor,
+    vocabulary: PhoneVocabulary = DEFAULT_VOCABULARY,
+) -> Tensor:
+    """`phone_F`: what a recording of which nobody gave the text says, a phone id each frame.
+
+    Read off the content codes by the codec's phone predictor; where that has other phones (those of
+    the public weights are not known) by the bundled aligner on the wave.
+    """
+    if codec.phone_symbols == FrameClasses(vocabulary).symbols:
+        logits_FV = codec.phone_logits(codes.content_KF[None])[0]
+        return recognise_phones(logits_FV, codec.phone_symbols, vocabulary)
+    reader = bundled_reader()
+    names = [WORD_BOUNDARY, *(_with_stress(name, vocabulary) for name in reader.names[1:])]
+    class_H = smooth_path(reader.posteriors(wave_T), SWITCH_PENALTY)
+    at_F = torch.arange(codes.frames) * len(class_H) // codes.frames
+    return torch.tensor(vocabulary.ids(names))[class_H[at_F]]
+
+
+@lru_cache(maxsize=1)
+def bundled_reader() -> PhoneReader:
+    """The aligner that is shipped, loaded once."""
+    from speechkit.data.align.reader import PhoneReader
+
+    return PhoneReader(WEIGHTS / "aligner")
+
+
+def _with_stress(name: str, vocabulary: PhoneVocabulary) -> str:
+    """A phone of the vocabulary for one of the aligner's, which have no stress."""
+    return name if name in vocabulary else f"{name}1"
 
 
 def smooth_path(log_share_FV: Tensor, switch_penalty: float) -> Tensor:

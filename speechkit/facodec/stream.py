@@ -9,7 +9,7 @@ are those of `Codec.encode`, but for a paper codec whose prosody part reads the 
 What decoding needs of memory does not grow with length. Encoding keeps the wave and its features:
 an hour takes 0.8 GB beside the wave, and 65 s of one CPU core (decoding: 78 s).
 
-Shapes: T samples, F frames, K code books, D channels.
+Shapes: T samples, F frames, K codebooks, D channels.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def record(codec: Codec, codec_hash: bytes, wave_T: Tensor, *, wide: bool = Fals
         samples=len(wave_T),
         sample_rate_hz=codec.sample_rate_hz,
         hop_samples=codec.hop_samples,
-        entries=codec.quantizer.entries,
+        codebook_size=codec.quantizer.codebook_size,
         model_hash=codec_hash,
         gain=own_gain(codec, wave_T),
     )

@@ -1,8 +1,8 @@
 """Training of the codecs: `speechkit train codec PHASE …`.
 
-Small codec, in order: `vocoder` trains the head on real log-mel, `acoustic` everything else,
-`decoder` the decoder against a discriminator, `finetune` the head on the codec's own log-mel,
-`adversarial` the head against discriminators; each starts from the export of an earlier one
+Small codec, in order: `vocoder` trains the vocoder on real log-mel, `acoustic` everything else,
+`decoder` the decoder against a discriminator, `finetune` the vocoder on the codec's own log-mel,
+`adversarial` the vocoder against discriminators; each starts from the export of an earlier one
 (`--init`), and the last three leave the codes as they are. Paper's codec: `paper` trains all of it.
 """
 
@@ -30,7 +30,7 @@ from speechkit.facodec.training.adversarial_task import AdversarialConfig, Adver
 from speechkit.facodec.training.decoder_task import DecoderConfig, DecoderTask
 from speechkit.facodec.training.paper_config import PaperConfig
 from speechkit.facodec.training.paper_task import PaperTask
-from speechkit.facodec.training.segments import Segments
+from speechkit.facodec.training.segments import SegmentSampler
 from speechkit.facodec.training.vocoder_task import VocoderTask
 from speechkit.text.frames import FrameClasses
 from speechkit.text.vocab import DEFAULT_VOCABULARY
@@ -38,8 +38,8 @@ from speechkit.train import Task, TrainConfig, TrainReport, train
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadConfig:
-    """How the head is trained."""
+class VocoderTaskConfig:
+    """How the vocoder is trained."""
 
     batch_size: int = 24
     """Crops a step."""
@@ -61,14 +61,14 @@ class CodecTraining:
     acoustic: AcousticConfig = field(default_factory=AcousticConfig)
     """The acoustic phase."""
 
-    head: HeadConfig = field(default_factory=HeadConfig)
-    """The two phases that train the head without discriminators."""
+    vocoder: VocoderTaskConfig = field(default_factory=VocoderTaskConfig)
+    """The two phases that train the vocoder without discriminators."""
 
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     """The phase that trains the decoder with a discriminator."""
 
     adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
-    """The phase that trains the head with discriminators."""
+    """The phase that trains the vocoder with discriminators."""
 
     paper_codec: PaperCodecConfig = field(default_factory=PaperCodecConfig)
     """The paper's network; its `phone_classes` and `speakers` follow from the corpus."""
@@ -100,7 +100,8 @@ def start_paper_codec(
     """A fresh codec of the paper's kind for the corpus, or the one exported in `init`.
 
     `init` settles the network; which adversaries there are and how often detail is dropped is the
-    recipe's to say. Heads that `init` lacks, or has for other phones or speakers, start afresh.
+    recipe's to say. Predictors that `init` lacks, or has for other phones or speakers, start
+    afresh.
     """
     symbols = FrameClasses(DEFAULT_VOCABULARY).symbols
     checkpoint = None if init is None else load_checkpoint(init)
@@ -121,8 +122,10 @@ def start_paper_codec(
             )
         )
     if checkpoint is not None:
-        fresh = {k: value for k, value in codec.state_dict().items() if k.startswith("heads.")}
-        found = {k: value for k, value in checkpoint.state.items() if not k.startswith("heads.")}
+        fresh = {k: value for k, value in codec.state_dict().items() if k.startswith("predictors.")}
+        found = {
+            k: value for k, value in checkpoint.state.items() if not k.startswith("predictors.")
+        }
         for name, value in fresh.items():
             trained = checkpoint.state.get(name)
             fits = trained is not None and trained.shape == value.shape
@@ -173,10 +176,10 @@ class Start:
 
     def segments(
         self, crop_frames: int, reference_frames: int, level_rms: float | None
-    ) -> tuple[Segments, Segments]:
+    ) -> tuple[SegmentSampler, SegmentSampler]:
         """Segments to train on, and held-out ones."""
         train_set, held_out = (
-            Segments(
+            SegmentSampler(
                 self.corpus,
                 FrameClasses(DEFAULT_VOCABULARY),
                 self.alignment,
@@ -189,7 +192,9 @@ class Start:
         )
         return train_set, held_out
 
-    def small_segments(self, codec: FACodec, crop_frames: int) -> tuple[Segments, Segments]:
+    def small_segments(
+        self, codec: FACodec, crop_frames: int
+    ) -> tuple[SegmentSampler, SegmentSampler]:
         """Segments at the small codec's level, with another crop for timbre."""
         reference_frames = self.recipe.acoustic.reference_frames
         return self.segments(crop_frames, reference_frames, codec.config.level_rms)
@@ -198,13 +203,13 @@ class Start:
 def _acoustic(start: Start) -> AcousticTask:
     config, codec = start.recipe.acoustic, start.codec()
     segments = start.small_segments(codec, config.crop_frames)
-    # The heads that only training needs are fresh in every run: their start follows the seed.
+    # The predictors that only training needs are fresh in every run: their start follows the seed.
     with _seeded(start.recipe.train.seed):
         return AcousticTask(codec, *segments, config)
 
 
-def _head(start: Start, *, coded: bool) -> VocoderTask:
-    config, codec = start.recipe.head, start.codec()
+def _vocoder(start: Start, *, coded: bool) -> VocoderTask:
+    config, codec = start.recipe.vocoder, start.codec()
     return VocoderTask(
         codec,
         *start.small_segments(codec, config.crop_frames),
@@ -252,10 +257,10 @@ def _paper(start: Start) -> PaperTask:
 
 
 PHASES: Mapping[str, Callable[[Start], Task]] = {
-    "vocoder": lambda start: _head(start, coded=False),
+    "vocoder": lambda start: _vocoder(start, coded=False),
     "acoustic": _acoustic,
     "decoder": _decoder,
-    "finetune": lambda start: _head(start, coded=True),
+    "finetune": lambda start: _vocoder(start, coded=True),
     "adversarial": _adversarial,
     "paper": _paper,
 }

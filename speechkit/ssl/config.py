@@ -134,7 +134,7 @@ class Wav2Vec2Config:
     """Width in which contexts and targets are compared."""
     codebooks: int = 2
     """Groups of the quantiser, G."""
-    entries: int = 320
+    codebook_size: int = 320
     """Entries of each group, V."""
     code_dim: int = 256
     """Width of a quantised frame over all groups."""
@@ -158,7 +158,7 @@ class Wav2Vec2Config:
             self,
             final_dim=(1, 16384),
             codebooks=(1, 64),
-            entries=(2, 65536),
+            codebook_size=(2, 65536),
             code_dim=(1, 16384),
             distractors=(1, 10_000),
             logit_temperature=(1e-6, 100),

@@ -61,7 +61,7 @@ class CropConfig:
             )
 
 
-class Crops:
+class CropDataset:
     """The clips of a corpus as numbered batches."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The one door to fairseq2, with the traps of its import closed."""
+"""Imports fairseq2, and repairs what its import breaks."""
 
 from __future__ import annotations
 

@@ -56,13 +56,13 @@ class HubertPretrainer(nn.Module):
                 self.logits(x_BFD[seen_BF]), batch.labels_BF[seen_BF], reduction="sum"
             )
             losses["seen"], weights["seen"] = seen, config.seen_weight
-        guess_N = logits_NV.detach().argmax(dim=1)
+        predicted_N = logits_NV.detach().argmax(dim=1)
         return counted(
             losses,
             weights,
             int(labels_N.numel()),
-            accuracy=(guess_N == labels_N).float().mean(),
-            guess_perplexity=_perplexity_of(guess_N, config.clusters),
+            accuracy=(predicted_N == labels_N).float().mean(),
+            prediction_perplexity=_perplexity_of(predicted_N, config.clusters),
             label_perplexity=_perplexity_of(labels_N, config.clusters),
             masked_share=batch.masked_BF.float().mean(),
         )

@@ -17,7 +17,7 @@ from speechkit.core.errors import ConfigError
 from speechkit.data.packed import PackedCorpus
 from speechkit.ssl.checkpoints import build_pretrainer, load_model, save_model
 from speechkit.ssl.config import HubertConfig, ModelConfig, Wav2Vec2Config
-from speechkit.ssl.crops import CropConfig, Crops
+from speechkit.ssl.crops import CropConfig, CropDataset
 from speechkit.ssl.training import Job, RunConfig, RunReport, run_training
 from speechkit.ssl.training.guard import CollapseGuard, GuardConfig
 from speechkit.ssl.units.file import Units
@@ -28,7 +28,7 @@ WAV2VEC2_FIGURES = (
     "figure/masked_share",
 )
 HUBERT_FIGURES = (
-    *("loss/masked", "loss/penalty", "figure/accuracy", "figure/guess_perplexity"),
+    *("loss/masked", "loss/penalty", "figure/accuracy", "figure/prediction_perplexity"),
     *("figure/label_perplexity", "figure/masked_share"),
 )
 
@@ -74,7 +74,7 @@ def pretrain(
     """
     model = config.model
     targets = None if units is None else Units(units)
-    crops = Crops(PackedCorpus(corpus), config.data, model, config.run.seed, targets)
+    crops = CropDataset(PackedCorpus(corpus), config.data, model, config.run.seed, targets)
     log.info("%s", crops.describe())
     start = None if initial is None else load_model(initial)
     if start is not None and start.config != model:

@@ -36,8 +36,8 @@ class GumbelQuantizer(nn.Module):
 
     def __init__(self, input_dim: int, config: Wav2Vec2Config) -> None:
         super().__init__()
-        self.groups, self.entry_count = config.codebooks, config.entries
-        total = self.groups * self.entry_count
+        self.groups, self.codebook_size = config.codebooks, config.codebook_size
+        total = self.groups * self.codebook_size
         self.entry_proj = nn.Linear(input_dim, total)
         nn.init.normal_(self.entry_proj.weight)
         nn.init.zeros_(self.entry_proj.bias)
@@ -48,17 +48,17 @@ class GumbelQuantizer(nn.Module):
 
     def forward(self, x_NC: Tensor, temperature: float) -> Quantized:
         """Quantise; in training the draw uses torch's default generator, as dropout does."""
-        logits_NGV = self.entry_proj(x_NC).reshape(-1, self.groups, self.entry_count).float()
+        logits_NGV = self.entry_proj(x_NC).reshape(-1, self.groups, self.codebook_size).float()
         likeliest_NG = logits_NGV.argmax(dim=-1)
         if self.training:
             choice_NGV = functional.gumbel_softmax(logits_NGV, tau=temperature, hard=True)
             codes_NG = choice_NGV.detach().argmax(dim=-1)
         else:
             codes_NG = likeliest_NG
-            choice_NGV = functional.one_hot(codes_NG, self.entry_count).to(logits_NGV.dtype)
-        entries_GVD = self.entries.reshape(self.groups, self.entry_count, -1)
+            choice_NGV = functional.one_hot(codes_NG, self.codebook_size).to(logits_NGV.dtype)
+        entries_GVD = self.entries.reshape(self.groups, self.codebook_size, -1)
         parts_NGD = torch.einsum("ngv,gvd->ngd", choice_NGV.to(entries_GVD.dtype), entries_GVD)
-        used_GV = functional.one_hot(likeliest_NG, self.entry_count).float().mean(dim=0)
+        used_GV = functional.one_hot(likeliest_NG, self.codebook_size).float().mean(dim=0)
         return Quantized(
             vectors_NC=parts_NGD.flatten(1),
             codes_NG=codes_NG,

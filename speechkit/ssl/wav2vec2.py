@@ -82,7 +82,7 @@ class Wav2Vec2Pretrainer(nn.Module):
         """Return the sums of section 3.2 and the figures that show a collapse."""
         flat = logits_BMK1.flatten(0, 1)
         targets = flat.shape[0]
-        entries = self.config.codebooks * self.config.entries
+        entries = self.config.codebooks * self.config.codebook_size
         truth = torch.zeros(targets, dtype=torch.int64, device=flat.device)
         losses = {
             "contrastive": functional.cross_entropy(flat, truth, reduction="sum"),

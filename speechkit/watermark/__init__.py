@@ -1,4 +1,4 @@
-"""An inaudible mark on synthetic speech, 16 bits that outlive codecs, and its detector.
+"""An inaudible watermark on synthetic speech, 16 bits that outlive codecs, and its detector.
 
 Spread spectrum on log magnitudes (Cox et al. 1997; Kirovski and Malvar 2003): 1024 chips a period
 of 1.024 s, 64 slots of 16 ms by 16 bands between 0.3 and 3.3 kHz, each a little louder or softer
@@ -8,20 +8,20 @@ made the speech, and is no proof against somebody who removes it on purpose: the
 
 from __future__ import annotations
 
+from speechkit.watermark.apply import Watermarked, apply_watermark
 from speechkit.watermark.code import DEFAULT_PAYLOAD, Watermark
 from speechkit.watermark.detection import MIN_SECONDS, Detection, detect
 from speechkit.watermark.embedding import StreamingEmbedder, embed, embed_pieces
-from speechkit.watermark.marking import Marked, mark
 
 __all__ = [
     "DEFAULT_PAYLOAD",
     "MIN_SECONDS",
     "Detection",
-    "Marked",
+    "Watermarked",
     "StreamingEmbedder",
     "Watermark",
     "detect",
     "embed",
     "embed_pieces",
-    "mark",
+    "apply_watermark",
 ]

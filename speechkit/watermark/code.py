@@ -1,7 +1,7 @@
-"""The code words of the mark, its grid in time and frequency, and what its 16 bits mean.
+"""The code words of the watermark, its grid in time and frequency, and what its 16 bits mean.
 
 A code word is one of 32 random masks times one of 1024 Walsh functions, plus or minus: so all
-65536 can be compared by 32 fast Hadamard transforms, and a mark is found and read in one step
+65536 can be compared by 32 fast Hadamard transforms, and a watermark is found and read in one step
 with all of its energy.
 
 Shapes: C chips, M masks, S slots of a period, W bands.
@@ -44,7 +44,7 @@ DEFAULT_PAYLOAD = 0x5301
 
 @dataclass(frozen=True, kw_only=True)
 class Watermark:
-    """The mark that speech gets; raises ConfigError for a payload that 16 bits do not hold."""
+    """The watermark that speech gets; raises ConfigError for a payload that 16 bits do not hold."""
 
     payload: int = DEFAULT_PAYLOAD
     """0 to 65535, free to use: a product, a speaker, a request."""

@@ -1,8 +1,8 @@
-"""Finding the mark, and how sure that is.
+"""Finding the watermark, and how sure that is.
 
-Log energies of the bands are whitened with the filter that least squares found on marked speech
-(it is nearly this product of two short ones), limited, folded onto one period, and compared with
-all code words at all offsets.
+Log energies of the bands are whitened with the filter that least squares found on watermarked
+speech (it is nearly this product of two short ones), limited, folded onto one period, and compared
+with all code words at all offsets.
 
 Shapes: T samples, F frames, N samples of a frame, R bins, W bands, H offsets, S slots, C chips.
 """
@@ -29,17 +29,18 @@ PHASES = 2
 
 WINDOW_SECONDS = 8.192
 """Longest stretch looked at as one: 8 periods. Longer recordings are looked at piece by piece, so
-that a marked sentence in an hour of other speech is found."""
+that a watermarked sentence in an hour of other speech is found."""
 
 MIN_SECONDS = 0.6
-"""Shorter recordings are never called marked. 37 of the 64 slots are enough: all of 58 sentences of
-0.54 to 2.1 s were found with their payload, but half a period or less has pairs of payloads that
-look the same."""
+"""Shorter recordings are never called watermarked. 37 of the 64 slots are enough: all of 58
+sentences of 0.54 to 2.1 s were found with their payload, but half a period or less has pairs of
+payloads that look the same."""
 
 MAX_P_VALUE = 1e-7
-"""A mark counts as found below this. The mark is a random sign pattern, so its correlation with an
-unmarked recording is nearly normal; real recordings reach small values somewhat more often than
-that says, hence a threshold far below the rate of false alarms that is wanted."""
+"""A watermark counts as found below this. The watermark is a random sign pattern, so its
+correlation with an unwatermarked recording is nearly normal; real recordings reach small values
+somewhat more often than that says, hence a threshold far below the rate of false alarms that is
+wanted."""
 
 _TIME_WEIGHT = 0.37
 _BAND_WEIGHTS = (0.21, 0.13)
@@ -50,41 +51,41 @@ _SILENT_POWER = 1e-9
 
 @dataclass(frozen=True, kw_only=True)
 class Detection:
-    """What a recording says about its mark."""
+    """What a recording says about its watermark."""
 
     present: bool
-    """Whether there is a mark."""
+    """Whether there is a watermark."""
 
     payload: int | None
-    """Its 16 bits; None where there is no mark."""
+    """Its 16 bits; None where there is no watermark."""
 
     p_value: float
-    """Chance that an unmarked recording of this length looks so much like marked, if its tail is
-    normal; that of real speech is slightly heavier."""
+    """Chance that an unwatermarked recording of this length looks so much like watermarked, if its
+    tail is normal; that of real speech is slightly heavier."""
 
     seconds: float
     """Length of the recording."""
 
-    marked_seconds: float
-    """Length of the stretches in which the mark was found, to about 4 s."""
+    watermarked_seconds: float
+    """Length of the stretches in which the watermark was found, to about 4 s."""
 
     note: str = ""
     """Why nothing can be said, where that is so."""
 
 
 def detect(wave_T: Tensor, sample_rate_hz: int) -> Detection:
-    """Whether a recording carries a mark, and which.
+    """Whether a recording carries a watermark, and which.
 
-    Under 0.6 s, or silent, it is never called marked. Raises AudioError for what is no mono wave of
-    8 kHz or more.
+    Under 0.6 s, or silent, it is never called watermarked. Raises AudioError for what is no mono
+    wave of 8 kHz or more.
     """
     check_wave(wave_T, sample_rate_hz)
     if not len(wave_T):
-        raise AudioError("There is no sound to look for a mark in.")
+        raise AudioError("There is no sound to look for a watermark in.")
     wave_T = wave_T.detach().to("cpu", torch.float32)
     seconds = len(wave_T) / sample_rate_hz
     if seconds < MIN_SECONDS:
-        return _nothing(seconds, f"too short: a mark takes {MIN_SECONDS:g} s")
+        return _nothing(seconds, f"too short: a watermark takes {MIN_SECONDS:g} s")
     starts = _starts(len(wave_T), sample_rate_hz)
     length = round(WINDOW_SECONDS * sample_rate_hz)
     found: list[tuple[float, int, int]] = []
@@ -98,21 +99,26 @@ def detect(wave_T: Tensor, sample_rate_hz: int) -> Detection:
     p, payload, _ = min(found)
     if p > MAX_P_VALUE:
         return Detection(
-            present=False, payload=None, p_value=p, seconds=seconds, marked_seconds=0.0
+            present=False, payload=None, p_value=p, seconds=seconds, watermarked_seconds=0.0
         )
-    marked = [start for p, other, start in found if p <= MAX_P_VALUE and other == payload]
+    watermarked = [start for p, other, start in found if p <= MAX_P_VALUE and other == payload]
     return Detection(
         present=True,
         payload=payload,
         p_value=p,
         seconds=seconds,
-        marked_seconds=_covered(marked, length, len(wave_T)) / sample_rate_hz,
+        watermarked_seconds=_covered(watermarked, length, len(wave_T)) / sample_rate_hz,
     )
 
 
 def _nothing(seconds: float, note: str) -> Detection:
     return Detection(
-        present=False, payload=None, p_value=1.0, seconds=seconds, marked_seconds=0.0, note=note
+        present=False,
+        payload=None,
+        p_value=1.0,
+        seconds=seconds,
+        watermarked_seconds=0.0,
+        note=note,
     )
 
 
@@ -134,7 +140,7 @@ def _covered(starts: list[int], length: int, samples: int) -> int:
 
 
 def p_value(score: float) -> float:
-    """Chance that any code word at any offset reaches the score in an unmarked stretch, at most."""
+    """Chance, at most, that any code word at any offset scores so in an unwatermarked stretch."""
     tail = 0.5 * math.erfc(score / math.sqrt(2)) if score > 0 else 1.0
     return min(1.0, PAYLOADS * SLOTS * PHASES * tail)
 
@@ -195,7 +201,7 @@ def whitened(wave_T: Tensor) -> Tensor:
 
 
 def resample(wave_T: Tensor, sample_rate_hz: int) -> Tensor:
-    """A stretch at `RATE_HZ`, by its spectrum; all that the mark needs lies below 4 kHz."""
+    """A stretch at `RATE_HZ`, by its spectrum; all that the watermark needs lies below 4 kHz."""
     if sample_rate_hz == RATE_HZ:
         return wave_T
     samples = round(len(wave_T) * RATE_HZ / sample_rate_hz)

@@ -1,4 +1,4 @@
-"""Writing the mark: magnitudes of short frames, up or down by a few dB, phases untouched.
+"""Writing the watermark: magnitudes of short frames, up or down by a few dB, phases untouched.
 
 Shapes: T samples, F frames, N samples of a frame, R bins of its spectrum, S slots, W bands.
 """
@@ -42,13 +42,13 @@ _BLOCK_SAMPLES = 1 << 19
 
 
 def check_wave(wave_T: Tensor, sample_rate_hz: int) -> None:
-    """Raise AudioError unless this is a mono wave of a rate that a mark fits in."""
+    """Raise AudioError unless this is a mono wave of a rate that a watermark fits in."""
     if not isinstance(wave_T, Tensor) or wave_T.ndim != 1 or not wave_T.is_floating_point():
         shape = tuple(wave_T.shape) if isinstance(wave_T, Tensor) else type(wave_T).__name__
-        raise AudioError(f"A mark wants a mono wave of floating-point samples, not {shape}.")
+        raise AudioError(f"A watermark wants a mono wave of floating-point samples, not {shape}.")
     if not MIN_RATE_HZ <= sample_rate_hz <= MAX_RATE_HZ:
         raise AudioError(
-            f"A mark does not fit in {sample_rate_hz} samples a second: give {MIN_RATE_HZ} to "
+            f"A watermark does not fit in {sample_rate_hz} samples a second: give {MIN_RATE_HZ} to "
             f"{MAX_RATE_HZ}."
         )
     if not bool(wave_T.isfinite().all()):
@@ -56,7 +56,7 @@ def check_wave(wave_T: Tensor, sample_rate_hz: int) -> None:
 
 
 def embed(wave_T: Tensor, sample_rate_hz: int, payload: int = DEFAULT_PAYLOAD) -> Tensor:
-    """The wave with a mark, as long as it was, float32 within ±1.
+    """The wave with a watermark, as long as it was, float32 within ±1.
 
     The same input gives the same bytes; silence stays silence. Raises AudioError for what is no
     mono wave of 8 kHz or more, ConfigError for a payload beyond 16 bits.
@@ -67,9 +67,11 @@ def embed(wave_T: Tensor, sample_rate_hz: int, payload: int = DEFAULT_PAYLOAD) -
     return torch.cat([*pieces, embedder.flush()])
 
 
-def embed_pieces(waves: Iterable[Tensor], sample_rate_hz: int, mark: Watermark) -> Iterator[Tensor]:
-    """A wave that comes in pieces, with one mark that runs on over them."""
-    embedder = StreamingEmbedder(sample_rate_hz, mark.payload)
+def embed_pieces(
+    waves: Iterable[Tensor], sample_rate_hz: int, watermark: Watermark
+) -> Iterator[Tensor]:
+    """A wave that comes in pieces, with one watermark that runs on over them."""
+    embedder = StreamingEmbedder(sample_rate_hz, watermark.payload)
     for wave_T in waves:
         ready_T = embedder.push(wave_T)
         if len(ready_T):
@@ -80,7 +82,7 @@ def embed_pieces(waves: Iterable[Tensor], sample_rate_hz: int, mark: Watermark) 
 
 
 class StreamingEmbedder:
-    """Marks a wave that comes in pieces: what comes out, joined, is what `embed` makes of it."""
+    """Watermarks a wave in pieces: what comes out, joined, is what `embed` makes of it."""
 
     def __init__(self, sample_rate_hz: int, payload: int = DEFAULT_PAYLOAD) -> None:
         """Raises AudioError for a rate below 8 kHz, ConfigError for a payload beyond 16 bits."""
@@ -110,8 +112,8 @@ class StreamingEmbedder:
         return last_T
 
     def _ready(self, wave_T: Tensor) -> Tensor:
-        """Mark all whole frames; overlap-add at half a frame, where the windows' squares sum to 1
-        (Princen and Bradley 1986)."""
+        """Watermark all whole frames; overlap-add at half a frame, where the windows' squares sum
+        to 1 (Princen and Bradley 1986)."""
         hop = self._hop
         self._waiting_T = torch.cat([self._waiting_T, wave_T])
         frames = len(self._waiting_T) // hop - 1
@@ -124,12 +126,12 @@ class StreamingEmbedder:
         band_RW = _bands(self.sample_rate_hz)
         gain_FW = code_word(self.payload)[slot_F] * self._gains_db(spectrum_FR, band_RW)
         spectrum_FR = spectrum_FR * 10 ** (gain_FW @ (band_RW.T / 20))
-        marked_FN = torch.fft.irfft(spectrum_FR, n=2 * hop) * window_N
-        before_FN = torch.cat([self._tail_N[None], marked_FN[:-1, hop:]])
-        out_T: Tensor = (marked_FN[:, :hop] + before_FN).flatten().clamp(-1, 1)
+        watermarked_FN = torch.fft.irfft(spectrum_FR, n=2 * hop) * window_N
+        before_FN = torch.cat([self._tail_N[None], watermarked_FN[:-1, hop:]])
+        out_T: Tensor = (watermarked_FN[:, :hop] + before_FN).flatten().clamp(-1, 1)
         # The first block lies before the wave: it is the padding that the first frame needs.
         out_T = out_T[hop:] if self._frame == 0 else out_T
-        self._waiting_T, self._tail_N = self._waiting_T[frames * hop :], marked_FN[-1, hop:]
+        self._waiting_T, self._tail_N = self._waiting_T[frames * hop :], watermarked_FN[-1, hop:]
         self._frame += frames
         self._owed -= len(out_T)
         return out_T

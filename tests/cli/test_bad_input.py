@@ -121,8 +121,8 @@ def test_bad_prompts(say: Say, tmp_path: Path, kind: str, words: str) -> None:
 
 
 def _other_generator(folder: Path) -> None:
-    """Write a generator whose books have more entries than the codec's."""
-    frame = replace(TINY_GENERATOR.frame, entries=64)
+    """Write a generator whose codebooks have more entries than the codec's."""
+    frame = replace(TINY_GENERATOR.frame, codebook_size=64)
     generator = build_generator(replace(TINY_GENERATOR, frame=frame))
     config = {"generator": to_dict(generator.config)}
     save_checkpoint(folder, generator.state_dict(), config)

@@ -203,7 +203,7 @@ def test_info_describes_files_without_the_codec(
     assert run("codec", "encode", prompt, "-o", small, *codec).code == 0
     (facts,) = json.loads(run("codec", "info", small, "--json").out)["files"]
     assert (facts["frames"], facts["seconds"], facts["samples"]) == (100, 2.0, 32_000)
-    # Six books of 16 entries at 50 frames a second.
+    # Six codebooks of 16 entries at 50 frames a second.
     assert facts["payload_kbps"] == 1.2
     assert facts["file_kbps"] == 8 * small.stat().st_size / 2000
     assert facts["codec"] == codec_hash(model / "codec")

@@ -20,8 +20,8 @@ def test_what_is_embedded_is_detected(run: Run, out: Path) -> None:
     assert [row["payload"] for row in found] == [513, None]
     assert [row["present"] for row in found] == [True, False]
     told = run("watermark", "detect", out, CLIP).out.splitlines()
-    assert "marked, payload 513 (0x0201)" in told[0]
-    assert "no mark" in told[1]
+    assert "watermarked, payload 513 (0x0201)" in told[0]
+    assert "no watermark" in told[1]
 
 
 def test_files_that_are_no_sound_do_not_stop_the_others(
@@ -44,7 +44,7 @@ def test_files_that_are_no_sound_do_not_stop_the_others(
 @pytest.mark.parametrize(
     ("flags", "payload"), [((), 0x5301), (("--payload", "9"), 9), (("--no-watermark",), None)]
 )
-def test_say_marks_unless_told_otherwise(
+def test_say_watermarks_unless_told_otherwise(
     run: Run, model: Path, prompt: Path, out: Path, flags: tuple[str, ...], payload: int | None
 ) -> None:
     said = run(
@@ -62,12 +62,12 @@ def test_payload_and_no_watermark_exclude_each_other(run: Run, prompt: Path, out
 
 
 @pytest.mark.parametrize("flags", [(), ("--no-watermark",)])
-def test_convert_marks_unless_told_otherwise(
+def test_convert_watermarks_unless_told_otherwise(
     run: Run, prompt: Path, out: Path, flags: tuple[str, ...]
 ) -> None:
     made = run("convert", "--source", CLIP, "--target", prompt, "-o", out, "--json", *flags)
     assert made.code == 0, made.err
-    marked = not flags
-    assert json.loads(made.out)["watermark"] == (0x5301 if marked else None)
+    watermarked = not flags
+    assert json.loads(made.out)["watermark"] == (0x5301 if watermarked else None)
     (found,) = json.loads(run("watermark", "detect", out, "--json").out)["files"]
-    assert found["present"] == marked
+    assert found["present"] == watermarked

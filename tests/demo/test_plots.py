@@ -52,14 +52,14 @@ def test_what_is_written_in_pictures_is_readable() -> None:
 
 def test_every_picture_is_drawn(clip: Tensor, other: Tensor) -> None:
     phones, ends = ["^", "HH", "AH0", " ", "$"], [0.0, 1.0, 2.0, 2.0, 5.1]
-    drawn(plots.kept_figure(clip, RATE_HZ, 16_000, 64_000))
+    drawn(plots.trim_figure(clip, RATE_HZ, 16_000, 64_000))
     drawn(plots.speech_figure(clip, RATE_HZ, phones, ends))
     drawn(plots.pair_figure(clip, other, RATE_HZ, ("before", "after")))
     drawn(plots.durations_figure(phones, [0, 100, 40, 0, 60], [0, 80, 40, 20, 60]))
 
 
 def test_odd_inputs_are_drawn_too(clip: Tensor) -> None:
-    drawn(plots.kept_figure(clip[:1], RATE_HZ, 0, 1))
+    drawn(plots.trim_figure(clip[:1], RATE_HZ, 0, 1))
     drawn(plots.speech_figure(clip[:100], RATE_HZ, ["AH0"], [0.00625]))
     drawn(plots.durations_figure([], [], []))
     drawn(plots.pair_figure(0 * clip, clip[:320], RATE_HZ, ("silence", "scrap")))
@@ -73,10 +73,10 @@ def test_long_speech_has_rows(clip: Tensor) -> None:
 
 def test_colours_of_codes_follow_their_vectors() -> None:
     rng = np.random.default_rng(0)
-    book_VC = rng.normal(size=(64, 8))
-    book_VC[1] = book_VC[0]
+    codebook_VC = rng.normal(size=(64, 8))
+    codebook_VC[1] = codebook_VC[0]
     codes_KF = np.array([[0, 1, 2, 3]])
-    colours = plots.code_colours([book_VC], codes_KF)
+    colours = plots.code_colours([codebook_VC], codes_KF)
     assert colours.shape == (1, 4, 3)
     assert np.array_equal(colours[0, 0], colours[0, 1])
     assert not np.array_equal(colours[0, 0], colours[0, 2])

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from speechkit.core.results import Attribute, Rhythm, Voice
+from speechkit.core.results import DurationPrompt, PromptCodes, Voice
 from speechkit.core.rng import generator
 from speechkit.diffusion.config import GeneratorConfig
 from speechkit.diffusion.denoiser import Denoiser
@@ -55,9 +55,9 @@ def random_voice(seed: int, frames: int = 80) -> Voice:
     rng, draws = np.random.default_rng(seed), generator(seed)
     track = random_track(frames, rng)
 
-    def attribute() -> Attribute:
+    def attribute() -> PromptCodes:
         part = random_track(frames, rng)
-        return Attribute(
+        return PromptCodes(
             codes_KF=torch.randint(CODEBOOK_SIZE, (BOOKS, frames), generator=draws),
             phone_F=torch.repeat_interleave(part.ids_P, part.frames_P),
         )
@@ -65,7 +65,7 @@ def random_voice(seed: int, frames: int = 80) -> Voice:
     timbre_D = torch.randn(TINY_CODEC.timbre_channels, generator=draws)
     return Voice(
         timbre_D=timbre_D,
-        duration=Rhythm(phones_P=track.ids_P, frames_P=track.frames_P),
+        duration=DurationPrompt(phones_P=track.ids_P, frames_P=track.frames_P),
         prosody=attribute(),
         content=attribute(),
         detail=attribute(),

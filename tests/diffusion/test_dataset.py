@@ -32,10 +32,12 @@ COMMA, STOP = DEFAULT_VOCABULARY.ids([",", "."])
 TARGET_FRAMES = 50
 
 
-def dataset(data: TinyData, prompt_drop: float = 0.0) -> GeneratorDataset:
-    return GeneratorDataset(
+def dataset(data: TinyData, prompt_drop: float = 0.0, phone_drop: float = 0.0) -> GeneratorDataset:
+    drawn = GeneratorDataset(
         data.corpus, data.alignment, data.codes, SMALL, prompt_drop=prompt_drop, held_out=0.25
     )
+    drawn.phone_drop = phone_drop
+    return drawn
 
 
 def frames_of(drawn: GeneratorDataset, items: int, longest: int, seed: int = 0) -> StageBatch:
@@ -234,7 +236,7 @@ def test_marks_of_prompts_may_be_missing(paused: TinyData, monkeypatch: pytest.M
         batch = frames_of(dataset(paused), 8, TARGET_FRAMES)
         phones = torch.cat([batch.phones_BL[row][sides(batch, row)[0]] for row in range(8)])
         assert bool((phones == COMMA).any()) is (unmarked == 0.0)
-        assert bool((phones == PAUSE).any())
+        assert bool((phones == PAUSE).any()) or unmarked == 0.0
 
 
 def test_dropped_prompts_are_that_many(data: TinyData) -> None:
@@ -242,6 +244,28 @@ def test_dropped_prompts_are_that_many(data: TinyData) -> None:
     without = [not bool(sides(batch, row)[0].any()) for row in range(200)]
     # Some more have none because their clip is the speaker's only one, or holds the answer.
     assert 0.4 < sum(without) / 200 < 0.75
+
+
+def test_some_targets_have_nothing_to_say(data: TinyData) -> None:
+    batch = frames_of(dataset(data, phone_drop=0.3), 200, 20)
+    silent = []
+    for row in range(200):
+        prompt_L, target_L = sides(batch, row)
+        silent.append(not bool(batch.phones_BL[row][target_L].any()))
+        if silent[-1]:
+            assert not bool(batch.position_BL2[row][target_L].any())
+        if bool(prompt_L.any()):
+            assert bool(batch.phones_BL[row][prompt_L].any())
+    assert 0.2 < sum(silent) / 200 < 0.4
+
+
+def test_held_out_targets_keep_their_phones(data: TinyData) -> None:
+    drawn = GeneratorDataset(
+        data.corpus, data.alignment, data.codes, SMALL,
+        prompt_drop=0.0, held_out=0.25, validation=True,
+    )  # fmt: skip
+    batch = frames_of(drawn, 100, 20)
+    assert all(bool(batch.phones_BL[row][sides(batch, row)[1]].any()) for row in range(100))
 
 
 def test_batches_follow_the_generator(data: TinyData) -> None:

@@ -237,7 +237,7 @@ def test_adopted_codebooks_make_like_codes_alike() -> None:
     tables = [net.code.get_parameter(f"{k}.weight") for k in range(6)]
     outs = [net.predictors.get_parameter(f"{k}.out.weight") for k in range(6)]
     masks = [table[-1].clone() for table in tables]
-    net.adopt_codebooks(codebooks_KVC, generator(0))
+    net.adopt_codebooks(list(codebooks_KVC), generator(0))
     for table, out, mask in zip(tables, outs, masks, strict=True):
         torch.testing.assert_close(table[0], table[1])
         torch.testing.assert_close(out[0], out[1])

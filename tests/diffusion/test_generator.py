@@ -16,7 +16,7 @@ from torch import Tensor
 from speechkit.core.checkpoint import save_checkpoint
 from speechkit.core.config import to_dict
 from speechkit.core.errors import CheckpointError, ConfigError
-from speechkit.core.results import Attribute, Codes, Voice
+from speechkit.core.results import Codes, PromptCodes, Voice
 from speechkit.diffusion.config import (
     FRAME_STAGES,
     STAGES,
@@ -163,8 +163,8 @@ def test_only_the_end_of_a_long_prompt_is_looked_at() -> None:
     frames, limit = 90, SMALL.prompt_frames
     phone_F = torch.arange(frames) // 5 % 2 + 20
     codes_KF = VOICE.prosody.codes_KF[:, torch.arange(frames) % 80]
-    whole = Attribute(codes_KF=codes_KF, phone_F=phone_F)
-    end = Attribute(codes_KF=codes_KF[:, -limit:], phone_F=phone_F[-limit:])
+    whole = PromptCodes(codes_KF=codes_KF, phone_F=phone_F)
+    end = PromptCodes(codes_KF=codes_KF[:, -limit:], phone_F=phone_F[-limit:])
     one, other = (generate(replace(VOICE, prosody=a)) for a in (whole, end))
     assert changed(one, other) == []
 

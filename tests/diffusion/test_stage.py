@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from speechkit.diffusion.stage import (
     collate,
     stage_loss,
     visible_codes,
+    without_phones,
 )
 from tests.diffusion.builders import SMALL, live_denoiser
 from tests.facodec.builders import BOOKS
@@ -30,6 +32,8 @@ from tests.tiny import CODEBOOK_SIZE, TINY_CODEC
 
 NET = live_denoiser()
 PATCH = NET.config.patch
+Drop = Literal["prompt", "phones", "both"]
+DROPS: tuple[Drop, ...] = ("prompt", "phones", "both")
 PLAIN = StageSampling(steps=3, top_k=CODEBOOK_SIZE)
 STAGES = [
     Stage(number, NET, SMALL.codebooks_of(name), told_timbre=name == "detail")
@@ -155,9 +159,7 @@ def test_training_and_sampling_show_the_same(number: int) -> None:
         seen_KN = asked[0].codes_BKL[row, :, span].clone()
         # The sampler gets what it knows, with whatever may stand in the codebooks after it.
         seen_KN[own.stop :] = target.codes_KN[own.stop :]
-        (sampled_NE,) = STAGES[number]._hidden(
-            [item(row)], [seen_KN], float(asked[0].time_B[row]), prompted=True
-        )
+        (sampled_NE,) = STAGES[number]._hidden([item(row)], [seen_KN], float(asked[0].time_B[row]))
         torch.testing.assert_close(trained[row, span], sampled_NE, atol=1e-4, rtol=0)
 
 
@@ -257,24 +259,45 @@ def counted(
     return net.asked, codes_KN
 
 
-def test_guidance_doubles_the_passes() -> None:
+@pytest.mark.parametrize("drop", DROPS)
+def test_guidance_doubles_the_passes(drop: Drop) -> None:
     settings_ = StageSampling(steps=3, top_k=1)
-    plain, codes_KN = counted(settings_, range(1, 3), segment_of(6, 1))
-    guided, same_KN = counted(replace(settings_, guidance=1.0), range(1, 3), segment_of(6, 1))
+    plain, _ = counted(settings_, range(1, 3), segment_of(6, 1))
+    guided, _ = counted(replace(settings_, guidance=1.0, drop=drop), range(1, 3), segment_of(6, 1))
     assert (len(plain), len(guided)) == (3, 6)
-    assert [bool(inputs.prompt_BL.any()) for inputs in guided] == [True, False] * 3
     times = [float(inputs.time_B[0]) for inputs in guided]
     assert times == pytest.approx([1, 1, 2 / 3, 2 / 3, 1 / 3, 1 / 3])
-    # A network that does not heed the prompt is guided nowhere.
-    assert torch.equal(codes_KN, same_KN)
+    for whole, without in zip(guided[::2], guided[1::2], strict=True):
+        assert bool(whole.prompt_BL.any())
+        assert bool(without.prompt_BL.any()) is (drop == "phones")
+        target = without.phones_BL[0, -9:], without.position_BL2[0, -9:]
+        if drop == "prompt":
+            assert torch.equal(target[0], whole.phones_BL[0, -9:])
+        else:
+            assert not any(bool(part.any()) for part in target)
+        if drop == "phones":
+            assert torch.equal(without.phones_BL[0, :-9], whole.phones_BL[0, :-9])
+        # What is known of the codes is the same on both sides.
+        assert torch.equal(without.codes_BKL[..., -9:], whole.codes_BKL[..., -9:])
 
 
-def test_guidance_changes_the_codes_of_prompted_items_alone() -> None:
+@pytest.mark.parametrize("drop", DROPS)
+def test_guidance_by_what_an_item_has(drop: Drop) -> None:
     settings_ = replace(PLAIN, temperature=0.0)
-    guided = replace(settings_, guidance=3.0)
+    guided = replace(settings_, guidance=3.0, drop=drop)
     one, other = (STAGES[0].sample([item(0), item(1)], s) for s in (settings_, guided))
     assert not torch.equal(one[0], other[0])
-    assert torch.equal(one[1], other[1])
+    # An item without a prompt is not guided by one.
+    assert torch.equal(one[1], other[1]) is (drop == "prompt")
+
+
+def test_without_phones_nothing_is_said() -> None:
+    segment = segment_of(9, 2)
+    silent = without_phones(segment)
+    assert not bool(silent.phones_N.any())
+    assert not bool(silent.position_N2.any())
+    assert torch.equal(silent.codes_KN, segment.codes_KN)
+    assert bool(segment.phones_N.any())
 
 
 def test_codebooks_are_filled_in_turn_from_what_is_known() -> None:
@@ -296,7 +319,7 @@ def test_codebooks_are_filled_in_turn_from_what_is_known() -> None:
 @pytest.mark.parametrize("number", [0, 1, 2])
 @pytest.mark.parametrize("corrector", [0.0, 0.3])
 def test_an_item_does_not_depend_on_its_neighbours(number: int, corrector: float) -> None:
-    settings_ = replace(PLAIN, guidance=1.0, corrector=corrector)
+    settings_ = replace(PLAIN, guidance=1.0, corrector=corrector, drop=DROPS[number])
     stage = STAGES[number]
     together = stage.sample([item(row) for row in range(3)], settings_)
     swapped = stage.sample([item(row) for row in (2, 0)], settings_)

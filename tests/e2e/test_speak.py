@@ -41,7 +41,7 @@ def test_upload_click_and_listen(demo: Demo, examples: Path, whisper: WhisperWor
     demo.clear("prompt")
     demo.upload("prompt", examples / "synthetic_af_heart.flac")
     demo.open_settings("settings")
-    demo.page.locator("#kept-note").filter(has_text="Kept:").wait_for()
+    demo.page.locator("#trim-note").filter(has_text="Kept:").wait_for()
     demo.write("text", TEXT)
     demo.start("go")
     assert_speaks(demo, TEXT, whisper)

@@ -1,6 +1,6 @@
 """Synthetic voices and a tiny packed corpus, complete with alignment and codes.
 
-Shapes: T samples, G mel frames (100/s), P phones, K code books, F code frames (50/s).
+Shapes: T samples, G mel frames (100/s), P phones, K codebooks, F code frames (50/s).
 """
 
 from __future__ import annotations

@@ -39,17 +39,20 @@ HASH = bytes(range(16))
 
 
 def made(
-    frames: int = 7, books: tuple[int, int, int] = (1, 2, 3), entries: int = 1024, **changed: Any
+    frames: int = 7,
+    codebooks: tuple[int, int, int] = (1, 2, 3),
+    codebook_size: int = 1024,
+    **changed: Any,
 ) -> CodecFile:
     rng = generator(frames)
-    codes = [torch.randint(entries, (count, frames), generator=rng) for count in books]
+    codes = [torch.randint(codebook_size, (count, frames), generator=rng) for count in codebooks]
     contents: dict[str, Any] = {
         "codes": Codes(prosody_KF=codes[0], content_KF=codes[1], detail_KF=codes[2]),
         "timbre_D": torch.randn(12, generator=rng),
         "samples": 320 * frames - 3,
         "sample_rate_hz": 16_000,
         "hop_samples": 320,
-        "entries": entries,
+        "codebook_size": codebook_size,
         "model_hash": HASH,
         "gain": 0.5,
     }
@@ -80,7 +83,7 @@ def codec_files(draw: st.DrawFn) -> CodecFile:
 def test_everything_comes_back(file: CodecFile) -> None:
     data = pack_codec_file(file)
     back = parse_codec_file(data, "it")
-    for name in ("samples", "sample_rate_hz", "hop_samples", "entries", "model_hash", "gain"):
+    for name in ("samples", "sample_rate_hz", "hop_samples", "codebook_size", "model_hash", "gain"):
         assert getattr(back, name) == getattr(file, name), name
     for name in ("prosody_KF", "content_KF", "detail_KF"):
         assert torch.equal(getattr(back.codes, name), getattr(file.codes, name))
@@ -88,7 +91,7 @@ def test_everything_comes_back(file: CodecFile) -> None:
     assert torch.equal(back.timbre_D, file.timbre_D)
     codes = file.codes.stacked()
     width = 4 if file.timbre_D.dtype == torch.float32 else 2
-    payload = -(-codes.numel() * code_bits(file.entries) // 8)
+    payload = -(-codes.numel() * code_bits(file.codebook_size) // 8)
     assert len(data) == 60 + width * len(file.timbre_D) + payload + 4
 
 
@@ -212,25 +215,25 @@ def test_huge_promises_are_refused_at_once() -> None:
 
 
 def test_codes_beyond_their_book_and_padding_are_refused() -> None:
-    data = bytearray(pack_codec_file(made(1, entries=1000)))
+    data = bytearray(pack_codec_file(made(1, codebook_size=1000)))
     data[-5] |= 0xF0
     with pytest.raises(CodecFileError, match="follows its last code"):
         parse_codec_file(resealed(bytes(data)), "it")
-    data = bytearray(pack_codec_file(made(1, entries=1000)))
+    data = bytearray(pack_codec_file(made(1, codebook_size=1000)))
     data[-12:-4] = b"\xff" * 7 + b"\x0f"
-    with pytest.raises(CodecFileError, match="outside its book"):
+    with pytest.raises(CodecFileError, match="outside its codebook"):
         parse_codec_file(resealed(bytes(data)), "it")
 
 
 @pytest.mark.parametrize(
     "changed",
     [
-        {"codes": made(7, entries=5000).codes},
+        {"codes": made(7, codebook_size=5000).codes},
         {"samples": 0},
         {"samples": 320 * 7 + 1},
         {"samples": -1},
         {"sample_rate_hz": 2**40},
-        {"entries": 1},
+        {"codebook_size": 1},
         {"gain": float("nan")},
         {"gain": 0.0},
         {"gain": 1e300},
@@ -283,22 +286,22 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
 def test_another_codec_is_named(tmp_path: Path) -> None:
     codec = build_codec(TINY_CODEC)
     ours = model_hash(load_checkpoint(tiny_model(tmp_path) / "codec").sha256)
-    fits = made(entries=16, model_hash=ours)
+    fits = made(codebook_size=16, model_hash=ours)
     check_codec(fits, codec, ours, "it.skc")
     with pytest.raises(CodecFileError, match=f"{HASH.hex()}.*{ours.hex()}"):
         check_codec(replace(fits, model_hash=HASH), codec, ours, "it.skc")
     for wrong in (
-        made(entries=32, model_hash=ours),
+        made(codebook_size=32, model_hash=ours),
         replace(fits, hop_samples=200, samples=1400),
         replace(fits, timbre_D=torch.zeros(4)),
-        made(books=(2, 1, 3), entries=16, model_hash=ours),
+        made(codebooks=(2, 1, 3), codebook_size=16, model_hash=ours),
     ):
         with pytest.raises(CodecFileError):
             check_codec(wrong, codec, ours, "it.skc")
 
 
 def test_a_file_reports_itself(tmp_path: Path) -> None:
-    file = made(entries=16)
+    file = made(codebook_size=16)
     write_codec_file(tmp_path / "it.skc", file)
     facts = file.to_json()
     assert facts["file_bytes"] == (tmp_path / "it.skc").stat().st_size
@@ -308,5 +311,5 @@ def test_a_file_reports_itself(tmp_path: Path) -> None:
 
 
 def test_a_code_takes_the_bits_it_needs() -> None:
-    wanted = [int(np.ceil(np.log2(entries))) for entries in range(2, 3000)]
-    assert [code_bits(entries) for entries in range(2, 3000)] == wanted
+    wanted = [int(np.ceil(np.log2(codebook_size))) for codebook_size in range(2, 3000)]
+    assert [code_bits(codebook_size) for codebook_size in range(2, 3000)] == wanted

@@ -45,7 +45,7 @@ def built(config: FACodecConfig) -> FACodec:
         torch.manual_seed(0)
         codec = build_codec(config).eval()
         for name, parameter in codec.named_parameters():
-            # Wake gates and the head's correction, which start at 0, so that context matters.
+            # Wake gates and the vocoder's correction, which start at 0, so that context matters.
             if "modulation" in name or name.startswith("vocoder.out"):
                 parameter.data.add_(0.05 * torch.randn_like(parameter))
     return codec
@@ -58,8 +58,8 @@ def codec(request: pytest.FixtureRequest) -> FACodec:
 
 
 def random_codes(frames: int, seed: int = 0) -> Codes:
-    books = torch.randint(CODEBOOK_SIZE, (6, frames), generator=generator(seed))
-    return Codes(prosody_KF=books[:1], content_KF=books[1:3], detail_KF=books[3:])
+    codebooks = torch.randint(CODEBOOK_SIZE, (6, frames), generator=generator(seed))
+    return Codes(prosody_KF=codebooks[:1], content_KF=codebooks[1:3], detail_KF=codebooks[3:])
 
 
 def timbre(seed: int = 1) -> Tensor:
@@ -228,9 +228,9 @@ def test_the_context_is_wider_than_the_paper_codec_looks() -> None:
     timbre_D = torch.ones(codec.timbre_channels)
 
     def wave_after(changed: int) -> Tensor:
-        books = codes.clone()
-        books[1, changed] = (books[1, changed] + 5) % CODEBOOK_SIZE
-        given = Codes(prosody_KF=books[:1], content_KF=books[1:3], detail_KF=books[3:])
+        codebooks = codes.clone()
+        codebooks[1, changed] = (codebooks[1, changed] + 5) % CODEBOOK_SIZE
+        given = Codes(prosody_KF=codebooks[:1], content_KF=codebooks[1:3], detail_KF=codebooks[3:])
         return codec.decode(given, timbre_D, generator(0))[90 * 200 : 91 * 200]
 
     assert torch.equal(wave_after(10), wave_after(9))

@@ -12,7 +12,7 @@ from speechkit.core.errors import ConfigError, DataError
 from speechkit.data.packed import PackedCorpus
 from speechkit.ssl.checkpoints import build_pretrainer
 from speechkit.ssl.config import ModelConfig
-from speechkit.ssl.crops import CropConfig, Crops
+from speechkit.ssl.crops import CropConfig, CropDataset
 from speechkit.ssl.selection import Selection
 from speechkit.ssl.training.budget import learning_rate_factor
 from speechkit.ssl.training.config import RunConfig
@@ -32,7 +32,7 @@ def units(tmp_path_factory: pytest.TempPathFactory) -> Units:
 
 @pytest.mark.parametrize("config", [WAV2VEC2, HUBERT], ids=["wav2vec2", "hubert"])
 def test_a_model_learns_one_batch(config: ModelConfig, corpus: PackedCorpus, units: Units) -> None:
-    crops = Crops(corpus, DATA, config, 0, None if config is WAV2VEC2 else units)
+    crops = CropDataset(corpus, DATA, config, 0, None if config is WAV2VEC2 else units)
     model = build_pretrainer(config, 0)
     batch = crops.draw(0)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
@@ -50,7 +50,7 @@ def test_a_model_learns_one_batch(config: ModelConfig, corpus: PackedCorpus, uni
 
 
 def test_batches_follow_from_their_numbers(corpus: PackedCorpus) -> None:
-    one, two = (Crops(corpus, DATA, WAV2VEC2, 5) for _ in range(2))
+    one, two = (CropDataset(corpus, DATA, WAV2VEC2, 5) for _ in range(2))
     for number in (7, 0, 3):
         first, second = one.draw(number), two.draw(number)
         assert torch.equal(first.wave_BT, second.wave_BT)
@@ -58,13 +58,13 @@ def test_batches_follow_from_their_numbers(corpus: PackedCorpus) -> None:
         assert first.others_BMK is not None
         assert second.others_BMK is not None
         assert torch.equal(first.others_BMK, second.others_BMK)
-    other = Crops(corpus, DATA, WAV2VEC2, 6).draw(0)
+    other = CropDataset(corpus, DATA, WAV2VEC2, 6).draw(0)
     same_shape = other.wave_BT.shape == one.draw(0).wave_BT.shape
     assert not same_shape or not torch.equal(other.wave_BT, one.draw(0).wave_BT)
 
 
 def test_every_clip_is_seen_once_an_epoch_and_held_out_ones_never(corpus: PackedCorpus) -> None:
-    crops = Crops(corpus, DATA, WAV2VEC2, 0)
+    crops = CropDataset(corpus, DATA, WAV2VEC2, 0)
     seen = sorted(clip for batch in crops._plan(0) for clip in batch)
     assert seen == crops.clips
     assert len(crops.held_out) == 2
@@ -76,7 +76,7 @@ def test_every_clip_is_seen_once_an_epoch_and_held_out_ones_never(corpus: Packed
 def test_long_clips_are_cropped_and_short_ones_counted(tmp_path: Path) -> None:
     corpus = PackedCorpus(tiny_corpus(tmp_path / "long.safetensors", clips=8, seconds=3.0))
     data = CropConfig(min_seconds=2.2, max_seconds=2.5, batch_seconds=5.0, held_out_clips=0)
-    crops = Crops(corpus, data, WAV2VEC2, 0)
+    crops = CropDataset(corpus, data, WAV2VEC2, 0)
     assert crops.too_short == 2  # 2.1 s, twice
     assert crops.cropped == 4  # 2.7 and 3 s, twice each
     assert "2 shorter than 2.2 s left out" in crops.describe()
@@ -85,7 +85,7 @@ def test_long_clips_are_cropped_and_short_ones_counted(tmp_path: Path) -> None:
 
 def test_labels_stay_with_their_frames(corpus: PackedCorpus, units: Units) -> None:
     # Crops start on frames, so the label of a crop's frame i is the clip's unit there.
-    crops = Crops(corpus, DATA, HUBERT, 0, units)
+    crops = CropDataset(corpus, DATA, HUBERT, 0, units)
     batch = crops.draw(1)
     clips = crops._plan(0)[1]
     assert batch.labels_BF is not None
@@ -107,17 +107,19 @@ def test_an_empty_selection_and_wrong_units_are_refused(
     corpus: PackedCorpus, units: Units, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match="No clip"):
-        Crops(corpus, replace(DATA, selection=Selection(languages=("xx",))), WAV2VEC2, 0)
+        CropDataset(corpus, replace(DATA, selection=Selection(languages=("xx",))), WAV2VEC2, 0)
     with pytest.raises(DataError, match="No clip is left"):
-        Crops(corpus, replace(DATA, min_seconds=5.0, max_seconds=6.0, batch_seconds=6), WAV2VEC2, 0)
+        CropDataset(
+            corpus, replace(DATA, min_seconds=5.0, max_seconds=6.0, batch_seconds=6), WAV2VEC2, 0
+        )
     with pytest.raises(ConfigError, match="HuBERT needs --units"):
-        Crops(corpus, DATA, HUBERT, 0)
+        CropDataset(corpus, DATA, HUBERT, 0)
     with pytest.raises(ConfigError, match="leave --units out"):
-        Crops(corpus, DATA, WAV2VEC2, 0, units)
+        CropDataset(corpus, DATA, WAV2VEC2, 0, units)
     with pytest.raises(ConfigError, match="6 clusters at 50 Hz, the config says 7"):
-        Crops(corpus, DATA, replace(HUBERT, clusters=7), 0, units)
+        CropDataset(corpus, DATA, replace(HUBERT, clusters=7), 0, units)
     fewer = Units(tiny_units(tmp_path / "fewer.safetensors", clips=10))
-    assert Crops(corpus, DATA, HUBERT, 0, fewer).without_units == 14
+    assert CropDataset(corpus, DATA, HUBERT, 0, fewer).without_units == 14
 
 
 def test_schedules_have_their_values() -> None:

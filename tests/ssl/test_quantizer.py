@@ -16,7 +16,7 @@ from speechkit.core.rng import generator
 from speechkit.ssl.config import Wav2Vec2Config
 from speechkit.ssl.quantizer import GumbelQuantizer, perplexity
 
-CONFIG = Wav2Vec2Config(codebooks=2, entries=6, code_dim=8)
+CONFIG = Wav2Vec2Config(codebooks=2, codebook_size=6, code_dim=8)
 
 
 def quantizer(seed: int = 0) -> GumbelQuantizer:

@@ -30,7 +30,7 @@ ENCODER = EncoderConfig(
 )
 MASK = MaskConfig(span_frames=4)
 WAV2VEC2 = Wav2Vec2Config(
-    encoder=ENCODER, mask=MASK, final_dim=8, entries=8, code_dim=8, distractors=5
+    encoder=ENCODER, mask=MASK, final_dim=8, codebook_size=8, code_dim=8, distractors=5
 )
 CLUSTERS = 6
 HUBERT = HubertConfig(

@@ -1,4 +1,5 @@
-"""Finding the mark: after every attack, in a part of a recording, and not where there is none."""
+"""Finding the watermark: after every attack, in a part of a recording, and not where there is
+none."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from speechkit.core.audio import read_audio
 from speechkit.core.errors import AudioError
 from speechkit.core.rng import generator
 from speechkit.evaluate.attacks import ATTACKS, crop
-from speechkit.evaluate.watermark import Carrier, FalseAlarms, run_watermark_suite
+from speechkit.evaluate.watermark import FalseAlarms, HostClip, run_watermark_suite
 from speechkit.watermark import detect, embed
 from speechkit.watermark.detection import MAX_P_VALUE, MIN_SECONDS, p_value
 
@@ -27,39 +28,41 @@ def speech() -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def marked(speech: Tensor) -> Tensor:
+def watermarked(speech: Tensor) -> Tensor:
     return embed(speech, 16_000, PAYLOAD)
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_the_mark_outlives(name: str, marked: Tensor) -> None:
-    found = detect(ATTACKS[name](marked, generator(1)), 16_000)
+def test_the_watermark_outlives(name: str, watermarked: Tensor) -> None:
+    found = detect(ATTACKS[name](watermarked, generator(1)), 16_000)
     assert found.present
     assert found.payload == PAYLOAD
     assert found.p_value <= MAX_P_VALUE
-    assert found.marked_seconds == pytest.approx(found.seconds)
+    assert found.watermarked_seconds == pytest.approx(found.seconds)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_two_seconds_from_anywhere_are_enough(seed: int, marked: Tensor) -> None:
-    found = detect(crop(marked, generator(seed)), 16_000)
+def test_two_seconds_from_anywhere_are_enough(seed: int, watermarked: Tensor) -> None:
+    found = detect(crop(watermarked, generator(seed)), 16_000)
     assert found.payload == PAYLOAD
     assert found.seconds == 2.0
 
 
 @pytest.mark.parametrize("clip", CLIPS, ids=lambda path: path.stem)
-def test_unmarked_speech_is_not_called_marked(clip: Path) -> None:
+def test_unwatermarked_speech_is_not_called_watermarked(clip: Path) -> None:
     found = detect(read_audio(clip), 16_000)
     assert not found.present
     assert found.payload is None
     assert found.p_value > MAX_P_VALUE
-    assert found.marked_seconds == 0
+    assert found.watermarked_seconds == 0
 
 
-def test_a_marked_part_of_a_longer_recording_is_found(speech: Tensor, marked: Tensor) -> None:
-    found = detect(torch.cat([speech, speech, speech, marked, speech]), 16_000)
+def test_a_watermarked_part_of_a_longer_recording_is_found(
+    speech: Tensor, watermarked: Tensor
+) -> None:
+    found = detect(torch.cat([speech, speech, speech, watermarked, speech]), 16_000)
     assert found.payload == PAYLOAD
-    assert 4 < found.marked_seconds < 0.7 * found.seconds
+    assert 4 < found.watermarked_seconds < 0.7 * found.seconds
 
 
 @pytest.mark.parametrize(
@@ -78,7 +81,7 @@ def test_where_nothing_can_be_said_it_says_so(wave_T: Tensor, why: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["noise", "tone", "clicks", "constant"])
-def test_other_sounds_are_not_marked(kind: str) -> None:
+def test_other_sounds_are_not_watermarked(kind: str) -> None:
     time_T = torch.arange(48_000) / 16_000
     sounds = {
         "noise": 0.1 * torch.randn(48_000, generator=generator(3)),
@@ -110,8 +113,8 @@ def test_bounds_of_rates_follow_the_rule_of_three() -> None:
 
 
 def test_the_suite_counts_what_it_finds(speech: Tensor) -> None:
-    carrier = Carrier(id="one", wave=lambda: speech)
-    report = run_watermark_suite({"clip": [carrier]}, [carrier], synthesis_real_time_factor=1.0)
+    host = HostClip(id="one", wave=lambda: speech)
+    report = run_watermark_suite({"clip": [host]}, [host], synthesis_real_time_factor=1.0)
     rows = report.survival["clip"]
     assert set(rows) == set(ATTACKS)
     assert all(row.found == row.right == 1 for row in rows.values())

@@ -1,4 +1,5 @@
-"""Writing the mark: deterministic, quiet, in pieces as in one, refused where it does not fit."""
+"""Writing the watermark: deterministic, quiet, in pieces as in one, refused where it does not
+fit."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from speechkit.core.audio import read_audio
 from speechkit.core.errors import AudioError, ConfigError
-from speechkit.watermark import StreamingEmbedder, Watermark, detect, embed, mark
+from speechkit.watermark import StreamingEmbedder, Watermark, apply_watermark, detect, embed
 from speechkit.watermark.code import CHIPS, PAYLOADS, code_word
 from speechkit.watermark.detection import MIN_SECONDS
 from speechkit.watermark.embedding import QUIET_GAIN_DB
@@ -36,19 +37,19 @@ def test_code_words_are_signs_and_far_apart(one: int, other: int) -> None:
 
 
 def test_the_first_code_word_is_the_same_for_ever() -> None:
-    # Speech that is out there was marked with it.
+    # Speech that is out there was watermarked with it.
     first = [-1, 1, 1, -1, -1, -1, 1, 1, -1, 1, 1, 1]
     assert code_word(0).flatten()[:12].tolist() == first
 
 
 def test_same_bytes_same_length_and_small_change(speech: Tensor) -> None:
-    marked_T = embed(speech, 16_000)
-    assert torch.equal(marked_T, embed(speech, 16_000))
-    assert marked_T.shape == speech.shape
-    assert not torch.equal(marked_T, embed(speech, 16_000, payload=1))
-    change = float((marked_T - speech).norm() / speech.norm())
+    watermarked_T = embed(speech, 16_000)
+    assert torch.equal(watermarked_T, embed(speech, 16_000))
+    assert watermarked_T.shape == speech.shape
+    assert not torch.equal(watermarked_T, embed(speech, 16_000, payload=1))
+    change = float((watermarked_T - speech).norm() / speech.norm())
     assert 0.02 < change < 10 ** (QUIET_GAIN_DB / 20) - 1
-    change_R = torch.fft.rfft(marked_T - speech).abs().square()
+    change_R = torch.fft.rfft(watermarked_T - speech).abs().square()
     assert float(change_R[len(change_R) // 2 :].sum()) < 1e-2 * float(change_R.sum())
 
 
@@ -68,12 +69,12 @@ def test_pieces_give_what_the_whole_gives(lengths: list[int], rate_hz: int) -> N
 
 @pytest.mark.parametrize("samples", [0, 1, 255, 256, 257, 5000])
 def test_silence_stays_silence(samples: int) -> None:
-    marked_T = embed(torch.zeros(samples), 16_000)
-    assert torch.equal(marked_T, torch.zeros(samples))
+    watermarked_T = embed(torch.zeros(samples), 16_000)
+    assert torch.equal(watermarked_T, torch.zeros(samples))
 
 
 @pytest.mark.parametrize("rate_hz", [8_000, 11_025, 22_050, 44_100, 48_000])
-def test_other_rates_carry_the_mark(speech: Tensor, rate_hz: int) -> None:
+def test_other_rates_carry_the_watermark(speech: Tensor, rate_hz: int) -> None:
     wave_T = read_audio(CLIP, rate_hz)
     found = detect(embed(wave_T, rate_hz, payload=4242), rate_hz)
     assert found.payload == 4242
@@ -105,23 +106,23 @@ def test_payloads_beyond_16_bits_are_refused(payload: int) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.1, 0.55, 0.65, 1.0, 1.5, 3.0])
-def test_what_is_said_of_the_mark_is_what_is_found(speech: Tensor, seconds: float) -> None:
+def test_what_is_said_of_the_watermark_is_what_is_found(speech: Tensor, seconds: float) -> None:
     part_T = speech[8_000 : 8_000 + round(seconds * 16_000)]
-    marked = mark(part_T, 16_000, Watermark(payload=4242))
-    found = detect(marked.wave_T, 16_000)
-    assert found.payload == marked.payload
-    assert bool(marked.notes) == (marked.payload is None)
+    watermarked = apply_watermark(part_T, 16_000, Watermark(payload=4242))
+    found = detect(watermarked.wave_T, 16_000)
+    assert found.payload == watermarked.payload
+    assert bool(watermarked.notes) == (watermarked.payload is None)
     if seconds < MIN_SECONDS:
-        assert "Too short to carry a watermark" in marked.notes[0]
+        assert "Too short to carry a watermark" in watermarked.notes[0]
         assert "too short" in found.note
-        assert torch.equal(marked.wave_T, part_T)
+        assert torch.equal(watermarked.wave_T, part_T)
     else:
-        assert marked.payload == 4242
+        assert watermarked.payload == 4242
 
 
-def test_what_has_no_sound_is_not_said_to_be_marked() -> None:
+def test_what_has_no_sound_is_not_said_to_be_watermarked() -> None:
     silence_T = torch.zeros(16_000)
-    marked = mark(silence_T, 16_000, Watermark())
-    assert marked.payload is None
-    assert "too little sound" in marked.notes[0]
-    assert mark(silence_T, 16_000, None).notes == ()
+    watermarked = apply_watermark(silence_T, 16_000, Watermark())
+    assert watermarked.payload is None
+    assert "too little sound" in watermarked.notes[0]
+    assert apply_watermark(silence_T, 16_000, None).notes == ()

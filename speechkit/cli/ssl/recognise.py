@@ -27,7 +27,7 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     arguments.add_json(transcribe)
     transcribe.set_defaults(handler=_transcribe)
 
-    evaluate = verbs.add_parser("evaluate", help="word and letter error rates of a recogniser")
+    evaluate = verbs.add_parser("evaluate", help="word and character error rates of a recogniser")
     _add_model(evaluate)
     source = evaluate.add_mutually_exclusive_group(required=True)
     source.add_argument("--corpus", type=Path, help="packed corpus with text, from prepare")
@@ -50,7 +50,9 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
         "texts", nargs="+", type=Path, metavar="TEXT", help="text files, a sentence a line"
     )
     ngram.add_argument("-o", "--out", type=Path, required=True, help="new model (.arpa)")
-    ngram.add_argument("--unit", choices=("word", "letter"), default="word", help="tokens (word)")
+    ngram.add_argument(
+        "--unit", choices=("word", "character"), default="word", help="tokens (word)"
+    )
     ngram.add_argument(
         "--order", type=arguments.whole_number(2, 6), help="longest n-gram (word 3, letter 6)"
     )
@@ -74,7 +76,7 @@ def _add_model(parser: arguments.Parser) -> None:
         help="ARPA file, from ssl ngram or elsewhere, or a KenLM binary",
     )
     parser.add_argument(
-        "--lm-unit", choices=("word", "letter"), default="word", help="its tokens (word)"
+        "--lm-unit", choices=("word", "character"), default="word", help="its tokens (word)"
     )
     parser.add_argument(
         "--lm-words",
@@ -178,8 +180,8 @@ def _ngram(args: argparse.Namespace) -> Outcome:
     inputs.check_output(args.out, (".arpa",), *args.texts)
 
     from speechkit.core.files import write_atomically
-    from speechkit.ssl.ctc.letters import WORD_END, normalise
-    from speechkit.ssl.ctc.ngram import letter_tokens, train_ngram
+    from speechkit.ssl.ctc.characters import WORD_END, normalise
+    from speechkit.ssl.ctc.ngram import character_tokens, train_ngram
 
     lines: list[str] = []
     for path in args.texts:
@@ -188,9 +190,9 @@ def _ngram(args: argparse.Namespace) -> Outcome:
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"Cannot read the text {path} as UTF-8: {error}.") from error
     texts = [text for line in lines if (text := normalise(line))]
-    letters = args.unit == "letter"
-    order = args.order or (6 if letters else 3)
-    sentences = [letter_tokens(text, WORD_END) if letters else text.split() for text in texts]
+    characters = args.unit == "character"
+    order = args.order or (6 if characters else 3)
+    sentences = [character_tokens(text, WORD_END) if characters else text.split() for text in texts]
     model = train_ngram(sentences, order, args.min_count)
     write_atomically(args.out, lambda place: _write_text(place, model.arpa))
     tokens = len(model.vocabulary) - 3

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from speechkit.core.mel import LogMel, MelConfig
 from speechkit.data.align.model import HOP_SAMPLES
+from speechkit.data.align.reader import PhoneReader
 from speechkit.data.f0 import F0_HOP_SAMPLES, extract_f0
 from speechkit.evaluate.pairs import EvalClip
-from speechkit.evaluate.phones import PhoneReader
 
 _WINDOW_SAMPLES = 512
 _CONTEXT_FRAMES = 2

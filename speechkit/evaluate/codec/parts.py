@@ -73,7 +73,7 @@ def embeddings(codec: Codec, codes: Codes) -> dict[str, Tensor]:
     if not isinstance(codec, FACodec | PaperCodec):
         raise DataError("this codec does not show the embeddings of its codes.")
     found = {
-        part: getattr(codec, f"{part}_books").embed(part_codes(codes, part)[None])[0]
+        part: getattr(codec, f"{part}_codebooks").embed(part_codes(codes, part)[None])[0]
         for part in FRAME_PARTS
     }
     channels_first = isinstance(codec, PaperCodec)
@@ -85,6 +85,6 @@ def codebook_names(codec: Codec) -> list[str]:
     return [
         part if count == 1 else f"{part} {k + 1}"
         for part in FRAME_PARTS
-        for count in [getattr(codec.quantizer, f"{part}_books")]
+        for count in [getattr(codec.quantizer, f"{part}_codebooks")]
         for k in range(count)
     ]

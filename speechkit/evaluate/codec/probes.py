@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from speechkit.core.errors import DataError
+from speechkit.data.align.reader import SILENT_CLASS
 from speechkit.evaluate.codec.labels import FrameLabels, with_context
-from speechkit.evaluate.phones import SILENT_CLASS
 from speechkit.evaluate.probes import fit_classifier, fit_regressor, predict
 
 TARGETS = ("phone", "pitch", "voicing", "energy", "speaker")
@@ -184,16 +184,18 @@ class _Frames:
     def regress(self, x_ND: NDArray[np.float32], target: str) -> dict[str, float]:
         """`r2` over the training mean, `correlation` and `rms` error over all speakers."""
         value_N = self._targets[target]
-        guesses, truths, means = [], [], []
+        predictions, truths, means = [], [], []
         for train_N, test_N in self._splits(~np.isnan(value_N)):
             probe = fit_regressor(x_ND[train_N], value_N[train_N], self.group_N[train_N])
-            guesses.append(predict(probe, x_ND[test_N]))
+            predictions.append(predict(probe, x_ND[test_N]))
             truths.append(value_N[test_N])
             means.append(np.full(int(test_N.sum()), value_N[train_N].mean()))
-        guess_N, truth_N, mean_N = (np.concatenate(all_N) for all_N in (guesses, truths, means))
-        error, spread = (float(np.square(x - truth_N).mean()) for x in (guess_N, mean_N))
-        flat = float(guess_N.std()) < 1e-9 or float(truth_N.std()) < 1e-9
-        correlation = 0.0 if flat else float(np.corrcoef(guess_N, truth_N)[0, 1])
+        predicted_N, truth_N, mean_N = (
+            np.concatenate(all_N) for all_N in (predictions, truths, means)
+        )
+        error, spread = (float(np.square(x - truth_N).mean()) for x in (predicted_N, mean_N))
+        flat = float(predicted_N.std()) < 1e-9 or float(truth_N.std()) < 1e-9
+        correlation = 0.0 if flat else float(np.corrcoef(predicted_N, truth_N)[0, 1])
         return {"r2": 1 - error / max(spread, 1e-12), "correlation": correlation, "rms": error**0.5}
 
     def _splits(self, usable_N: NDArray[np.bool_]) -> list[Split]:

@@ -1,6 +1,6 @@
 """Recordings, the codec with and without detail codes, and other codecs, on the same clips.
 
-Legend: T samples at 16 kHz, B batch, K code books, F code frames, M mel bands, G mel frames.
+Legend: T samples at 16 kHz, B batch, K codebooks, F code frames, M mel bands, G mel frames.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from speechkit.evaluate.codec.rate import payload_bytes
 from speechkit.evaluate.pairs import SAMPLE_RATE_HZ
 from speechkit.evaluate.scorers import Scorers, Wave
 from speechkit.evaluate.scoring import (
-    RowBook,
+    RowLog,
     Scored,
     context_of,
     digest_of,
@@ -56,22 +56,26 @@ _LONGEST_WINDOW_SAMPLES = 2048
 
 def codec_systems(codec: Codec, seed: int) -> dict[str, Render]:
     """The codec with all its codes, and without those of detail."""
-    books = codec.quantizer
+    quantizer = codec.quantizer
 
     def render(one: CodedClip, *, detail: bool) -> Coded:
         without = () if detail else ("detail",)
         wave_T = codec.decode(one.codes, one.timbre_D, generator(seed), without=without)
-        kept = books.books if detail else books.prosody_books + books.content_books
+        kept = (
+            quantizer.codebooks
+            if detail
+            else quantizer.prosody_codebooks + quantizer.content_codebooks
+        )
         return Coded(
             wave_T=wave_T[: len(one.clip.wave_T)],
-            payload_bytes=payload_bytes(one.codes.stacked(), [books.entries] * kept),
+            payload_bytes=payload_bytes(one.codes.stacked(), [quantizer.codebook_size] * kept),
         )
 
     return {CODEC: partial(render, detail=True), NO_DETAIL: partial(render, detail=False)}
 
 
 def ceiling_systems(codec: Codec, seed: int) -> dict[str, Render]:
-    """The codec's head on the recording's own log-mel and pitch: no loss but its own.
+    """The codec's vocoder on the recording's own log-mel and pitch: no loss but its own.
 
     Empty for a codec whose decoder has no spectrogram in between.
     """
@@ -117,9 +121,9 @@ def score_systems(
     folder: Path,
     *,
     scorers: Scorers,
-    book: RowBook,
+    log: RowLog,
 ) -> None:
-    """Write and score the recordings and every system's waves; rows go to `book`."""
+    """Write and score the recordings and every system's waves; rows go to `log`."""
     context = context_of(scorers, _PARTS)
     distance = MelDistance()
     manifest: list[dict[str, str]] = []
@@ -131,7 +135,7 @@ def score_systems(
         def plain(text: str = clip.text, real: Wave = real) -> Scored:
             return score_speech(real, text, scorers)
 
-        book.add(RECORDINGS, clip.id, clip.speaker, digest_of(context, clip.text, real), plain)
+        log.add(RECORDINGS, clip.id, clip.speaker, digest_of(context, clip.text, real), plain)
         for system, render in systems.items():
             made = render(one)
             wave = stored_wave(wave_path(folder, system, clip.id), made.wave_T)
@@ -149,7 +153,7 @@ def score_systems(
 
             size = str(made.payload_bytes)
             digest = digest_of(context, clip.text, real, wave, size)
-            book.add(system, clip.id, clip.speaker, digest, against)
+            log.add(system, clip.id, clip.speaker, digest, against)
         manifest += [
             {"system": system, "id": clip.id, "hyp": str(wave_path(folder, system, clip.id))}
             | {"text": clip.text, "ref": str(real_path)}

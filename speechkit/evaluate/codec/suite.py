@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from speechkit.core.errors import CheckpointError, DataError
+from speechkit.data.align.reader import PhoneReader
 from speechkit.evaluate.codec.baselines import usable_baselines
 from speechkit.evaluate.codec.labels import frame_labels
 from speechkit.evaluate.codec.parts import CodedClip, code_clips, codebook_names, embeddings
@@ -32,9 +33,8 @@ from speechkit.evaluate.codec.reconstruction import (
 )
 from speechkit.evaluate.codec.swaps import SWAP_PREFIX, SwapReport, run_swaps
 from speechkit.evaluate.pairs import EvalClip, spread
-from speechkit.evaluate.phones import PhoneReader
 from speechkit.evaluate.scorers import Scorers
-from speechkit.evaluate.scoring import VERSION, RowBook, silent
+from speechkit.evaluate.scoring import VERSION, RowLog, silent
 from speechkit.evaluate.table import ClipRow, Report, Section, summarise
 from speechkit.facodec.codec import Codec
 from speechkit.facodec.quantizer import code_usage
@@ -121,7 +121,7 @@ class _Run:
     folder: Path
     suite: CodecSuite
     scorers: Scorers
-    book: RowBook
+    log: RowLog
     progress: Callable[[str], None]
     notes: list[str] = field(default_factory=list)
     sections: dict[str, Section] = field(default_factory=dict)
@@ -140,7 +140,7 @@ class _Run:
             self.notes += [*found.notes, *([BAND_NOTE] if found.usable else [])]
         ids = {clip.id for clip in spread([one.clip for one in self.clips], suite.limit)}
         chosen = [one for one in self.clips if one.clip.id in ids]
-        score_systems(systems, chosen, self.folder, scorers=self.scorers, book=self.book)
+        score_systems(systems, chosen, self.folder, scorers=self.scorers, log=self.log)
         others = [RECORDINGS, *(name for name in systems if name != CODEC)]
         self.sections["differences"] = compare_systems(self.table_rows, CODEC, others)
 
@@ -180,12 +180,12 @@ class _Run:
             seed=self.suite.seed,
             scorers=self.scorers,
             phones=self.phones,
-            book=self.book,
+            log=self.log,
         )
 
     def usage(self) -> None:
         """Count codes."""
-        size = self.codec.quantizer.entries
+        size = self.codec.quantizer.codebook_size
         found = code_usage(torch.cat([one.codes.stacked() for one in self.clips], 1), size)
         self.sections["usage"] = UsageReport(
             codebooks={
@@ -222,12 +222,12 @@ class _Run:
     @property
     def codebooks(self) -> dict[str, int]:
         """Size of each codebook by its name."""
-        return dict.fromkeys(codebook_names(self.codec), self.codec.quantizer.entries)
+        return dict.fromkeys(codebook_names(self.codec), self.codec.quantizer.codebook_size)
 
     @property
     def table_rows(self) -> list[ClipRow]:
         """Rows of reconstruction."""
-        return [row for row in self.book.rows if not row.system.startswith(SWAP_PREFIX)]
+        return [row for row in self.log.rows if not row.system.startswith(SWAP_PREFIX)]
 
 
 def run_codec_suite(
@@ -257,7 +257,7 @@ def run_codec_suite(
         folder=folder,
         suite=suite,
         scorers=scorers,
-        book=RowBook(earlier, progress, folder / UNFINISHED),
+        log=RowLog(earlier, progress, folder / UNFINISHED),
         progress=progress,
     )
     measures = {
@@ -275,7 +275,7 @@ def run_codec_suite(
             except (DataError, CheckpointError) as error:
                 run.notes.append(f"{name} left out: {error}")
     return Report(
-        rows=run.book.rows,
+        rows=run.log.rows,
         summary=summarise(run.table_rows),
         settings=scorers.settings | {"seed": suite.seed, "version": VERSION},
         notes=[*scorers.notes, *run.notes],

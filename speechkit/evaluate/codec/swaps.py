@@ -19,13 +19,13 @@ from torch import Tensor
 
 from speechkit.core.errors import DataError
 from speechkit.core.rng import derive, generator
+from speechkit.data.align.reader import SILENT_CLASS, PhoneReader
 from speechkit.data.f0 import extract_f0
 from speechkit.evaluate.codec.parts import PARTS, CodedClip, exchange
 from speechkit.evaluate.pairs import spread
-from speechkit.evaluate.phones import SILENT_CLASS, PhoneReader
 from speechkit.evaluate.scorers import Scorers, Wave
 from speechkit.evaluate.scoring import (
-    RowBook,
+    RowLog,
     Scored,
     context_of,
     digest_of,
@@ -183,14 +183,14 @@ SWAP_COLUMNS: Mapping[str, str] = {
 
 ASPECTS: Mapping[str, tuple[str, str]] = {
     "voice": ("sim_a", "sim_b"),
-    "melody": ("pitch_a", "pitch_b"),
+    "f0": ("pitch_a", "pitch_b"),
     "words": ("phone_a", "phone_b"),
     "register": ("register_b", "register_b"),
 }
 """What a swap may move, by the figures that tell it."""
 EXPECTED: Mapping[str, tuple[str, ...]] = {
     "timbre": ("voice", "register"),
-    "prosody": ("melody",),
+    "prosody": ("f0",),
     "content": ("words",),
     "detail": (),
 }
@@ -278,9 +278,9 @@ def run_swaps(
     seed: int,
     scorers: Scorers,
     phones: PhoneReader,
-    book: RowBook,
+    log: RowLog,
 ) -> SwapReport:
-    """Swap every part of at most `limit` pairs, write the waves and score them; rows go to `book`.
+    """Swap every part of at most `limit` pairs, write the waves and score them; rows go to `log`.
 
     Raises DataError where no clip has a donor.
     """
@@ -300,5 +300,5 @@ def run_swaps(
             sources = (pair.a.clip.wave_T.numpy(), pair.b.clip.wave_T.numpy())
             digest = digest_of(context, pair.a.clip.text, pair.b.clip.text, *sources, wave)
             speaker = pair.a.clip.speaker
-            own.append(book.add(swap_system(part), pair.name, speaker, digest, score))
+            own.append(log.add(swap_system(part), pair.name, speaker, digest, score))
     return collect_swaps(own)

@@ -34,14 +34,14 @@ LEAVES = {
     "parametrizations.weight.original1": "weight_v",
     "log_alpha": "act.alpha",
     "log_beta": "act.beta",
-    "book_VC": "_codebook.weight",
+    "codebook_VC": "_codebook.weight",
     "weight": "weight",
     "bias": "bias",
 }
 """Names of parameters inside a module: ours, theirs."""
 
 UNIT = {"act1": "block.0", "conv1": "block.1", "act2": "block.2", "conv2": "block.3"}
-HEADS = {
+PREDICTORS = {
     "f0": "f0_predictor",
     "phone": "phone_predictor",
     "detail_f0": "res_f0_predictor.1",
@@ -125,21 +125,21 @@ def _transformer(ours: str, theirs: str, layers: int) -> Pairs:
 
 def _decoder(config: PaperCodecConfig) -> Pairs:
     quant, layers = config.quantizer, config.transformer.layers
-    counts = (quant.prosody_books, quant.content_books, quant.detail_books)
+    counts = (quant.prosody_codebooks, quant.content_codebooks, quant.detail_codebooks)
     for q, (part, count) in enumerate(zip(("prosody", "content", "detail"), counts, strict=True)):
         for i in range(count):
-            ours, theirs = f"{part}_books.levels.{i}", f"quantizer.{q}.layers.{i}"
+            ours, theirs = f"{part}_codebooks.levels.{i}", f"quantizer.{q}.layers.{i}"
             yield ours, theirs
             yield f"{ours}.down", f"{theirs}.in_proj"
             yield f"{ours}.up", f"{theirs}.out_proj"
     yield from _generator(len(config.strides))
     yield from _transformer("timbre_encoder", "timbre_encoder", layers)
     yield "timbre_norm.affine", "timbre_linear"
-    for ours, theirs in HEADS.items():
-        yield from _units(f"heads.{ours}", f"{theirs}.model")
-        yield f"heads.{ours}.act", f"{theirs}.model.3"
+    for ours, theirs in PREDICTORS.items():
+        yield from _units(f"predictors.{ours}", f"{theirs}.model")
+        yield f"predictors.{ours}.act", f"{theirs}.model.3"
         for i in range(2):
-            yield f"heads.{ours}.out.{i}", f"{theirs}.heads.{i}"
+            yield f"predictors.{ours}.out.{i}", f"{theirs}.heads.{i}"
     yield "prosody_in", "melspec_linear"
     yield from _transformer("prosody_encoder", "melspec_encoder", layers)
 
@@ -147,9 +147,9 @@ def _decoder(config: PaperCodecConfig) -> Pairs:
 def _redecoder(config: RedecoderConfig) -> Pairs:
     quant = config.quantizer
     counts = {
-        ("prosody", "prosody"): quant.prosody_books,
-        ("content", "content"): quant.content_books,
-        ("detail", "residual"): quant.detail_books,
+        ("prosody", "prosody"): quant.prosody_codebooks,
+        ("content", "content"): quant.content_codebooks,
+        ("detail", "residual"): quant.detail_codebooks,
     }
     for (ours, theirs), count in counts.items():
         for i in range(count):

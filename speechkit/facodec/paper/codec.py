@@ -1,6 +1,6 @@
 """FACodec as published, V1 and V2: a wave as timbre, prosody, content and detail, and back.
 
-Shapes: B batch, T samples, F frames, K code books, D channels, M mel bands, P phone classes.
+Shapes: B batch, T samples, F frames, K codebooks, D channels, M mel bands, P phone classes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from speechkit.core.results import Codes
 from speechkit.facodec.codec import FACTORS, check_factors
 from speechkit.facodec.paper.config import PaperCodecConfig
 from speechkit.facodec.paper.convolution import Encoder, Generator
-from speechkit.facodec.paper.heads import Heads, Readings, Reversal
+from speechkit.facodec.paper.predictors import Predictions, Predictors, Reversal
 from speechkit.facodec.paper.prosody_mel import ProsodyMel
 from speechkit.facodec.paper.quantizer import (
     PaperQuantized,
@@ -42,7 +42,7 @@ class PaperParts:
     detail: PaperQuantized
 
     def all(self) -> tuple[PaperQuantized, PaperQuantized, PaperQuantized]:
-        """In the order of the books."""
+        """In the order of the codebooks."""
         return self.prosody, self.content, self.detail
 
     def summed(self) -> Tensor:
@@ -50,7 +50,7 @@ class PaperParts:
         return self.prosody.z_BDF + self.content.z_BDF + self.detail.z_BDF
 
     def codes(self) -> Tensor:
-        """`codes_BKF` of all books: prosody, content, detail."""
+        """`codes_BKF` of all codebooks: prosody, content, detail."""
         return torch.cat([part.codes_BKF for part in self.all()], dim=1)
 
 
@@ -62,16 +62,16 @@ class PaperOutput:
     """The wave again, −1 to 1, T padded to whole frames."""
 
     parts: PaperParts
-    """Codes of the parts, `z_BDF` with straight-through gradients, and their losses by book."""
+    """Codes of the parts, `z_BDF` with straight-through gradients, and their losses by codebook."""
 
     quantizer_loss: Tensor
-    """Codebook loss plus `config.commitment` times commitment, summed over the books."""
+    """Codebook loss plus `config.commitment` times commitment, summed over the codebooks."""
 
     timbre_BD: Tensor
     """Timbre vectors."""
 
-    readings: Readings
-    """What the heads read off the parts."""
+    predictions: Predictions
+    """What the predictors read off the parts."""
 
     z_decoder_BDF: Tensor
     """What the generator got: prosody and content detached, detail where it was kept."""
@@ -88,8 +88,8 @@ class PaperCodec(nn.Module):
         self.config = config
         quant, width = config.quantizer, config.channels
 
-        def books(count: int) -> PaperResidualQuantizer:
-            return PaperResidualQuantizer(width, count, quant.entries, quant.code_channels)
+        def codebooks(count: int) -> PaperResidualQuantizer:
+            return PaperResidualQuantizer(width, count, quant.codebook_size, quant.code_channels)
 
         def transformer() -> TransformerEncoder:
             return TransformerEncoder(
@@ -97,13 +97,13 @@ class PaperCodec(nn.Module):
             )
 
         self.encoder = Encoder(config.encoder_channels, config.strides, width)
-        self.prosody_books = books(quant.prosody_books)
-        self.content_books = books(quant.content_books)
-        self.detail_books = books(quant.detail_books)
+        self.prosody_codebooks = codebooks(quant.prosody_codebooks)
+        self.content_codebooks = codebooks(quant.content_codebooks)
+        self.detail_codebooks = codebooks(quant.detail_codebooks)
         self.generator = Generator(width, config.generator_channels, config.strides)
         self.timbre_encoder = transformer()
         self.timbre_norm = ConditionalLayerNorm(width, width)
-        self.heads = Heads(config)
+        self.predictors = Predictors(config)
         v2 = config.version == "v2"
         self.prosody_mel = ProsodyMel(config.prosody_mel, config.prosody_bands) if v2 else None
         self.prosody_in = nn.Linear(config.prosody_bands, width) if v2 else None
@@ -121,7 +121,7 @@ class PaperCodec(nn.Module):
 
     @property
     def quantizer(self) -> QuantizerConfig:
-        """Its code books."""
+        """Its codebooks."""
         return self.config.quantizer
 
     @property
@@ -129,10 +129,19 @@ class PaperCodec(nn.Module):
         """Width of the timbre vector."""
         return self.config.channels
 
-    def books(self) -> list[PaperVectorQuantizer]:
-        """All code books in the order of the codes: prosody, content, detail."""
-        parts = (self.prosody_books, self.content_books, self.detail_books)
-        return [book for part in parts for book in part.quantizers()]
+    @property
+    def phone_symbols(self) -> tuple[str, ...]:
+        """What the classes of `phone_logits` stand for; empty for the public weights."""
+        return self.config.phone_symbols
+
+    def code_vectors(self) -> list[Tensor]:
+        """The entries `[V, C]` of each codebook: prosody, content, detail."""
+        return [codebook.codebook_VC.detach() for codebook in self.codebooks()]
+
+    def codebooks(self) -> list[PaperVectorQuantizer]:
+        """All codebooks in the order of the codes: prosody, content, detail."""
+        parts = (self.prosody_codebooks, self.content_codebooks, self.detail_codebooks)
+        return [codebook for part in parts for codebook in part.quantizers()]
 
     def pad(self, wave_BT: Tensor) -> Tensor:
         """`wave_BT` with silence at its end up to whole frames."""
@@ -151,12 +160,12 @@ class PaperCodec(nn.Module):
 
         `rng`, on the device of the wave, draws the dropout of the transformers and, unless
         `detail_keep_B` says it, which items keep their detail part; None drops nothing, which is
-        what validation wants. Use `train()` mode and count the books' use with `books()`. V2 reads
+        what validation wants. Use `train()` mode and count the use of `codebooks()`. V2 reads
         prosody from `prosody_wave_BT`, the same speech in another pitch, where it is given.
 
         As in the public code, the generator gets prosody and content detached, so that the wave
         teaches the encoder through detail and timbre alone. `timbre_BD` is not detached. Every
-        parameter has a gradient as soon as the loss has the wave, all of `readings` and
+        parameter has a gradient as soon as the loss has the wave, all of `predictions` and
         `quantizer_loss`, or `commitment_K` and `codebook_K` of the parts, in it.
         """
         wave_BT = self.pad(wave_BT)
@@ -182,7 +191,7 @@ class PaperCodec(nn.Module):
             parts=parts,
             quantizer_loss=torch.stack(losses).sum(),
             timbre_BD=timbre_BD,
-            readings=self.read(parts, z_decoder_BDF, reversal),
+            predictions=self.read(parts, z_decoder_BDF, reversal),
             z_decoder_BDF=z_decoder_BDF,
             detail_keep_B=detail_keep_B,
         )
@@ -203,11 +212,11 @@ class PaperCodec(nn.Module):
 
         Prosody and content are read side by side, detail from what both leave over.
         """
-        prosody = self.prosody_books(self._prosody_input(hidden_BDF, mel_BMF, rng))
-        content = self.content_books(hidden_BDF)
+        prosody = self.prosody_codebooks(self._prosody_input(hidden_BDF, mel_BMF, rng))
+        content = self.content_codebooks(hidden_BDF)
         taken_BDF = (prosody.z_BDF + content.z_BDF).detach()
         return PaperParts(
-            prosody=prosody, content=content, detail=self.detail_books(hidden_BDF - taken_BDF)
+            prosody=prosody, content=content, detail=self.detail_codebooks(hidden_BDF - taken_BDF)
         )
 
     def _prosody_input(
@@ -221,29 +230,29 @@ class PaperCodec(nn.Module):
         return read_BFD.transpose(1, 2)
 
     def timbre(self, hidden_BDF: Tensor, rng: torch.Generator | None = None) -> Tensor:
-        """`timbre_BD` of the encoder's output, before any code book."""
+        """`timbre_BD` of the encoder's output, before any codebook."""
         read_BFD: Tensor = self.timbre_encoder(hidden_BDF.transpose(1, 2), rng=rng)
         return read_BFD.mean(1)
 
     def read(
         self, parts: PaperParts, z_decoder_BDF: Tensor, reversal: Reversal = PLAIN_REVERSAL
-    ) -> Readings:
-        """What all heads read."""
-        readings: Readings = self.heads(
+    ) -> Predictions:
+        """What all predictors give."""
+        predictions: Predictions = self.predictors(
             *(part.z_BDF for part in parts.all()), z_decoder_BDF, reversal
         )
-        return readings
+        return predictions
 
     def embed(self, codes_BKF: Tensor, *, without: Collection[str] = ()) -> Tensor:
         """`z_BDF`, the sum of the parts of given codes but for those in `without`."""
         check_factors(without)
         quant = self.config.quantizer
-        counts = [quant.prosody_books, quant.content_books, quant.detail_books]
-        books = (self.prosody_books, self.content_books, self.detail_books)
+        counts = [quant.prosody_codebooks, quant.content_codebooks, quant.detail_codebooks]
+        codebooks = (self.prosody_codebooks, self.content_codebooks, self.detail_codebooks)
         parts_BKF = torch.split(codes_BKF, counts, dim=1)
         z_BDF = torch.zeros((), device=codes_BKF.device)
         kept = [name not in without for name in FACTORS]
-        for part, part_BKF, keep in zip(books, parts_BKF, kept, strict=True):
+        for part, part_BKF, keep in zip(codebooks, parts_BKF, kept, strict=True):
             embedded_BDF: Tensor = part.embed(part_BKF)
             z_BDF = z_BDF + (embedded_BDF if keep else torch.zeros_like(embedded_BDF))
         return z_BDF
@@ -256,14 +265,14 @@ class PaperCodec(nn.Module):
 
     def phone_logits(self, content_BKF: Tensor) -> Tensor:
         """Phone class logits `[B, F, P]` of content codes."""
-        logits: Tensor = self.heads.phone(self.content_books.embed(content_BKF))[0]
+        logits: Tensor = self.predictors.phone(self.content_codebooks.embed(content_BKF))[0]
         return logits
 
     @torch.no_grad()
-    def encode(self, wave_T: Tensor) -> tuple[Codes, Tensor]:
+    def encode(self, wave_T: Tensor, f0_G: Tensor | None = None) -> tuple[Codes, Tensor]:
         """`(codes, timbre_D)` of a mono wave at `sample_rate_hz`, padded to whole frames.
 
-        Raises AudioError for an empty wave.
+        Pitch is not looked at: the encoder reads the wave. Raises AudioError for an empty wave.
         """
         if not wave_T.numel():
             raise AudioError("The wave is empty: there is nothing to encode.")
@@ -294,8 +303,9 @@ class PaperCodec(nn.Module):
         The factors in `without` are left out, see `Codec.decode`. Detail carries some of the voice,
         so voice conversion may want to do without it.
         """
-        z_BDF = self.embed(codes.stacked()[None], without=without)
-        return self.generate(z_BDF, timbre_D[None])[0]
+        weight = self.timbre_norm.affine.weight
+        z_BDF = self.embed(codes.to(weight.device).stacked()[None], without=without)
+        return self.generate(z_BDF, timbre_D.to(weight)[None])[0]
 
 
 def build_paper_codec(config: PaperCodecConfig) -> PaperCodec:

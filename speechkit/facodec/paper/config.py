@@ -49,7 +49,7 @@ def _default_mel() -> MelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PaperCodecConfig:
-    """FACodec as published: 16 kHz, 80 frames/s, six books of 1024 entries (4.8 kbit/s)."""
+    """FACodec as published: 16 kHz, 80 frames/s, six codebooks of 1024 entries (4.8 kbit/s)."""
 
     version: Literal["v1", "v2"] = "v1"
     """`v1` reads prosody off the encoder; `v2` off low mel bands, for voice conversion."""
@@ -70,7 +70,7 @@ class PaperCodecConfig:
     """Width of the generator at frame rate; halved by each block."""
 
     quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
-    """The code books."""
+    """The codebooks."""
 
     commitment: float = 0.005
     """Weight of commitment in `quantizer_loss`; NS3 App. B.1 trains with 0.25."""
@@ -91,13 +91,13 @@ class PaperCodecConfig:
     """How many of its lowest bands V2 reads."""
 
     phone_classes: int = 5003
-    """Classes of the phone heads."""
+    """Classes of the phone predictors."""
 
     phone_symbols: tuple[str, ...] = ()
     """What the classes stand for, where that is known."""
 
     speakers: int = 245_200
-    """Classes of the speaker head."""
+    """Classes of the speaker classifier."""
 
     reverse_prosody_phone: bool = False
     """Drive phones out of the prosody part (NS3 §3.2.2)."""
@@ -167,7 +167,7 @@ class RedecoderConfig:
     """Width of the generator at frame rate; halved by each block."""
 
     quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
-    """Code books of the codec; their `code_channels` plays no part."""
+    """Codebooks of the codec; their `code_channels` plays no part."""
 
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
     """The prosody encoder, conditioned on timbre."""

@@ -60,7 +60,7 @@ class Converted:
         lines = [
             f"version     {config.version.upper()}",
             f"hop         {config.hop_samples} samples at {config.sample_rate_hz} Hz",
-            f"codebooks   {config.quantizer.books} of {config.quantizer.entries} entries",
+            f"codebooks   {config.quantizer.codebooks} of {config.quantizer.codebook_size} entries",
             f"parameters  {self.parameters} in {self.tensors} tensors",
             f"wrote       {self.folder}",
         ]

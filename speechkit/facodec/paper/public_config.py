@@ -10,7 +10,7 @@ from torch import Tensor
 
 from speechkit.core.config import from_dict
 from speechkit.core.errors import CheckpointError, ConfigError
-from speechkit.facodec.paper.amphion import HEADS, File, Layout
+from speechkit.facodec.paper.amphion import PREDICTORS, File, Layout
 from speechkit.facodec.paper.config import PaperCodecConfig, RedecoderConfig
 
 ATTENTION_HEADS = 4
@@ -50,10 +50,10 @@ def codec_config(encoder: State, decoder: State) -> PaperCodecConfig:
         "batch_index_position": True,
         "phone_classes": _shape("decoder", decoder, "phone_predictor.heads.0.weight", 2)[0],
     }
-    for head in ("prosody_phone", "content_f0", "detail_f0", "detail_phone", "speaker"):
-        name = f"{HEADS[head]}.heads.0.weight"
-        mapping[f"reverse_{head}"] = name in decoder
-        if head == "speaker" and name in decoder:
+    for predictor in ("prosody_phone", "content_f0", "detail_f0", "detail_phone", "speaker"):
+        name = f"{PREDICTORS[predictor]}.heads.0.weight"
+        mapping[f"reverse_{predictor}"] = name in decoder
+        if predictor == "speaker" and name in decoder:
             mapping["speakers"] = _shape("decoder", decoder, name, 2)[0]
     if version == "v2":
         mapping["prosody_bands"] = _shape("decoder", decoder, "melspec_linear.weight", 2)[1]
@@ -77,10 +77,10 @@ def redecoder_config(redecoder: State) -> RedecoderConfig:
         "channels": first[1],
         "generator_channels": first[0],
         "quantizer": {
-            "entries": _shape("redecoder", redecoder, "prosody_embs.0.weight", 2)[0],
-            "prosody_books": _count(redecoder, "prosody_embs.{}.weight"),
-            "content_books": _count(redecoder, "content_embs.{}.weight"),
-            "detail_books": _count(redecoder, "residual_embs.{}.weight"),
+            "codebook_size": _shape("redecoder", redecoder, "prosody_embs.0.weight", 2)[0],
+            "prosody_codebooks": _count(redecoder, "prosody_embs.{}.weight"),
+            "content_codebooks": _count(redecoder, "content_embs.{}.weight"),
+            "detail_codebooks": _count(redecoder, "residual_embs.{}.weight"),
         },
         "transformer": _transformer("redecoder", redecoder, "timbre_cond_prosody_enc"),
         "batch_index_position": True,
@@ -144,12 +144,14 @@ def _version(encoder: State, decoder: State) -> str:
 
 
 def _quantizer(decoder: State) -> dict[str, int]:
-    entries, width = _shape("decoder", decoder, "quantizer.0.layers.0._codebook.weight", 2)
+    codebook_size, width = _shape("decoder", decoder, "quantizer.0.layers.0._codebook.weight", 2)
     counts = [_count(decoder, f"quantizer.{q}.layers.{{}}._codebook.weight") for q in range(3)]
     return {
-        "entries": entries,
+        "codebook_size": codebook_size,
         "code_channels": width,
-        **dict(zip(("prosody_books", "content_books", "detail_books"), counts, strict=True)),
+        **dict(
+            zip(("prosody_codebooks", "content_codebooks", "detail_codebooks"), counts, strict=True)
+        ),
     }
 
 

@@ -1,6 +1,6 @@
 """The paper's factorised quantiser: looked up by cosine, but with the length of the entries kept.
 
-Shapes: B batch, F frames, D channels, C code channels, K code books, V entries.
+Shapes: B batch, F frames, D channels, C code channels, K codebooks, V entries.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from speechkit.facodec.quantizer import CodeBook
+from speechkit.facodec.quantizer import Codebook
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,27 +31,27 @@ class PaperQuantized:
     """The same number, pulling the entries."""
 
 
-class PaperVectorQuantizer(CodeBook):
-    """One code book (NS3 §3.2.1), projections weight-normalised, entries of any length."""
+class PaperVectorQuantizer(Codebook):
+    """One codebook (NS3 §3.2.1), projections weight-normalised, entries of any length."""
 
-    def __init__(self, channels: int, entries: int, code_channels: int) -> None:
-        super().__init__(channels, channels, entries, code_channels)
+    def __init__(self, channels: int, codebook_size: int, code_channels: int) -> None:
+        super().__init__(channels, channels, codebook_size, code_channels)
         weight_norm(self.down)
         weight_norm(self.up)
 
     def embed(self, codes_BF: Tensor) -> Tensor:
         """`z_BFD` of given entries."""
-        z: Tensor = self.up(self.book_VC[codes_BF])
+        z: Tensor = self.up(self.codebook_VC[codes_BF])
         return z
 
     def forward(self, x_BFD: Tensor) -> PaperQuantized:
-        """The nearest entries of `x_BFD`, of one book."""
+        """The nearest entries of `x_BFD`, of one codebook."""
         with torch.autocast(x_BFD.device.type, enabled=False):
             e_BFC = self.down(x_BFD.float())
             directions_BFC = nn.functional.normalize(e_BFC.detach(), dim=-1)
-            book_VC = nn.functional.normalize(self.book_VC.detach(), dim=-1)
-            codes_BF = (directions_BFC @ book_VC.T).argmax(dim=-1)
-            q_BFC = self.book_VC[codes_BF]
+            codebook_VC = nn.functional.normalize(self.codebook_VC.detach(), dim=-1)
+            codes_BF = (directions_BFC @ codebook_VC.T).argmax(dim=-1)
+            q_BFC = self.codebook_VC[codes_BF]
             commitment = nn.functional.mse_loss(e_BFC, q_BFC.detach())
             codebook = nn.functional.mse_loss(q_BFC, e_BFC.detach())
             if self.training:
@@ -66,27 +66,29 @@ class PaperVectorQuantizer(CodeBook):
 
 
 class PaperResidualQuantizer(nn.Module):
-    """Code books in sequence, each on what the ones before left over."""
+    """Codebooks in sequence, each on what the ones before left over."""
 
-    def __init__(self, channels: int, books: int, entries: int, code_channels: int) -> None:
+    def __init__(
+        self, channels: int, codebooks: int, codebook_size: int, code_channels: int
+    ) -> None:
         super().__init__()
         self.levels = nn.ModuleList(
-            PaperVectorQuantizer(channels, entries, code_channels) for _ in range(books)
+            PaperVectorQuantizer(channels, codebook_size, code_channels) for _ in range(codebooks)
         )
 
     def quantizers(self) -> list[PaperVectorQuantizer]:
         """The levels in order, with their type."""
         return [level for level in self.levels if isinstance(level, PaperVectorQuantizer)]
 
-    def forward(self, x_BDF: Tensor, books: int | None = None) -> PaperQuantized:
-        """All levels' codes and their sum, or those of the first `books` levels.
+    def forward(self, x_BDF: Tensor, codebooks: int | None = None) -> PaperQuantized:
+        """All levels' codes and their sum, or those of the first `codebooks` levels.
 
         What is left over keeps its gradient, as in the public code: later levels teach earlier
         ones.
         """
         residual = x_BDF
         parts: list[PaperQuantized] = []
-        for level in self.quantizers()[:books]:
+        for level in self.quantizers()[:codebooks]:
             part = level(residual.transpose(1, 2))
             residual = residual - part.z_BDF
             parts.append(part)

@@ -1,6 +1,6 @@
 """A second decoder for voice conversion: the codec's codes in a timbre they were not spoken in.
 
-Shapes: B batch, T samples, F frames, K code books, D channels.
+Shapes: B batch, T samples, F frames, K codebooks, D channels.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ class Redecoder(nn.Module):
         quant, width = config.quantizer, config.channels
 
         def tables(count: int) -> nn.ModuleList:
-            made = [nn.Embedding(quant.entries, width) for _ in range(count)]
+            made = [nn.Embedding(quant.codebook_size, width) for _ in range(count)]
             for table in made:
                 nn.init.normal_(table.weight, std=1e-5)
             return nn.ModuleList(made)
 
-        self.prosody_tables = tables(quant.prosody_books)
-        self.content_tables = tables(quant.content_books)
-        self.detail_tables = tables(quant.detail_books)
+        self.prosody_tables = tables(quant.prosody_codebooks)
+        self.content_tables = tables(quant.content_codebooks)
+        self.detail_tables = tables(quant.detail_codebooks)
         self.generator = Generator(width, config.generator_channels, config.strides)
         self.timbre_norm = ConditionalLayerNorm(width, width)
         self.prosody_encoder = TransformerEncoder(
@@ -69,7 +69,7 @@ class Redecoder(nn.Module):
     ) -> Tensor:
         """`z_BDF` of codes, with prosody fitted to a timbre."""
         quant = self.config.quantizer
-        counts = [quant.prosody_books, quant.content_books, quant.detail_books]
+        counts = [quant.prosody_codebooks, quant.content_codebooks, quant.detail_codebooks]
         prosody_BKF, content_BKF, detail_BKF = torch.split(codes_BKF, counts, dim=1)
         z_BFD: Tensor = self.prosody_encoder(
             _looked_up(self.prosody_tables, prosody_BKF), condition_BD=timbre_BD, rng=rng
@@ -93,7 +93,7 @@ class Redecoder(nn.Module):
 
 
 def _looked_up(tables: nn.ModuleList, codes_BKF: Tensor) -> Tensor:
-    """The sum of all books' embeddings, `z_BFD`."""
+    """The sum of all codebooks' embeddings, `z_BFD`."""
     return torch.stack([table(codes_BKF[:, k]) for k, table in enumerate(tables)]).sum(0)
 
 

@@ -1,1 +1,2 @@
-"""The shipped codec: log-mel in, a source-filter head out, nothing but two FFTs at sample rate."""
+"""The shipped codec: log-mel in, a source-filter vocoder out, nothing but two FFTs at sample
+rate."""

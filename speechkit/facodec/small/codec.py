@@ -1,6 +1,6 @@
 """FACodec: a wave as timbre, prosody, content and detail, and back (NS3 §3.2).
 
-Shapes: B batch, T samples, G mel frames (100/s), F code frames (50/s), K code books,
+Shapes: B batch, T samples, G mel frames (100/s), F code frames (50/s), K codebooks,
 D channels, M mel bands, V phone classes.
 """
 
@@ -21,7 +21,7 @@ from speechkit.core.mel import LogMel
 from speechkit.core.results import Codes
 from speechkit.facodec.codec import check_factors
 from speechkit.facodec.convnext import ConvNeXtStack
-from speechkit.facodec.heads import FrameHead
+from speechkit.facodec.predictors import FramePredictor
 from speechkit.facodec.quantizer import Quantized, QuantizerConfig, ResidualVectorQuantizer
 from speechkit.facodec.small.config import FACodecConfig
 from speechkit.facodec.small.features import (
@@ -55,7 +55,7 @@ class Analysis:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProsodyReading:
+class ProsodyPrediction:
     """What the prosody codes alone say."""
 
     contour_BG: Tensor
@@ -115,8 +115,8 @@ class TimbreEncoder(nn.Module):
         weight = torch.softmax(self.attention(h_BFD).float(), dim=1)
         mean = (weight * h_BFD).sum(1)
         variance = (weight * (h_BFD - mean[:, None]).pow(2)).sum(1)
-        colour = active_mean(scaled)[..., 0]
-        pooled = torch.cat([mean, torch.sqrt(variance + 1e-6), colour], dim=-1)
+        mean_mel = active_mean(scaled)[..., 0]
+        pooled = torch.cat([mean, torch.sqrt(variance + 1e-6), mean_mel], dim=-1)
         timbre: Tensor = self.norm(self.out(pooled))
         return timbre
 
@@ -135,14 +135,18 @@ class FACodec(nn.Module):
             mel.n_mels, config.timbre_channels, config.timbre_blocks
         )
 
-        def books(inputs: int, count: int) -> ResidualVectorQuantizer:
-            return ResidualVectorQuantizer(inputs, width, count, quant.entries, quant.code_channels)
+        def codebooks(inputs: int, count: int) -> ResidualVectorQuantizer:
+            return ResidualVectorQuantizer(
+                inputs, width, count, quant.codebook_size, quant.code_channels
+            )
 
-        self.prosody_books = books(config.prosody_channels, quant.prosody_books)
-        self.content_books = books(width, quant.content_books)
-        self.detail_books = books(width, quant.detail_books)
-        self.prosody_head = FrameHead(width, config.prosody_channels, 6)
-        self.phone_head = FrameHead(width, config.prosody_channels, len(config.phone_symbols))
+        self.prosody_codebooks = codebooks(config.prosody_channels, quant.prosody_codebooks)
+        self.content_codebooks = codebooks(width, quant.content_codebooks)
+        self.detail_codebooks = codebooks(width, quant.detail_codebooks)
+        self.prosody_predictor = FramePredictor(width, config.prosody_channels, 6)
+        self.phone_predictor = FramePredictor(
+            width, config.prosody_channels, len(config.phone_symbols)
+        )
         self.decoder = ConvNeXtStack(
             width, width, config.decoder_blocks, condition_channels=config.timbre_channels
         )
@@ -161,13 +165,23 @@ class FACodec(nn.Module):
 
     @property
     def quantizer(self) -> QuantizerConfig:
-        """Its code books."""
+        """Its codebooks."""
         return self.config.quantizer
 
     @property
     def timbre_channels(self) -> int:
         """Width of the timbre vector."""
         return self.config.timbre_channels
+
+    @property
+    def phone_symbols(self) -> tuple[str, ...]:
+        """What the classes of `phone_logits` stand for."""
+        return self.config.phone_symbols
+
+    def code_vectors(self) -> list[Tensor]:
+        """The entries `[V, C]` of each codebook: prosody, content, detail."""
+        parts = (self.prosody_codebooks, self.content_codebooks, self.detail_codebooks)
+        return [level.codebook_VC.detach() for part in parts for level in part.quantizers()]
 
     def timbre(self, analysis: Analysis) -> Tensor:
         """`timbre_BD`: the learnt vector and, last, the measured median pitch."""
@@ -177,29 +191,31 @@ class FACodec(nn.Module):
         """`timbre_BD` of its learnt part and the measured median pitch."""
         return torch.cat([learnt_BD, analysis.median_B[:, None] / TIMBRE_PITCH_SCALE], dim=-1)
 
-    def quantize(self, analysis: Analysis, colour_BM1: Tensor | None = None) -> Parts:
-        """The three parts; `colour_BM1` is the mean spectrum taken out before content is read."""
-        colour = active_mean(analysis.mel_BMG) if colour_BM1 is None else colour_BM1
-        hidden = self.encoder(pair_frames((analysis.mel_BMG - colour) / 2.0))
-        prosody = self.prosody_books(self.prosody_encoder(self._prosody_input(analysis, colour)))
-        content = self.content_books(hidden)
+    def quantize(self, analysis: Analysis, mean_mel_BM1: Tensor | None = None) -> Parts:
+        """The three parts; `mean_mel_BM1` is the mean spectrum taken out before content is read."""
+        mean_mel = active_mean(analysis.mel_BMG) if mean_mel_BM1 is None else mean_mel_BM1
+        hidden = self.encoder(pair_frames((analysis.mel_BMG - mean_mel) / 2.0))
+        prosody = self.prosody_codebooks(
+            self.prosody_encoder(self._prosody_input(analysis, mean_mel))
+        )
+        content = self.content_codebooks(hidden)
         taken = (prosody.z_BFD + content.z_BFD).detach()
-        return Parts(prosody=prosody, content=content, detail=self.detail_books(hidden - taken))
+        return Parts(prosody=prosody, content=content, detail=self.detail_codebooks(hidden - taken))
 
-    def _prosody_input(self, analysis: Analysis, colour_BM1: Tensor) -> Tensor:
+    def _prosody_input(self, analysis: Analysis, mean_mel_BM1: Tensor) -> Tensor:
         stacked = torch.stack(
-            [analysis.contour_BG, analysis.voiced_BG, self.energy(analysis, colour_BM1)], dim=1
+            [analysis.contour_BG, analysis.voiced_BG, self.energy(analysis, mean_mel_BM1)], dim=1
         )
         return pair_frames(stacked)
 
-    def energy(self, analysis: Analysis, colour_BM1: Tensor) -> Tensor:
+    def energy(self, analysis: Analysis, mean_mel_BM1: Tensor) -> Tensor:
         """Frame energy `energy_BG` relative to the recording's loud frames, about −2 … 0.5."""
-        return (analysis.mel_BMG - colour_BM1).mean(1) / 3.0
+        return (analysis.mel_BMG - mean_mel_BM1).mean(1) / 3.0
 
-    def read_prosody(self, z_prosody_BFD: Tensor) -> ProsodyReading:
-        """Pitch contour, voicing and energy, read off the prosody part alone."""
-        read = unpair_frames(self.prosody_head(z_prosody_BFD))
-        return ProsodyReading(
+    def predict_prosody(self, z_prosody_BFD: Tensor) -> ProsodyPrediction:
+        """Pitch contour, voicing and energy, predicted from the prosody part alone."""
+        read = unpair_frames(self.prosody_predictor(z_prosody_BFD))
+        return ProsodyPrediction(
             contour_BG=read[:, 0], voiced_logit_BG=read[:, 1], energy_BG=read[:, 2]
         )
 
@@ -210,7 +226,7 @@ class FACodec(nn.Module):
 
     def phone_logits(self, content_BKF: Tensor) -> Tensor:
         """Phone class logits `[B, F, V]` of content codes."""
-        logits: Tensor = self.phone_head(self.content_books.embed(content_BKF))
+        logits: Tensor = self.phone_predictor(self.content_codebooks.embed(content_BKF))
         return logits
 
     @torch.no_grad()
@@ -264,24 +280,24 @@ class FACodec(nn.Module):
     ) -> Acoustics:
         """Log-mel, pitch and voicing of codes in a timbre: `decode` before the vocoder.
 
-        Without prosody, melody, voicing and loudness are read off a zero vector.
+        Without prosody, F0, voicing and loudness are predicted from a zero vector.
         """
         if without:
             check_factors(without)
         codes, timbre_D = codes.to(self.to_mel.weight.device), timbre_D.to(self.to_mel.weight)
-        z_prosody = self.prosody_books.embed(codes.prosody_KF[None])
+        z_prosody = self.prosody_codebooks.embed(codes.prosody_KF[None])
         if "prosody" in without:
             z_prosody = torch.zeros_like(z_prosody)
         z_BFD = z_prosody
         if "content" not in without:
-            z_BFD = z_BFD + self.content_books.embed(codes.content_KF[None])
+            z_BFD = z_BFD + self.content_codebooks.embed(codes.content_KF[None])
         if "detail" not in without:
-            z_BFD = z_BFD + self.detail_books.embed(codes.detail_KF[None])
+            z_BFD = z_BFD + self.detail_codebooks.embed(codes.detail_KF[None])
         timbre_BD = timbre_D[None]
         mel_BMG = self.decode_mel(z_BFD, timbre_BD)
-        reading = self.read_prosody(z_prosody)
-        f0_BG = pitch_hz(reading.contour_BG, timbre_BD[:, -1] * TIMBRE_PITCH_SCALE)
-        voiced_BG = (reading.voiced_logit_BG > 0).to(f0_BG.dtype)
+        predicted = self.predict_prosody(z_prosody)
+        f0_BG = pitch_hz(predicted.contour_BG, timbre_BD[:, -1] * TIMBRE_PITCH_SCALE)
+        voiced_BG = (predicted.voiced_logit_BG > 0).to(f0_BG.dtype)
         return Acoustics(mel_BMG=mel_BMG, f0_BG=f0_BG, voiced_BG=voiced_BG)
 
 

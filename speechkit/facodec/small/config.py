@@ -12,7 +12,7 @@ from speechkit.facodec.quantizer import QuantizerConfig
 
 @dataclass(frozen=True, kw_only=True)
 class VocoderConfig:
-    """The head that turns log-mel frames and pitch into a wave."""
+    """The vocoder that turns log-mel frames and pitch into a wave."""
 
     kind: Literal["source_filter", "inverse_stft"] = "source_filter"
     """`source_filter`: pulses and noise through minimum-phase filters; `inverse_stft`: Vocos."""
@@ -24,7 +24,7 @@ class VocoderConfig:
     """ConvNeXt blocks."""
 
     n_fft: int = 512
-    """Length of the transform the source-filter head filters with, in samples."""
+    """Length of the transform the source-filter vocoder filters with, in samples."""
 
     def __post_init__(self) -> None:
         require_range(self, channels=(1, 4096), blocks=(0, 64), n_fft=(64, 65_536))
@@ -32,16 +32,16 @@ class VocoderConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FACodecConfig:
-    """The small factorised codec: 16 kHz, 50 frames/s, six books of 1024 entries (3 kbit/s)."""
+    """The small factorised codec: 16 kHz, 50 frames/s, six codebooks of 1024 entries (3 kbit/s)."""
 
     mel: MelConfig = field(default_factory=MelConfig)
     """Analysis the encoder reads and the vocoder speaks from; two mel frames a code frame."""
 
     quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
-    """The code books."""
+    """The codebooks."""
 
     vocoder: VocoderConfig = field(default_factory=VocoderConfig)
-    """The head."""
+    """The vocoder."""
 
     channels: int = 256
     """Width of the content encoder and of the decoder."""
@@ -53,7 +53,7 @@ class FACodecConfig:
     """ConvNeXt blocks of the decoder."""
 
     prosody_channels: int = 128
-    """Width of the prosody encoder and of the pitch head."""
+    """Width of the prosody encoder and of the pitch predictor."""
 
     prosody_blocks: int = 3
     """ConvNeXt blocks of the prosody encoder."""
@@ -65,10 +65,11 @@ class FACodecConfig:
     """ConvNeXt blocks of the timbre encoder."""
 
     phone_symbols: tuple[str, ...] = ()
-    """Symbols the phone head tells apart, index 0 being silence."""
+    """Symbols the phone predictor tells apart, index 0 being silence."""
 
     speakers: int = 0
-    """Training speakers; size of the speaker heads, which are dropped from the shipped weights."""
+    """Training speakers; size of the speaker classifiers, which are dropped from the shipped
+    weights."""
 
     level_rms: float = 0.05
     """Every wave is brought to this level (root mean square of its speech) before it is encoded."""

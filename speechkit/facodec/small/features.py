@@ -77,7 +77,7 @@ def unpair_frames(x_BFW: Tensor) -> Tensor:
 
 
 def active_mean(mel_BMG: Tensor) -> Tensor:
-    """Mean spectrum `[B, M, 1]` over the louder frames: a speaker's and a channel's colour."""
+    """Mean spectrum `[B, M, 1]` over the louder frames, which speaker and channel shape."""
     energy_B1G = mel_BMG.mean(dim=1, keepdim=True)
     loud = (energy_B1G >= energy_B1G.mean(dim=-1, keepdim=True)).to(mel_BMG.dtype)
     return (mel_BMG * loud).sum(-1, keepdim=True) / loud.sum(-1, keepdim=True).clamp_min(1)

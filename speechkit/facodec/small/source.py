@@ -1,4 +1,4 @@
-"""Excitation signals for the source-filter head.
+"""Excitation signals for the source-filter vocoder.
 
 Shapes: B batch, T samples, F frames, H samples of one frame.
 """
@@ -73,7 +73,7 @@ def noise_source(shape: torch.Size | tuple[int, ...], rng: torch.Generator) -> T
 
 @dataclass(frozen=True, kw_only=True)
 class Excitation:
-    """What the heads are driven by, sample by sample."""
+    """What the vocoders are driven by, sample by sample."""
 
     phase_BT: Tensor
     """Running phase of the pitch, radians, 0 to 2π."""
@@ -82,7 +82,7 @@ class Excitation:
     """Voicing, 0 to 1."""
 
     noise_BT: Tensor | None
-    """White noise of unit power; None for a head that has none."""
+    """White noise of unit power; None for a vocoder that has none."""
 
 
 def excitation(

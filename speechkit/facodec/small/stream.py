@@ -2,8 +2,8 @@
 
 Decoding: all networks are convolutions of finite reach, so a span with enough context around it
 has the values of the whole; phase and noise are carried over (`RunningSource`). Encoding: level,
-pitch, colour and timbre belong to the whole recording and are measured on features (of an hour:
-115 MB of log-mel) that are themselves computed span by span.
+pitch, mean log-mel and timbre belong to the whole recording and are measured on features (of an
+hour: 115 MB of log-mel) that are themselves computed span by span.
 
 Shapes: B batch, T samples, G mel frames (100/s), F code frames (50/s), M mel bands, D channels.
 """
@@ -47,7 +47,7 @@ def reach_frames(stack: nn.Module) -> int:
 def decode_context_frames(codec: FACodec) -> int:
     """Code frames around a span that its samples depend on."""
     vocoder = frame_count(reach_frames(codec.vocoder), MEL_PER_CODE)
-    frames = max(reach_frames(codec.decoder), reach_frames(codec.prosody_head))
+    frames = max(reach_frames(codec.decoder), reach_frames(codec.prosody_predictor))
     # A filter's tail, the overlap of neighbours, and lines between frame centres.
     return frames + vocoder + frame_count(codec.vocoder.n_fft, codec.hop_samples) + 1
 
@@ -87,12 +87,12 @@ def encode_spans(codec: FACodec, wave_T: Tensor, *, block_frames: int) -> tuple[
     own error in few frames; everything else is the same to rounding.
     """
     analysis = _analyse(codec, wave_T, block_frames)
-    colour_BM1 = active_mean(analysis.mel_BMG)
+    mean_mel_BM1 = active_mean(analysis.mel_BMG)
     context = max(reach_frames(codec.encoder), reach_frames(codec.prosody_encoder))
     frames = analysis.mel_BMG.shape[-1] // MEL_PER_CODE
     pieces: list[Codes] = []
     for span in spans(frames, block_frames, context):
-        parts = codec.quantize(_between(analysis, span.times(MEL_PER_CODE)), colour_BM1)
+        parts = codec.quantize(_between(analysis, span.times(MEL_PER_CODE)), mean_mel_BM1)
         codes = Codes(
             prosody_KF=parts.prosody.codes_BKF[0],
             content_KF=parts.content.codes_BKF[0],

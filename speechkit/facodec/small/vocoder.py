@@ -1,4 +1,4 @@
-"""Heads that turn log-mel frames and pitch into a wave: two candidates behind one interface.
+"""Vocoders that turn log-mel frames and pitch into a wave: two candidates behind one interface.
 
 Both take `mel_BMF` (100 frames/s), `f0_BF` in Hz (continuous, positive), `voiced_BF` (0 to 1)
 and a `torch.Generator`, and return `wave_BT` with T = hop · F. `speak` takes phase and noise from
@@ -52,7 +52,7 @@ def overlap_add(frames_BJW: Tensor, hop: int) -> Tensor:
 
 
 class VocoderInputs(nn.Module):
-    """What both heads read: scaled log-mel, log pitch and voicing, [B, F, M + 2]."""
+    """What both vocoders read: scaled log-mel, log pitch and voicing, [B, F, M + 2]."""
 
     def forward(self, mel_BMF: Tensor, f0_BF: Tensor, voiced_BF: Tensor) -> Tensor:
         """Feature frames of the vocoder networks."""
@@ -62,10 +62,10 @@ class VocoderInputs(nn.Module):
         )
 
 
-class SourceFilterHead(nn.Module):
+class SourceFilterVocoder(nn.Module):
     """Harmonic pulses and noise, each through a time-varying minimum-phase filter.
 
-    The filters start as the mel envelope itself and a network corrects them, so the head speaks
+    The filters start as the mel envelope itself and a network corrects them, so the vocoder speaks
     from the first step on (Wang et al. 2019 "Neural source-filter"; Engel et al. 2020 "DDSP").
     """
 
@@ -128,7 +128,7 @@ class SourceFilterHead(nn.Module):
         return overlap_add(shaped, self.hop)[:, half : half + source_BT.shape[-1]]
 
 
-class InverseSTFTHead(nn.Module):
+class InverseSTFTVocoder(nn.Module):
     """Magnitude and phase of an inverse STFT (Siuzdak 2023, "Vocos").
 
     Given the phase of the first harmonics at each frame centre, which Vocos has to guess
@@ -160,7 +160,7 @@ class InverseSTFTHead(nn.Module):
     def forward(
         self, mel_BMF: Tensor, f0_BF: Tensor, voiced_BF: Tensor, rng: torch.Generator
     ) -> Tensor:
-        """The wave of the given frames; `rng` is not used, this head has no noise."""
+        """The wave of the given frames; `rng` is not used, this vocoder has no noise."""
         hop, rate_hz = self.mel.hop_length, self.mel.sample_rate_hz
         source = excitation(f0_BF, voiced_BF, None, hop, rate_hz)
         return self.speak(mel_BMF, f0_BF, voiced_BF, source)
@@ -188,11 +188,11 @@ class InverseSTFTHead(nn.Module):
         return wave[:, left : left + total]
 
 
-Vocoder = SourceFilterHead | InverseSTFTHead
+Vocoder = SourceFilterVocoder | InverseSTFTVocoder
 
 
 def build_vocoder(config: VocoderConfig, mel: MelConfig) -> Vocoder:
-    """The head that `config.kind` names."""
+    """The vocoder that `config.kind` names."""
     if config.kind == "source_filter":
-        return SourceFilterHead(config, mel)
-    return InverseSTFTHead(config, mel)
+        return SourceFilterVocoder(config, mel)
+    return InverseSTFTVocoder(config, mel)

@@ -1,4 +1,4 @@
-"""Training task of everything but the head: log-mel in, four factors, log-mel out.
+"""Training task of everything but the vocoder: log-mel in, four factors, log-mel out.
 
 Shapes: B batch, G mel frames, F code frames, M mel bands, D channels, V phone classes.
 """
@@ -17,12 +17,17 @@ from torch import Tensor, nn
 from speechkit.core.checkpoint import save_checkpoint
 from speechkit.core.config import to_dict
 from speechkit.core.rng import generator
-from speechkit.facodec.heads import FrameHead, SpeakerAdversary, SpeakerHead, reverse_gradient
+from speechkit.facodec.predictors import (
+    FramePredictor,
+    SpeakerAdversary,
+    SpeakerClassifier,
+    reverse_gradient,
+)
 from speechkit.facodec.quantizer import VectorQuantizer, code_usage
-from speechkit.facodec.small.codec import Analysis, FACodec, Parts, ProsodyReading
+from speechkit.facodec.small.codec import Analysis, FACodec, Parts, ProsodyPrediction
 from speechkit.facodec.small.features import PITCH_SCALE, active_mean
 from speechkit.facodec.training.analysis import analysis_of
-from speechkit.facodec.training.segments import UNLABELLED, SegmentBatch, Segments
+from speechkit.facodec.training.segments import UNLABELLED, SegmentBatch, SegmentSampler
 from speechkit.train.prefetch import to_device
 
 
@@ -48,8 +53,8 @@ class AcousticConfig:
     reversal_ramp: tuple[int, int] = (500, 2000)
     """Steps between which the reversal grows from nothing to `reversal`."""
 
-    seed_books: bool = True
-    """Fill the books from the first batch; off where a trained codec is trained on."""
+    seed_codebooks: bool = True
+    """Fill the codebooks from the first batch; off where a trained codec is trained on."""
 
     restart_every_steps: int = 40
     """Steps between restarts of dead codes."""
@@ -79,17 +84,17 @@ class AcousticConfig:
     """Weight of the speaker read from the timbre vector."""
 
     codebook: float = 1.0
-    """Weight of the code books' pull towards the encoder."""
+    """Weight of the codebooks' pull towards the encoder."""
 
     commitment: float = 0.25
-    """Weight of the encoder's pull towards the code books."""
+    """Weight of the encoder's pull towards the codebooks."""
 
     adversary: float = 0.3
     """Weight of each adversary's own loss; its reversed gradient is scaled by `reversal` too."""
 
 
 class Supervision(nn.Module):
-    """Heads that only training needs: the speaker classifier and the adversaries."""
+    """Predictors that only training needs: the speaker classifier and the adversaries."""
 
     running: Tensor
 
@@ -97,14 +102,14 @@ class Supervision(nn.Module):
         super().__init__()
         config = codec.config
         width, phones, speakers = config.channels, len(config.phone_symbols), config.speakers
-        self.speaker = SpeakerHead(config.timbre_channels - 1, speakers)
+        self.speaker = SpeakerClassifier(config.timbre_channels - 1, speakers)
         self.adversaries = nn.ModuleDict(
             {
-                "prosody_phone": FrameHead(width, 128, phones, blocks=1),
-                "content_pitch": FrameHead(width, 128, 2, blocks=1),
+                "prosody_phone": FramePredictor(width, 128, phones, blocks=1),
+                "content_pitch": FramePredictor(width, 128, 2, blocks=1),
                 "content_speaker": SpeakerAdversary(width, speakers),
-                "detail_phone": FrameHead(width, 128, phones, blocks=1),
-                "detail_pitch": FrameHead(width, 128, 2, blocks=1),
+                "detail_phone": FramePredictor(width, 128, phones, blocks=1),
+                "detail_pitch": FramePredictor(width, 128, 2, blocks=1),
                 "detail_speaker": SpeakerAdversary(width, speakers),
             }
         )
@@ -128,33 +133,41 @@ class Supervision(nn.Module):
 
 
 class AcousticModel(nn.Module):
-    """The codec and its training-only heads, as one thing to optimise."""
+    """The codec and its training-only predictors, as one thing to optimise."""
 
     def __init__(self, codec: FACodec) -> None:
         super().__init__()
         self.codec = codec
         self.supervision = Supervision(codec)
 
-    def books(self) -> list[VectorQuantizer]:
-        """All code books, in the order prosody, content, detail."""
-        parts = (self.codec.prosody_books, self.codec.content_books, self.codec.detail_books)
-        return [book for part in parts for book in part.quantizers()]
+    def codebooks(self) -> list[VectorQuantizer]:
+        """All codebooks, in the order prosody, content, detail."""
+        parts = (
+            self.codec.prosody_codebooks,
+            self.codec.content_codebooks,
+            self.codec.detail_codebooks,
+        )
+        return [codebook for part in parts for codebook in part.quantizers()]
 
     def get_extra_state(self) -> Tensor:
         """Use of the entries since the last restart: part of the run, not of the codec."""
-        return torch.stack([book.counts_V for book in self.books()])
+        return torch.stack([codebook.counts_V for codebook in self.codebooks()])
 
     def set_extra_state(self, state: Tensor) -> None:
         """Take up the counts of an interrupted run."""
-        for book, counts_V in zip(self.books(), state, strict=True):
-            book.counts_V.copy_(counts_V)
+        for codebook, counts_V in zip(self.codebooks(), state, strict=True):
+            codebook.counts_V.copy_(counts_V)
 
 
 class AcousticTask:
-    """Trains encoder, code books, timbre and decoder on log-mel, without a wave."""
+    """Trains encoder, codebooks, timbre and decoder on log-mel, without a wave."""
 
     def __init__(
-        self, codec: FACodec, train: Segments, held_out: Segments, config: AcousticConfig
+        self,
+        codec: FACodec,
+        train: SegmentSampler,
+        held_out: SegmentSampler,
+        config: AcousticConfig,
     ) -> None:
         self.config, self.train, self.held_out = config, train, held_out
         self.model: AcousticModel = AcousticModel(codec)
@@ -185,8 +198,8 @@ class AcousticTask:
         with torch.autocast(batch.wave_BT.device.type, enabled=False):
             analysis = analysis_of(codec, batch)
             reference_BMG = codec.mel(batch.reference_BT)
-            colour = active_mean(torch.cat([analysis.mel_BMG, reference_BMG], dim=-1))
-        parts = codec.quantize(analysis, colour)
+            mean_mel = active_mean(torch.cat([analysis.mel_BMG, reference_BMG], dim=-1))
+        parts = codec.quantize(analysis, mean_mel)
         timbre_BD = codec.timbre(analysis_of(codec, batch, reference_BMG))
         keep_B11 = (
             torch.rand(len(timbre_BD), 1, 1, generator=rng, device=rng.device)
@@ -194,10 +207,10 @@ class AcousticTask:
         )
         z = parts.prosody.z_BFD + parts.content.z_BFD + parts.detail.z_BFD * keep_B11
         mel_BMG = codec.decode_mel(z, timbre_BD)
-        reading = codec.read_prosody(parts.prosody.z_BFD)
+        predicted = codec.predict_prosody(parts.prosody.z_BFD)
         losses = mel_losses(mel_BMG, analysis.mel_BMG)
-        losses |= prosody_losses(reading, analysis, codec.energy(analysis, colour))
-        logits = codec.phone_head(parts.content.z_BFD)
+        losses |= prosody_losses(predicted, analysis, codec.energy(analysis, mean_mel))
+        logits = codec.phone_predictor(parts.content.z_BFD)
         losses["content/phone"] = phone_loss(logits, batch.phone_BF)
         losses["timbre/speaker"] = self.model.supervision.speaker(
             timbre_BD[:, :-1], batch.speaker_B
@@ -211,10 +224,10 @@ class AcousticTask:
         supervision, (first, last) = self.model.supervision, self.config.reversal_ramp
         ramp = min(1.0, max(0.0, (step - first) / max(1, last - first)))
         losses = {}
-        for name, head in supervision.adversaries.items():
+        for name, predictor in supervision.adversaries.items():
             part, kind = name.split("_")
             strength = self.config.reversal * ramp * supervision.headroom(name)
-            read = head(reverse_gradient(vars(parts)[part].z_BFD, strength, bound=1.0))
+            read = predictor(reverse_gradient(vars(parts)[part].z_BFD, strength, bound=1.0))
             if kind == "phone":
                 loss = phone_loss(read, batch.phone_BF)
             elif kind == "pitch":
@@ -227,16 +240,17 @@ class AcousticTask:
 
     @torch.no_grad()
     def _restart(self, batch: SegmentBatch, rng: torch.Generator, step: int) -> None:
-        if step >= self.config.restart_until_step or (step == 0 and not self.config.seed_books):
+        if step >= self.config.restart_until_step or (step == 0 and not self.config.seed_codebooks):
             return
         draws = torch.Generator().manual_seed(step)
-        for number, book in enumerate(self.model.books()):
-            # Entries are re-seeded from this batch; at first from what earlier books leave of it.
+        for number, codebook in enumerate(self.model.codebooks()):
+            # Entries are re-seeded from this batch; at first from what earlier codebooks leave of
+            # it.
             if step == 0 or number == 0:
                 self.model.codec.quantize(analysis_of(self.model.codec, batch))
-            book.restart_unused(draws, share=1e9 if step == 0 else 0.1)
+            codebook.restart_unused(draws, share=1e9 if step == 0 else 0.1)
             if dist.is_initialized():
-                dist.broadcast(book.book_VC.data, src=0)
+                dist.broadcast(codebook.codebook_VC.data, src=0)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -249,8 +263,8 @@ class AcousticTask:
             batch = to_device(self.held_out.draw(16, rng), codec.mel.window.device)
             analysis = analysis_of(codec, batch)
             reference = codec.mel(batch.reference_BT)
-            colour = active_mean(torch.cat([analysis.mel_BMG, reference], dim=-1))
-            parts = codec.quantize(analysis, colour)
+            mean_mel = active_mean(torch.cat([analysis.mel_BMG, reference], dim=-1))
+            parts = codec.quantize(analysis, mean_mel)
             timbre = codec.timbre(analysis_of(codec, batch, reference))
             coarse = parts.prosody.z_BFD + parts.content.z_BFD
             figures = held_out_figures(codec, batch, parts, analysis)
@@ -261,13 +275,13 @@ class AcousticTask:
                 sums[key] = sums.get(key, 0.0) + value / rounds
             codes.append(torch.cat([p.codes_BKF for p in vars(parts).values()], dim=1))
         stacked_KN = torch.cat(codes).transpose(0, 1).flatten(1)
-        for k, use in enumerate(code_usage(stacked_KN, codec.config.quantizer.entries)):
+        for k, use in enumerate(code_usage(stacked_KN, codec.config.quantizer.codebook_size)):
             sums[f"perplexity/{k}"] = use["perplexity"]
         sums["score"] = -sums["mel/l1"] - 0.5 * sums["mel/l1_coarse"]
         return sums
 
     def export(self, folder: Path, model: nn.Module) -> None:
-        """The codec alone; the training-only heads stay behind."""
+        """The codec alone; the training-only predictors stay behind."""
         assert isinstance(model, AcousticModel)
         config = {"codec": to_dict(model.codec.config), "training": {"program": __name__}}
         save_checkpoint(folder, model.codec.state_dict(), config)
@@ -289,17 +303,17 @@ def contour_loss(contour_BG: Tensor, target_BG: Tensor, voiced_BG: Tensor) -> Te
 
 
 def prosody_losses(
-    reading: ProsodyReading, analysis: Analysis, energy_BG: Tensor
+    predicted: ProsodyPrediction, analysis: Analysis, energy_BG: Tensor
 ) -> dict[str, Tensor]:
     """What the prosody codes must tell: contour, voicing, energy."""
     return {
         "prosody/pitch": contour_loss(
-            reading.contour_BG, analysis.contour_BG, analysis.voiced_BG
+            predicted.contour_BG, analysis.contour_BG, analysis.voiced_BG
         ),
         "prosody/voicing": nn.functional.binary_cross_entropy_with_logits(
-            reading.voiced_logit_BG, analysis.voiced_BG
+            predicted.voiced_logit_BG, analysis.voiced_BG
         ),
-        "prosody/energy": (reading.energy_BG - energy_BG).abs().mean(),
+        "prosody/energy": (predicted.energy_BG - energy_BG).abs().mean(),
     }
 
 
@@ -315,15 +329,15 @@ def held_out_figures(
     codec: FACodec, batch: SegmentBatch, parts: Parts, analysis: Analysis
 ) -> dict[str, float]:
     """Pitch error in cents, voicing error and phone accuracy of a batch's codes."""
-    reading = codec.read_prosody(parts.prosody.z_BFD)
-    cents = (reading.contour_BG - batch.contour_BG).abs() * PITCH_SCALE * 1200 / math.log(2)
+    predicted = codec.predict_prosody(parts.prosody.z_BFD)
+    cents = (predicted.contour_BG - batch.contour_BG).abs() * PITCH_SCALE * 1200 / math.log(2)
     voiced = batch.voiced_BG > 0
     labelled = batch.phone_BF != UNLABELLED
-    guess = codec.phone_head(parts.content.z_BFD).argmax(-1)
+    phone_BF = codec.phone_predictor(parts.content.z_BFD).argmax(-1)
     return {
         "pitch/cents": float(cents[voiced].mean()),
-        "pitch/voicing_error": float(((reading.voiced_logit_BG > 0) != voiced).float().mean()),
+        "pitch/voicing_error": float(((predicted.voiced_logit_BG > 0) != voiced).float().mean()),
         "phone/accuracy": float(
-            (guess == batch.phone_BF)[labelled].float().sum() / labelled.sum().clamp_min(1)
+            (phone_BF == batch.phone_BF)[labelled].float().sum() / labelled.sum().clamp_min(1)
         ),
     }

@@ -1,6 +1,6 @@
-"""Adversarial training of the small codec's head.
+"""Adversarial training of the small codec's vocoder.
 
-Starts from a codec that speaks already. Everything but the head stays as it is, so codes and
+Starts from a codec that speaks already. Everything but the vocoder stays as it is, so codes and
 voices made before keep their meaning.
 
 Shapes: B batch, T samples, G mel frames, M mel bands, F code frames.
@@ -27,7 +27,7 @@ from speechkit.facodec.training.discriminators import (
     build_wave_discriminator,
 )
 from speechkit.facodec.training.losses import MultiResolutionSTFTLoss, log_mel_loss
-from speechkit.facodec.training.segments import SegmentBatch, Segments
+from speechkit.facodec.training.segments import SegmentBatch, SegmentSampler
 from speechkit.facodec.training.vocoder_task import EDGE_FRAMES, VocoderTask
 from speechkit.train.prefetch import to_device
 
@@ -43,7 +43,7 @@ def _small_discriminator() -> DiscriminatorConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AdversarialConfig:
-    """What the head is trained towards once its spectra are right."""
+    """What the vocoder is trained towards once its spectra are right."""
 
     batch_size: int = 8
     """Crops a step."""
@@ -55,15 +55,15 @@ class AdversarialConfig:
     """Code frames of a crop that are spoken."""
 
     discriminator: DiscriminatorConfig = field(default_factory=_small_discriminator)
-    """Judge of the waves."""
+    """Discriminator of the waves."""
 
     schedule: AdversarialSchedule = field(
         default_factory=lambda: AdversarialSchedule(ramp_steps=200)
     )
-    """When the judges' opinion counts, and how features are compared."""
+    """When the discriminators' losses count, and how features are compared."""
 
     spectral: float = 1.0
-    """Factor of the losses that the head was trained with before."""
+    """Factor of the losses that the vocoder was trained with before."""
 
     wave_generator: float = 1.0
     """Weight of passing as real."""
@@ -81,14 +81,14 @@ class AdversarialConfig:
 
 
 class AdversarialModel(nn.Module):
-    """The codec and its judges, as one thing to optimise."""
+    """The codec and its discriminators, as one thing to optimise."""
 
     def __init__(self, codec: FACodec, config: AdversarialConfig) -> None:
         super().__init__()
         self.codec = codec.requires_grad_(False).eval()
         codec.vocoder.requires_grad_(True)
         self.stft = MultiResolutionSTFTLoss()
-        self.wave_judge = build_wave_discriminator(config.discriminator)
+        self.wave_discriminator = build_wave_discriminator(config.discriminator)
 
 
 class AdversarialTask:
@@ -99,7 +99,11 @@ class AdversarialTask:
     """
 
     def __init__(
-        self, codec: FACodec, train: Segments, held_out: Segments, config: AdversarialConfig
+        self,
+        codec: FACodec,
+        train: SegmentSampler,
+        held_out: SegmentSampler,
+        config: AdversarialConfig,
     ) -> None:
         self.config, self.train, self.held_out = config, train, held_out
         self.model: AdversarialModel = AdversarialModel(codec, config)
@@ -118,12 +122,14 @@ class AdversarialTask:
         return self.train.draw(self.config.batch_size, rng)
 
     def losses(self, batch: SegmentBatch, rng: torch.Generator, step: int) -> dict[str, Tensor]:
-        """Spectral distances of the wave, and what the judges make of it."""
+        """Spectral distances of the wave, and the discriminators' losses on it."""
         model, schedule = self.model, self.config.schedule
         wave_BT, target_BT = self._spoken(batch, self._decoded(batch), rng)
         losses = self._distances(wave_BT, target_BT)
-        judged = adversarial_losses(model.wave_judge, target_BT, wave_BT, schedule, step)
-        return losses | judged.named("wave")
+        adversarial = adversarial_losses(
+            model.wave_discriminator, target_BT, wave_BT, schedule, step
+        )
+        return losses | adversarial.named("wave")
 
     @torch.no_grad()
     def _decoded(self, batch: SegmentBatch) -> Tensor:
@@ -152,7 +158,7 @@ class AdversarialTask:
         return wave_BT.float()[:, inner], target_BT[:, inner]
 
     def _distances(self, wave_BT: Tensor, target_BT: Tensor) -> dict[str, Tensor]:
-        """The losses that the head was trained with before."""
+        """The losses that the vocoder was trained with before."""
         mel = self.model.codec.mel
         with torch.autocast(wave_BT.device.type, enabled=False):
             losses: dict[str, Tensor] = self.model.stft(wave_BT, target_BT)
@@ -163,7 +169,7 @@ class AdversarialTask:
     def validate(self) -> dict[str, float]:
         """The losses on fixed held-out segments, at full strength, and the weighted spectral one.
 
-        "wave/discriminator" says how the contest stands: 0.5 where the judges are at a loss.
+        "wave/discriminator" says how the contest stands: 0.5 where they cannot tell.
         """
         device = next(self.model.parameters()).device
         draws, rng = generator(0), generator(0, device)
@@ -177,7 +183,7 @@ class AdversarialTask:
         return totals
 
     def export(self, folder: Path, model: nn.Module) -> None:
-        """The codec with this head; the judges stay behind."""
+        """The codec with this vocoder; the discriminators stay behind."""
         assert isinstance(model, AdversarialModel)
         config = {"codec": to_dict(model.codec.config), "training": {"program": __name__}}
         save_checkpoint(folder, model.codec.state_dict(), config)

@@ -1,7 +1,7 @@
 """Discriminators of waves and of log-mel frames; all give feature maps, the last one the scores.
 
 A discriminator is a set of small convolutional networks that each look at another side of the
-signal. Its judgement is a list with one entry a network: that network's maps in order of depth.
+signal. Its output is a list with one entry a network: that network's maps in order of depth.
 
 Shapes: B batch, T samples, P samples of one period, J STFT frames, N frequency bins, M mel bands,
 G mel frames, C channels.
@@ -65,7 +65,7 @@ class DiscriminatorConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PatchConfig:
-    """A discriminator of log-mel frames, which judges patches of them."""
+    """A discriminator of log-mel frames, which scores patches of them."""
 
     scales: int = 3
     """Networks; each sees frames and bands at half the resolution of the one before."""

@@ -1,6 +1,6 @@
 """Reconstruction losses on waves and mel frames; every loss is a scalar in a flat dict.
 
-Shapes: B batch, T samples, F frames, N frequency bins, M mel bands, K code books, V entries.
+Shapes: B batch, T samples, F frames, N frequency bins, M mel bands, K codebooks, V entries.
 """
 
 from __future__ import annotations

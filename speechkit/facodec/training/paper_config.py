@@ -21,10 +21,10 @@ class PaperConfig:
     """Length of a crop in 20 ms units, as corpora are aligned; the paper's 1 s."""
 
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
-    """Judge of the waves."""
+    """Discriminator of the waves."""
 
     schedule: AdversarialSchedule = field(default_factory=AdversarialSchedule)
-    """When the judge's opinion counts, and how features are compared."""
+    """When the discriminator's losses count, and how features are compared."""
 
     reversal: float = 1.0
     """Strength of the reversed gradients once ramped up."""

@@ -1,4 +1,4 @@
-"""Labels of a batch on the paper codec's own frames, and what its heads make of them.
+"""Labels of a batch on the paper codec's own frames, and what its predictors make of them.
 
 Shapes: B batch, F code frames, G pitch frames (100/s), P phone classes.
 """
@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from speechkit.facodec.paper.codec import PaperOutput
-from speechkit.facodec.paper.heads import Pitch
+from speechkit.facodec.paper.predictors import Pitch
 from speechkit.facodec.training.acoustic_task import contour_loss
 from speechkit.facodec.training.segments import UNLABELLED, SegmentBatch
 
 
 @dataclass(frozen=True, kw_only=True)
 class PaperLabels:
-    """What the heads should read, on the codec's frames."""
+    """What the predictors should read, on the codec's frames."""
 
     f0_BF: Tensor
     """Log F0, interpolated where unvoiced, less the recording's mean and over its deviation."""
@@ -62,9 +62,9 @@ def pitch_losses(prefix: str, pitch: Pitch, labels: PaperLabels) -> dict[str, Te
 
 def held_out_figures(out: PaperOutput, labels: PaperLabels) -> dict[str, float]:
     """F0 error in the recording's deviations, voicing error and phone accuracy."""
-    pitch, voiced = out.readings.pitch, labels.voiced_BF > 0
+    pitch, voiced = out.predictions.pitch, labels.voiced_BF > 0
     labelled = labels.phone_BF != UNLABELLED
-    right = (out.readings.phone_BFP.argmax(-1) == labels.phone_BF)[labelled]
+    right = (out.predictions.phone_BFP.argmax(-1) == labels.phone_BF)[labelled]
     missed = (pitch.f0_BF - labels.f0_BF).abs()[voiced]
     return {
         "f0/deviations": float(missed.sum() / voiced.sum().clamp_min(1)),

@@ -1,7 +1,8 @@
-"""A start for the paper's codec from the first batch: outputs of unit scale, books full of entries.
+"""A start for the paper's codec from the first batch: outputs of unit scale, codebooks full of
+entries.
 
 The paper does not say how its network starts. As such layers are usually drawn, each shrinks its
-input: what reaches the code books is a thousandth of what an optimiser's step adds to the biases on
+input: what reaches the codebooks is a thousandth of what an optimiser's step adds to the biases on
 the way, so that in a few steps every frame falls to the same entry.
 
 Shapes: B batch, T samples, D channels, F code frames, M mel bands, C output channels, N outputs.
@@ -20,9 +21,9 @@ from speechkit.facodec.paper.codec import PaperCodec
 
 @torch.no_grad()
 def start_from_batch(codec: PaperCodec, wave_BT: Tensor, draws: torch.Generator) -> None:
-    """Scale the layers up to the books, and fill the books, by one batch.
+    """Scale the layers up to the codebooks, and fill the codebooks, by one batch.
 
-    The code books must be in training mode. Under torchrun all processes call this, and have the
+    The codebooks must be in training mode. Under torchrun all processes call this, and have the
     first one's values afterwards.
     """
     encoder = codec.encoder
@@ -31,13 +32,13 @@ def start_from_batch(codec: PaperCodec, wave_BT: Tensor, draws: torch.Generator)
         standardise(layer, lambda: encoder(wave_BT))
     hidden_BDF = encoder(wave_BT)
     mel_BMF = None if codec.prosody_mel is None else codec.prosody_mel(wave_BT)
-    for book in codec.books():
-        # Each book reads what the ones before it leave of this batch.
-        standardise(book.down, lambda: codec.quantize(hidden_BDF, mel_BMF))
+    for codebook in codec.codebooks():
+        # Each codebook reads what the ones before it leave of this batch.
+        standardise(codebook.down, lambda: codec.quantize(hidden_BDF, mel_BMF))
         codec.quantize(hidden_BDF, mel_BMF)
-        book.restart_unused(draws, share=float("inf"))
-        standardise(book.up, lambda: codec.quantize(hidden_BDF, mel_BMF))
-        _share(book)
+        codebook.restart_unused(draws, share=float("inf"))
+        standardise(codebook.up, lambda: codec.quantize(hidden_BDF, mel_BMF))
+        _share(codebook)
 
 
 @torch.no_grad()

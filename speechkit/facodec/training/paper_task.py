@@ -1,7 +1,7 @@
 """Training task of the paper's codec: every loss and weight of NS3 appendix B.1 at once.
 
 Shapes: B batch, T samples, F code frames, M mel bands, D channels, P phone classes, S speakers,
-K code books, N codes of a book, V entries.
+K codebooks, N codes of a codebook, V entries.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from speechkit.core.checkpoint import save_checkpoint
 from speechkit.core.config import to_dict
 from speechkit.core.errors import ConfigError
 from speechkit.core.rng import derive, generator
-from speechkit.facodec.heads import SpeakerHead, reverse_gradient
 from speechkit.facodec.paper.codec import PaperCodec, PaperOutput
-from speechkit.facodec.paper.heads import Reversal
+from speechkit.facodec.paper.predictors import Reversal
+from speechkit.facodec.predictors import SpeakerClassifier, reverse_gradient
 from speechkit.facodec.quantizer import code_usage
 from speechkit.facodec.training.acoustic_task import phone_loss
 from speechkit.facodec.training.adversarial import adversarial_losses
@@ -34,35 +34,39 @@ from speechkit.facodec.training.paper_labels import (
     pitch_losses,
 )
 from speechkit.facodec.training.paper_start import start_from_batch
-from speechkit.facodec.training.segments import HOP, SegmentBatch, Segments
+from speechkit.facodec.training.segments import HOP, SegmentBatch, SegmentSampler
 from speechkit.train.prefetch import to_device
 
 
 class PaperModel(nn.Module):
-    """The codec, the speaker classifier and the judge, as one thing to optimise."""
+    """The codec, the speaker classifier and the discriminator, as one thing to optimise."""
 
     def __init__(self, codec: PaperCodec, config: PaperConfig) -> None:
         super().__init__()
         self.codec = codec
-        self.speaker = SpeakerHead(codec.timbre_channels, codec.config.speakers)
-        self.judge = build_wave_discriminator(config.discriminator)
+        self.speaker = SpeakerClassifier(codec.timbre_channels, codec.config.speakers)
+        self.discriminator = build_wave_discriminator(config.discriminator)
         self.mel = MultiScaleMelLoss(codec.sample_rate_hz)
 
     def get_extra_state(self) -> Tensor:
         """Use of the entries since the last restart: part of the run, not of the codec."""
-        return torch.stack([book.counts_V for book in self.codec.books()])
+        return torch.stack([codebook.counts_V for codebook in self.codec.codebooks()])
 
     def set_extra_state(self, state: Tensor) -> None:
         """Take up the counts of an interrupted run."""
-        for book, counts_V in zip(self.codec.books(), state, strict=True):
-            book.counts_V.copy_(counts_V)
+        for codebook, counts_V in zip(self.codec.codebooks(), state, strict=True):
+            codebook.counts_V.copy_(counts_V)
 
 
 class PaperTask:
     """Trains all of the paper's codec on waves."""
 
     def __init__(
-        self, codec: PaperCodec, train: Segments, held_out: Segments, config: PaperConfig
+        self,
+        codec: PaperCodec,
+        train: SegmentSampler,
+        held_out: SegmentSampler,
+        config: PaperConfig,
     ) -> None:
         """Raises ConfigError for crops that are no whole number of code frames."""
         samples, hop = config.crop_frames * HOP, codec.hop_samples
@@ -112,14 +116,16 @@ class PaperTask:
         wave_BT = out.wave_BT.float()
         with torch.autocast(wave_BT.device.type, enabled=False):
             losses = {"mel/multiscale": model.mel(wave_BT, batch.wave_BT)}
-        judged = adversarial_losses(model.judge, batch.wave_BT, wave_BT, config.schedule, step)
-        losses |= judged.named("adversarial")
+        adversarial = adversarial_losses(
+            model.discriminator, batch.wave_BT, wave_BT, config.schedule, step
+        )
+        losses |= adversarial.named("adversarial")
         for key in ("codebook", "commitment"):
             values = [getattr(part, f"{key}_K") for part in out.parts.all()]
             losses[f"vq/{key}"] = torch.cat(values).sum()
         labels = paper_labels(batch, self.frames)
-        losses |= pitch_losses("prosody", out.readings.pitch, labels)
-        losses["content/phone"] = phone_loss(out.readings.phone_BFP, labels.phone_BF)
+        losses |= pitch_losses("prosody", out.predictions.pitch, labels)
+        losses["content/phone"] = phone_loss(out.predictions.phone_BFP, labels.phone_BF)
         losses["timbre/speaker"] = model.speaker(out.timbre_BD, batch.speaker_B)
         return losses | dict(self._adversaries(out, labels, batch.speaker_B, reversal))
 
@@ -131,8 +137,8 @@ class PaperTask:
     def _adversaries(
         self, out: PaperOutput, labels: PaperLabels, speaker_B: Tensor, reversal: Reversal
     ) -> Iterator[tuple[str, Tensor]]:
-        """The losses of the heads behind a gradient reversal, those that the codec has."""
-        read = out.readings
+        """The losses of the predictors behind a gradient reversal, those that the codec has."""
+        read = out.predictions
         for part in ("prosody", "detail"):
             logits_BFP = getattr(read, f"{part}_phone_BFP")
             if logits_BFP is not None:
@@ -142,11 +148,11 @@ class PaperTask:
             if pitch is not None:
                 for key, loss in pitch_losses("reversal", pitch, labels).items():
                     yield key.replace("/", f"/{part}_"), loss
-        logits_BS, head = read.speaker_BS, self.model.codec.heads.speaker
-        if logits_BS is not None and head is not None:
+        logits_BS, predictor = read.speaker_BS, self.model.codec.predictors.speaker
+        if logits_BS is not None and predictor is not None:
             if self.config.speaker_from == "sum":
                 z_BDF = reverse_gradient(out.parts.summed(), reversal.strength, reversal.bound)
-                (logits_BS,) = head(z_BDF)
+                (logits_BS,) = predictor(z_BDF)
             yield "reversal/speaker", nn.functional.cross_entropy(logits_BS, speaker_B)
 
     @torch.no_grad()
@@ -160,14 +166,14 @@ class PaperTask:
         elif step < config.restart_until_step:
             mel_BMF = None if codec.prosody_mel is None else codec.prosody_mel(batch.wave_BT)
             codec.quantize(codec.encoder(batch.wave_BT), mel_BMF)
-            for book in codec.books():
-                book.restart_unused(draws)
+            for codebook in codec.codebooks():
+                codebook.restart_unused(draws)
                 if dist.is_initialized():
-                    dist.broadcast(book.book_VC.data, src=0)
+                    dist.broadcast(codebook.codebook_VC.data, src=0)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Held-out mel distances with and without detail codes, read-outs and use of the books.
+        """Held-out mel distances with and without detail codes, read-outs and use of the codebooks.
 
         The score is minus the mel distance, minus half of that without detail.
         """
@@ -189,13 +195,13 @@ class PaperTask:
                 sums[key] = sums.get(key, 0.0) + value / rounds
             codes.append(out.parts.codes())
         stacked_KN = torch.cat(codes).transpose(0, 1).flatten(1)
-        for k, use in enumerate(code_usage(stacked_KN, codec.config.quantizer.entries)):
+        for k, use in enumerate(code_usage(stacked_KN, codec.config.quantizer.codebook_size)):
             sums[f"perplexity/{k}"] = use["perplexity"]
         sums["score"] = -sums["mel/multiscale"] - 0.5 * sums["mel/multiscale_coarse"]
         return sums
 
     def export(self, folder: Path, model: nn.Module) -> None:
-        """The codec with its heads; speaker classifier and judge stay behind."""
+        """The codec with its predictors; speaker classifier and discriminator stay behind."""
         assert isinstance(model, PaperModel)
         config = {"paper_codec": to_dict(model.codec.config), "training": {"program": __name__}}
         save_checkpoint(folder, model.codec.state_dict(), config)

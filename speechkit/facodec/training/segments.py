@@ -20,7 +20,7 @@ from speechkit.text.frames import FrameClasses
 HOP = 320
 UNLABELLED = -100
 LEAST_DEVIATION = 0.1
-"""Smallest deviation of a contour; a clip on one note must not turn rounding into melody."""
+"""Smallest deviation of a contour; a clip on one note must not turn rounding into an F0 contour."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class SegmentBatch:
     """Speaker indices."""
 
 
-class Segments:
+class SegmentSampler:
     """Draws segments; a share `held_out` of the speakers is for validation only.
 
     Clips are brought to the level `level_rms`; None leaves them at their own.

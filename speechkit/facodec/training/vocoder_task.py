@@ -1,4 +1,4 @@
-"""Training task of the head alone: real log-mel or the codec's, and pitch, to a wave.
+"""Training task of the vocoder alone: real log-mel or the codec's, and pitch, to a wave.
 
 Shapes: B batch, T samples, G mel frames, F code frames.
 """
@@ -19,7 +19,7 @@ from speechkit.facodec.small.codec import FACodec
 from speechkit.facodec.small.features import pitch_hz
 from speechkit.facodec.training.analysis import analysis_of
 from speechkit.facodec.training.losses import MultiResolutionSTFTLoss, log_mel_loss
-from speechkit.facodec.training.segments import SegmentBatch, Segments
+from speechkit.facodec.training.segments import SegmentBatch, SegmentSampler
 from speechkit.train.prefetch import to_device
 
 EDGE_FRAMES = 2
@@ -34,8 +34,8 @@ class VocoderTask:
     def __init__(
         self,
         codec: FACodec,
-        train: Segments,
-        held_out: Segments,
+        train: SegmentSampler,
+        held_out: SegmentSampler,
         *,
         batch_size: int,
         window_frames: int,
@@ -52,7 +52,7 @@ class VocoderTask:
         return self.train.draw(self.batch_size, rng)
 
     def losses(self, batch: SegmentBatch, rng: torch.Generator, step: int) -> dict[str, Tensor]:
-        """Spectral distances between the head's wave and the recording."""
+        """Spectral distances between the vocoder's wave and the recording."""
         device = batch.wave_BT.device
         self.codec.to(device), self.mel.to(device), self.stft.to(device)
         with torch.no_grad():
@@ -92,6 +92,6 @@ class VocoderTask:
         return totals
 
     def export(self, folder: Path, model: nn.Module) -> None:
-        """The codec with this head."""
+        """The codec with this vocoder."""
         config = {"codec": to_dict(self.codec.config), "training": {"program": __name__}}
         save_checkpoint(folder, self.codec.state_dict(), config)

@@ -54,10 +54,10 @@ def shift_pitch(wave_T: Tensor, cents: float) -> Tensor:
     if ratio == 1:
         return wave_T
     played_T = resample(wave_T, ratio.numerator, ratio.denominator)
-    return stretch(played_T, wave_T.shape[0])
+    return time_scale(played_T, wave_T.shape[0])
 
 
-def stretch(wave_T: Tensor, samples: int) -> Tensor:
+def time_scale(wave_T: Tensor, samples: int) -> Tensor:
     """Return stretched_T of so many samples at the same pitch (WSOLA, Verhelst and Roelands 1993).
 
     Segments are laid end to end with a fade, each taken, within 7.5 ms of its place, where the wave
@@ -77,10 +77,10 @@ def stretch(wave_T: Tensor, samples: int) -> Tensor:
         first = round(here * rate)
         tail = out[here : here + FADE_SAMPLES]
         window = source[first : first + SEARCH_SAMPLES + FADE_SAMPLES - 1]
-        likeness = np.correlate(window, tail) / np.sqrt(
+        correlation = np.correlate(window, tail) / np.sqrt(
             energy[first : first + SEARCH_SAMPLES] + 1e-9
         )
-        best = first + int(likeness.argmax())
+        best = first + int(correlation.argmax())
         segment = source[best : best + SEGMENT_SAMPLES].copy()
         segment[:FADE_SAMPLES] = tail + rise * (segment[:FADE_SAMPLES] - tail)
         out[here : here + SEGMENT_SAMPLES] = segment

@@ -17,8 +17,8 @@ from torch import Tensor
 from speechkit.core.config import require_range
 from speechkit.core.rng import derive, generator
 from speechkit.ssl.batch import DeviceBatch
+from speechkit.ssl.ctc.characters import BLANK
 from speechkit.ssl.ctc.clips import LabelledClips
-from speechkit.ssl.ctc.letters import BLANK
 
 PAPER_WIDTH = 768
 """Channels that the paper's band widths are given for."""

@@ -20,7 +20,7 @@ from speechkit.core.config import require_range
 from speechkit.core.errors import DataError
 from speechkit.core.rng import derive, generator
 from speechkit.data.packed import PACKED_SAMPLE_RATE_HZ, PackedCorpus
-from speechkit.ssl.ctc.letters import Letters
+from speechkit.ssl.ctc.characters import Characters
 from speechkit.ssl.selection import Selection
 
 OnUnknown = Literal["error", "skip"]
@@ -124,7 +124,7 @@ def frames_needed(labels: Sequence[int]) -> int:
 
 def select_clips(
     corpus: PackedCorpus,
-    letters: Letters,
+    characters: Characters,
     frames: Callable[[int], int],
     config: ClipsConfig,
     *,
@@ -137,7 +137,7 @@ def select_clips(
     same clips. Raises DataError for no usable clips, for fewer minutes than asked, and for text
     outside the alphabet unless it is to be skipped.
     """
-    usable, left_out = _usable(corpus, letters, frames, config)
+    usable, left_out = _usable(corpus, characters, frames, config)
     order = _by_turns(usable, seed)
     if config.minutes is None:
         # What is looked at meanwhile is at most a tenth, where all the rest is learned from.
@@ -153,7 +153,7 @@ def select_clips(
 
 
 def _usable(
-    corpus: PackedCorpus, letters: Letters, frames: Callable[[int], int], config: ClipsConfig
+    corpus: PackedCorpus, characters: Characters, frames: Callable[[int], int], config: ClipsConfig
 ) -> tuple[list[LabelledClip], Counter[str]]:
     """Return the clips that can be learned from, and why others cannot."""
     usable: list[LabelledClip] = []
@@ -161,16 +161,16 @@ def _usable(
     wanted = config.selection.of(corpus)
     if config.on_unknown == "error":
         infos = (corpus.clips[clip] for clip in wanted)
-        letters.require((info["id"], info["text"] or "") for info in infos)
+        characters.require((info["id"], info["text"] or "") for info in infos)
     for clip in wanted:
         info = corpus.clips[clip]
         samples, text = corpus.samples(clip), info["text"] or ""
         seconds = samples / PACKED_SAMPLE_RATE_HZ
         if not text.strip():
             left_out["without text"] += 1
-        elif letters.unknown(text):
+        elif characters.unknown(text):
             left_out["with unknown characters"] += 1
-        elif not (labels := tuple(letters.encode(text))):
+        elif not (labels := tuple(characters.encode(text))):
             left_out["without letters"] += 1
         elif not config.min_seconds <= seconds <= config.max_seconds:
             left_out["too short" if seconds < config.min_seconds else "too long"] += 1
@@ -181,7 +181,7 @@ def _usable(
                 clip=clip,
                 samples=samples,
                 labels=labels,
-                text=letters.decode(labels),
+                text=characters.decode(labels),
                 speaker=info["speaker"],
             )
             usable.append(item)

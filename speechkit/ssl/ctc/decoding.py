@@ -2,7 +2,7 @@
 
 The beam search is flashlight's (Kahn et al. 2022): score = log p(letters | sound) + lm_weight *
 log p(text) + word_score * words, natural logarithms. A word model writes only words of its
-vocabulary; a letter model, or none, writes any.
+vocabulary; a character model, or none, writes any.
 
 Shapes: F frames, V classes (0 is blank).
 """
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from speechkit.core.config import require_range
 from speechkit.core.errors import ConfigError, DataError
-from speechkit.ssl.ctc.letters import BLANK, WORD_END, Letters, normalise
+from speechkit.ssl.ctc.characters import BLANK, WORD_END, Characters, normalise
 from speechkit.ssl.ctc.ngram import END, START, UNKNOWN
 
 _BLANK_TOKEN = "<blank>"
@@ -57,7 +57,7 @@ class LanguageModel:
 
     path: Path
     """ARPA file (.gz too), from `speechkit ssl ngram` or elsewhere, or a KenLM binary."""
-    unit: Literal["word", "letter"] = "word"
+    unit: Literal["word", "character"] = "word"
     """Words, or letters with the word end among them."""
     words: Path | None = None
     """Text file of the words that may be written, one a line; those of the ARPA file if None. A
@@ -108,7 +108,7 @@ class Decoder:
 
     def __init__(
         self,
-        letters: Letters,
+        characters: Characters,
         config: DecodingConfig | None = None,
         language_model: LanguageModel | None = None,
     ) -> None:
@@ -116,35 +116,37 @@ class Decoder:
 
         Raises ConfigError where a beam is asked for and its packages are not installed.
         """
-        self.letters = letters
+        self.characters = characters
         config = DecodingConfig() if config is None else config
         self._of_words = language_model is not None and language_model.unit == "word"
         best_path = config.beam == 1 and language_model is None and config.word_score == 0
-        self._search: Any = None if best_path else _search(letters, config, language_model)
+        self._search: Any = None if best_path else _search(characters, config, language_model)
 
     def text(self, log_probability_FV: Tensor) -> str:
         """Return the best text found; raises DataError for posteriors that are not numbers."""
         if log_probability_FV.isnan().any():
             raise DataError("The model's output is not a number: its training has failed.")
         if self._search is None or not len(log_probability_FV):
-            return self.letters.decode(greedy_labels(log_probability_FV))
+            return self.characters.decode(greedy_labels(log_probability_FV))
         found = self._search(log_probability_FV.float().cpu().contiguous()[None])[0]
         if not found:
             return ""
         if self._of_words:
             # Not its letters, where a last word that the beam could not end would be cut short.
             return " ".join(normalise(word) for word in found[0].words)
-        return self.letters.decode(found[0].tokens.tolist())
+        return self.characters.decode(found[0].tokens.tolist())
 
 
-def _search(letters: Letters, config: DecodingConfig, language_model: LanguageModel | None) -> Any:
+def _search(
+    characters: Characters, config: DecodingConfig, language_model: LanguageModel | None
+) -> Any:
     """Return torchaudio's decoder."""
     known = None if language_model is None else language_model.tokens()
     lexicon = ""
     if language_model is not None and language_model.unit == "word":
-        lexicon = _lexicon(letters, known, language_model.path)
+        lexicon = _lexicon(characters, known, language_model.path)
     elif known is not None:
-        _check_letters(letters, known)
+        _check_characters(characters, known)
     try:
         from torchaudio.models.decoder import ctc_decoder
     except (ImportError, RuntimeError) as error:
@@ -158,7 +160,7 @@ def _search(letters: Letters, config: DecodingConfig, language_model: LanguageMo
         try:
             return ctc_decoder(
                 lexicon=str(Path(folder) / "lexicon.txt") if lexicon else None,
-                tokens=[_BLANK_TOKEN, *letters.symbols],
+                tokens=[_BLANK_TOKEN, *characters.symbols],
                 lm=None if language_model is None else str(language_model.path),
                 beam_size=config.beam,
                 beam_threshold=config.threshold,
@@ -178,7 +180,7 @@ def _search(letters: Letters, config: DecodingConfig, language_model: LanguageMo
             raise DataError(f"Cannot read the language model{where}: {reason}") from error
 
 
-def _lexicon(letters: Letters, words: list[str] | None, path: Path) -> str:
+def _lexicon(characters: Characters, words: list[str] | None, path: Path) -> str:
     """Return flashlight's lexicon: each word of the model and its letters, the word end last.
 
     Our letters are upper case; many models' words are not. Words with other characters are left
@@ -189,19 +191,19 @@ def _lexicon(letters: Letters, words: list[str] | None, path: Path) -> str:
     lines = []
     for word in dict.fromkeys(words):
         spelling = normalise(word)
-        if spelling and " " not in spelling and not letters.unknown(spelling):
+        if spelling and " " not in spelling and not characters.unknown(spelling):
             lines.append(f"{word} {' '.join(spelling + WORD_END)}\n")
     if not lines:
         raise DataError(f"{path} has no word in the alphabet of the recogniser.")
     return "".join(lines)
 
 
-def _check_letters(letters: Letters, known: list[str]) -> None:
-    """Raise DataError for a letter model of another alphabet."""
-    missing = [symbol for symbol in letters.symbols if symbol not in known]
+def _check_characters(characters: Characters, known: list[str]) -> None:
+    """Raise DataError for a character model of another alphabet."""
+    missing = [symbol for symbol in characters.symbols if symbol not in known]
     # A short text may lack a rare letter; one without most of them is of another language.
-    if 2 * len(missing) > len(letters.symbols):
+    if 2 * len(missing) > len(characters.symbols):
         raise DataError(
-            f"The letter model does not know {' '.join(missing[:20])}: train it on text in the "
+            f"The character model does not know {' '.join(missing[:20])}: train it on text in the "
             "alphabet of the recogniser."
         )

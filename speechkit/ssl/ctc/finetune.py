@@ -25,13 +25,13 @@ from speechkit.ssl.ctc.batches import (
     collate,
     cut,
 )
+from speechkit.ssl.ctc.characters import Characters
 from speechkit.ssl.ctc.clips import ClipsConfig, ClipSplit, LabelledClips, select_clips
-from speechkit.ssl.ctc.letters import Letters
 from speechkit.ssl.ctc.model import CtcConfig, CtcModel, DropoutConfig, build_ctc, save_ctc
 from speechkit.ssl.encoder import SslEncoder
 from speechkit.ssl.training import Job, RunConfig, RunReport, run_training
 
-FIGURES = ("loss/ctc", "figure/letter_loss", "figure/letter_errors")
+FIGURES = ("loss/ctc", "figure/character_loss", "figure/character_errors")
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class FinetuneConfig:
     """Whether the convolutions stay as pre-training left them, as in the papers. Without
     pre-training they learn in any case."""
     held_out_clips: int = 32
-    """Clips that are not learned from, for the letter error shown in the log."""
+    """Clips that are not learned from, for the character error shown in the log."""
     run: RunConfig = field(default_factory=_fine_tuning_run)
     """How long, how fast."""
 
@@ -104,11 +104,11 @@ def finetune(
     fit.
     """
     packed = PackedCorpus(corpus)
-    letters = alphabet_of(packed, config)
+    characters = alphabet_of(packed, config)
     encoder_config = encoder.config if isinstance(encoder, SslEncoder) else encoder
     split = select_clips(
         packed,
-        letters,
+        characters,
         encoder_config.frames,
         config.clips,
         held_out=config.held_out_clips,
@@ -121,7 +121,7 @@ def finetune(
     frozen = config.freeze_encoder_updates if isinstance(encoder, SslEncoder) else 0
     job = Job(
         name="CTC",
-        build=_builder(config, ctc_config, letters, encoder),
+        build=_builder(config, ctc_config, characters, encoder),
         figures=FIGURES,
         draw=training_batches(split.train, config, encoder_config),
         held_out=lambda: validation_batches(split.held_out, config),
@@ -129,7 +129,7 @@ def finetune(
         identity={
             "model": to_dict(ctc_config),
             "encoder": source,
-            "alphabet": letters.to_json(),
+            "alphabet": characters.to_json(),
             "labels": [item.clip for item in split.train.items],
             "mask": to_dict(config.mask),
             "frozen": [frozen, config.freeze_convolutions],
@@ -143,13 +143,13 @@ def finetune(
 def _builder(
     config: FinetuneConfig,
     ctc_config: CtcConfig,
-    letters: Letters,
+    characters: Characters,
     encoder: SslEncoder | EncoderConfig,
 ) -> Callable[[], nn.Module]:
     """Return what makes the model that training starts from."""
 
     def build() -> nn.Module:
-        model = build_ctc(ctc_config, letters, config.run.seed)
+        model = build_ctc(ctc_config, characters, config.run.seed)
         if isinstance(encoder, SslEncoder):
             model.encoder.load_state_dict(encoder.state_dict())
         if not (isinstance(encoder, SslEncoder) and config.freeze_convolutions):
@@ -159,12 +159,12 @@ def _builder(
     return build
 
 
-def alphabet_of(corpus: PackedCorpus, config: FinetuneConfig) -> Letters:
+def alphabet_of(corpus: PackedCorpus, config: FinetuneConfig) -> Characters:
     """Return the alphabet that the config asks for; raises DataError where the text has none."""
     if config.alphabet == "english":
-        return Letters.english()
+        return Characters.english()
     chosen = config.clips.selection.of(corpus)
-    return Letters.from_texts(corpus.clips[clip]["text"] or "" for clip in chosen)
+    return Characters.from_texts(corpus.clips[clip]["text"] or "" for clip in chosen)
 
 
 def training_batches(

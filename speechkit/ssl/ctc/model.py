@@ -1,4 +1,4 @@
-"""An encoder with a letter classifier, trained with CTC (Graves et al. 2006).
+"""An encoder with a character classifier, trained with CTC (Graves et al. 2006).
 
 Shapes: B batch, T samples, F frames, D width, V classes (0 is blank).
 """
@@ -23,8 +23,8 @@ from speechkit.ssl.batch import counted
 from speechkit.ssl.checkpoints import export_config
 from speechkit.ssl.config import EncoderConfig
 from speechkit.ssl.ctc.batches import CtcBatch
+from speechkit.ssl.ctc.characters import BLANK, Characters
 from speechkit.ssl.ctc.decoding import greedy_labels
-from speechkit.ssl.ctc.letters import BLANK, Letters
 from speechkit.ssl.encoder import SslEncoder, build_encoder
 
 KIND = "speechkit-ssl-ctc"
@@ -89,16 +89,16 @@ class Posteriors:
 
 
 class CtcModel(nn.Module):
-    """Waves to letter posteriors each 20 ms."""
+    """Waves to character posteriors each 20 ms."""
 
-    def __init__(self, config: CtcConfig, encoder: SslEncoder, letters: Letters) -> None:
+    def __init__(self, config: CtcConfig, encoder: SslEncoder, characters: Characters) -> None:
         """The convolutions are frozen, as in wav2vec 2.0's fine-tuning; see `free_convolutions`."""
         super().__init__()
         self.config = config
-        self.letters = letters
+        self.characters = characters
         self.encoder = encoder
         self.final_dropout = nn.Dropout(config.final_dropout)
-        self.final_proj = nn.Linear(config.encoder.model_dim, letters.size)
+        self.final_proj = nn.Linear(config.encoder.model_dim, characters.size)
         nn.init.xavier_uniform_(self.final_proj.weight)
         nn.init.zeros_(self.final_proj.bias)
         self.encoder_is_frozen = False
@@ -130,7 +130,7 @@ class CtcModel(nn.Module):
         masked_BF: Tensor | None = None,
         channels_BD: Tensor | None = None,
     ) -> Posteriors:
-        """Return letter posteriors; masks are for training. Raises AudioError for short waves."""
+        """Character posteriors; masks are for training. Raises AudioError for short waves."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder_is_frozen):
             states_BFD, frames_B = self.encoder(wave_BT, lengths_B, masked_BF, channels_BD)
         logits_BFV = self.final_proj(self.final_dropout(states_BFD))
@@ -140,20 +140,20 @@ class CtcModel(nn.Module):
         )
 
     def forward(self, batch: CtcBatch) -> dict[str, Tensor]:
-        """Return "total" summed over "targets" sentences, and the letter error of the best path."""
+        """Return "total" over "targets" sentences, and the character error of the best path."""
         heard = self.posteriors(batch.wave_BT, batch.lengths_B, batch.masked_BF, batch.channels_BD)
         loss = ctc_loss_sum(heard, batch.labels_BL, batch.label_lengths_B)
         if self.training and self.encoder_is_frozen:
             loss = loss + self._nothing()
         sentences = len(batch.lengths_B)
-        letters = batch.label_lengths_B.sum()
-        wrong = letter_errors(heard, batch.labels_BL, batch.label_lengths_B)
+        characters = batch.label_lengths_B.sum()
+        wrong = character_errors(heard, batch.labels_BL, batch.label_lengths_B)
         return counted(
             {"ctc": loss},
             {"ctc": 1.0},
             sentences,
-            letter_loss=loss.detach() / letters,
-            letter_errors=torch.tensor(wrong / float(letters)),
+            character_loss=loss.detach() / characters,
+            character_errors=torch.tensor(wrong / float(characters)),
         )
 
     def _nothing(self) -> Tensor:
@@ -184,7 +184,7 @@ def ctc_loss_sum(heard: Posteriors, labels_BL: Tensor, label_lengths_B: Tensor) 
     )
 
 
-def letter_errors(heard: Posteriors, labels_BL: Tensor, label_lengths_B: Tensor) -> int:
+def character_errors(heard: Posteriors, labels_BL: Tensor, label_lengths_B: Tensor) -> int:
     """Return the edit distance of the best paths to the letters, word ends included."""
     log_BFV = heard.log_probability_BFV.detach().cpu()
     rows = zip(log_BFV, heard.frames_B, labels_BL.tolist(), label_lengths_B.tolist(), strict=True)
@@ -194,17 +194,17 @@ def letter_errors(heard: Posteriors, labels_BL: Tensor, label_lengths_B: Tensor)
     )
 
 
-def build_ctc(config: CtcConfig, letters: Letters, seed: int = 0) -> CtcModel:
+def build_ctc(config: CtcConfig, characters: Characters, seed: int = 0) -> CtcModel:
     """Return a recogniser with random weights, the same for the same seed."""
     encoder = build_encoder(config.encoder, seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "ctc"))
-        return CtcModel(config, encoder, letters)
+        return CtcModel(config, encoder, characters)
 
 
 def save_ctc(folder: str | Path, model: CtcModel) -> None:
     """Write a model folder."""
-    config = export_config("ctc", model.config, letters=model.letters.to_json())
+    config = export_config("ctc", model.config, characters=model.characters.to_json())
     save_checkpoint(folder, model.state_dict(), config)
 
 
@@ -221,9 +221,9 @@ def load_ctc(folder: str | Path) -> CtcModel:
             f"{folder} holds {kind or 'a model of unknown kind'} and no recogniser: make one of an "
             "encoder with speechkit ssl finetune."
         )
-    letters = Letters.from_json(checkpoint.config.get("letters"))
+    characters = Characters.from_json(checkpoint.config.get("characters"))
     try:
         config = from_dict(CtcConfig, checkpoint.config.get("model", {}))
     except ConfigError as error:
         raise CheckpointError(f"The config of {folder} describes no recogniser: {error}") from error
-    return build_and_load(lambda: build_ctc(config, letters), checkpoint.state).eval()
+    return build_and_load(lambda: build_ctc(config, characters), checkpoint.state).eval()

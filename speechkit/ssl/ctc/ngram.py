@@ -1,4 +1,4 @@
-"""Word and letter n-gram language models from text, as ARPA files that KenLM reads.
+"""Word and character n-gram language models from text, as ARPA files that KenLM reads.
 
 The interpolated form of Witten and Bell (1991; formulas of Chen and Goodman 1998, section 2.4):
 p(w | h) = (c(h w) + t(h) p(w | h')) / (c(h) + t(h)) with t(h) the number of kinds of tokens seen
@@ -88,6 +88,6 @@ def _arpa(vocabulary: Sequence[str], counts: Mapping[Gram, int]) -> str:
     return "\n".join([*head, *body, "", "\\end\\", ""])
 
 
-def letter_tokens(text: str, word_end: str) -> list[str]:
+def character_tokens(text: str, word_end: str) -> list[str]:
     """Return the letters of a text with the word end after every word."""
-    return [letter for word in text.split() for letter in word + word_end]
+    return [character for word in text.split() for character in word + word_end]

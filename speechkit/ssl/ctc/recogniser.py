@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from speechkit.ssl.config import SAMPLE_RATE_HZ
+from speechkit.ssl.ctc.characters import normalise
 from speechkit.ssl.ctc.decoding import Decoder, DecodingConfig, LanguageModel
-from speechkit.ssl.ctc.letters import normalise
 from speechkit.ssl.ctc.model import CtcModel
 from speechkit.ssl.ctc.score import Score, score
 from speechkit.ssl.ctc.utterances import Utterance
@@ -70,7 +70,7 @@ class Recogniser:
         """The model is put into evaluation mode; raises as `Decoder` does."""
         self.model = model.eval()
         self._device = model.final_proj.weight.device
-        self._decoder = Decoder(model.letters, decoding, language_model)
+        self._decoder = Decoder(model.characters, decoding, language_model)
 
     def transcribe(self, wave_T: Tensor) -> str:
         """Return the text of a recording at 16 kHz, of any length; too short gives none."""
@@ -83,7 +83,7 @@ class Recogniser:
         hop = encoder.hop_samples
         frames = encoder.frames(len(wave_T))
         if frames < 1:
-            return torch.zeros(0, self.model.letters.size)
+            return torch.zeros(0, self.model.characters.size)
         piece = max(1, round(PIECE_SECONDS * SAMPLE_RATE_HZ / hop))
         margin = round(MARGIN_SECONDS * SAMPLE_RATE_HZ / hop)
         count = math.ceil(frames / piece)
@@ -109,7 +109,7 @@ class Recogniser:
         Raises DataError, before anything is heard, for text with characters outside the model's
         alphabet.
         """
-        self.model.letters.require((item.clip, item.text) for item in utterances)
+        self.model.characters.require((item.clip, item.text) for item in utterances)
         clips = []
         for number, item in enumerate(utterances, start=1):
             found = Recognised(

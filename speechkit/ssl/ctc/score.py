@@ -1,4 +1,4 @@
-"""Word and letter error rates of a corpus, with the interval that its speakers allow."""
+"""Word and character error rates of a corpus, with the interval that its speakers allow."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Score:
 
     words: ErrorRate
     """WER."""
-    letters: ErrorRate
+    characters: ErrorRate
     """CER; spaces between words count as letters, as in jiwer."""
     sentences: int
     """Sentences scored."""
@@ -57,7 +57,7 @@ class Score:
     def text(self) -> str:
         """Return a table for a terminal."""
         rows = [f"{'':4}{'% (95 % interval)':>24}{'sub':>7}{'ins':>7}{'del':>7}{'of':>8}"]
-        for name, rate in (("WER", self.words), ("CER", self.letters)):
+        for name, rate in (("WER", self.words), ("CER", self.characters)):
             found = rate.edits
             counts = (found.substitutions, found.insertions, found.deletions)
             columns = "".join(f"{count:>7}" for count in counts)
@@ -89,14 +89,14 @@ def score(
     words = [edits(r.split(), h.split()) for r, h in zip(references, hypotheses, strict=True)]
     if not any(edit.reference_tokens for edit in words):
         raise DataError("The references hold no words, so there is no error rate.")
-    letters = [
+    characters = [
         edits(" ".join(r.split()), " ".join(h.split()))
         for r, h in zip(references, hypotheses, strict=True)
     ]
     names = [str(number) for number in range(len(references))] if groups is None else groups
     return Score(
         words=_rate(words, names, seed),
-        letters=_rate(letters, names, seed),
+        characters=_rate(characters, names, seed),
         sentences=len(references),
         sentences_right=sum(edit.errors == 0 for edit in words),
         groups=len(set(names)),

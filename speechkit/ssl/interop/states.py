@@ -124,8 +124,9 @@ def _with_heads(source: Source, encoder: EncoderConfig, encoder_only: bool) -> I
         return assemble(partial(build_encoder, encoder), source)
     if source.kind == "ctc":
         raise CheckpointError(
-            "These are the weights of a recogniser, which do not tell the letters of its classes: "
-            "take the encoder alone (--encoder-only), or transformers' folder of the model."
+            "These are the weights of a recogniser, which do not tell the characters of "
+            "its classes: take the encoder alone (--encoder-only), or transformers' folder of "
+            "the model."
         )
     if source.kind == "wav2vec2":
         return assemble(partial(build_wav2vec2, wav2vec2_from_shapes(source, encoder)), source)
@@ -195,12 +196,12 @@ def _count(source: Source, name: str) -> int:
 def wav2vec2_from_shapes(source: Source, encoder: EncoderConfig) -> Wav2Vec2Config:
     """Return the config of a pre-training model from the shapes of its heads."""
     code_dim = source.size("final_target_proj.weight", 1)
-    books = code_dim // max(source.size("quantizer.entries", 2), 1)
+    codebooks = code_dim // max(source.size("quantizer.entries", 2), 1)
     values = {
         "encoder": encoder,
         "final_dim": source.size("final_proj.weight", 0),
-        "codebooks": books,
-        "entries": source.size("quantizer.entries", 1) // max(books, 1),
+        "codebooks": codebooks,
+        "codebook_size": source.size("quantizer.entries", 1) // max(codebooks, 1),
         "code_dim": code_dim,
     }
     return from_dict(Wav2Vec2Config, values)

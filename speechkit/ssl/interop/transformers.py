@@ -22,7 +22,7 @@ from speechkit.core.config import from_dict, to_dict
 from speechkit.core.errors import CheckpointError
 from speechkit.core.files import write_atomically
 from speechkit.ssl.config import SAMPLE_RATE_HZ, EncoderConfig, HubertConfig, Wav2Vec2Config
-from speechkit.ssl.ctc.letters import BLANK
+from speechkit.ssl.ctc.characters import BLANK
 from speechkit.ssl.ctc.model import CtcConfig, CtcModel, build_ctc
 from speechkit.ssl.encoder import build_encoder
 from speechkit.ssl.interop.states import (
@@ -37,7 +37,7 @@ from speechkit.ssl.interop.states import (
 from speechkit.ssl.interop.vocabulary import (
     TOKENIZER_FILE,
     VOCABULARY_FILE,
-    read_letters,
+    read_characters,
     tokenizer_config,
     vocabulary,
 )
@@ -72,7 +72,7 @@ _ENCODER_KEYS: tuple[tuple[str, str, object], ...] = (
 _HEAD_KEYS: tuple[tuple[str, str, object], ...] = (
     ("final_dim", "proj_codevector_dim", 256),
     ("codebooks", "num_codevector_groups", 2),
-    ("entries", "num_codevectors_per_group", 320),
+    ("codebook_size", "num_codevectors_per_group", 320),
     ("code_dim", "codevector_dim", 256),
     ("distractors", "num_negatives", 100),
     ("logit_temperature", "contrastive_logits_temperature", 0.1),
@@ -148,7 +148,7 @@ def to_transformers(
     config = {"architectures": [architecture], "model_type": family, **_their_config(model)}
     tables = {CONFIG_FILE: config, PREPROCESSOR_FILE: preprocessor_config()}
     if isinstance(model, CtcModel):
-        tables[VOCABULARY_FILE] = vocabulary(model.letters)
+        tables[VOCABULARY_FILE] = vocabulary(model.characters)
         tables[TOKENIZER_FILE] = tokenizer_config()
     _write(Path(folder), state, tables)
     return Exported(architecture=architecture, left_out=left_out)
@@ -158,19 +158,19 @@ def _recogniser(
     folder: Path, config: Mapping[str, Any], encoder: EncoderConfig, source: Source
 ) -> Imported:
     """Return a recogniser with its classes in our order."""
-    letters, order, special = read_letters(folder, config.get("pad_token_id", 0))
+    characters, order, special = read_characters(folder, config.get("pad_token_id", 0))
     tensors = dict(source.tensors)
     for name in ("lm_head.weight", "lm_head.bias"):
-        if name not in tensors or tensors[name].shape[:1] != (letters.size + len(special),):
+        if name not in tensors or tensors[name].shape[:1] != (characters.size + len(special),):
             raise CheckpointError(
-                f"{name} must have one row for each of the {letters.size + len(special)} tokens of "
-                f"{VOCABULARY_FILE}: take both from the same folder."
+                f"{name} must have one row for each of the {characters.size + len(special)} tokens "
+                f"of {VOCABULARY_FILE}: take both from the same folder."
             )
         tensors[name] = tensors[name][order]
     ctc = from_dict(
         CtcConfig, {"encoder": encoder, "final_dropout": config.get("final_dropout", 0.1)}
     )
-    imported = assemble(partial(build_ctc, ctc, letters), replace(source, tensors=tensors))
+    imported = assemble(partial(build_ctc, ctc, characters), replace(source, tensors=tensors))
     if not special:
         return imported
     note = f"classes left out, as CTC does not use them: {' '.join(special)}"
@@ -241,7 +241,7 @@ def _their_config(model: Exchanged) -> dict[str, Any]:
         own["model"] = {field: values[field] for field in _HEAD_OWN}
     elif isinstance(model, CtcModel):
         theirs |= {
-            "vocab_size": model.letters.size,
+            "vocab_size": model.characters.size,
             "pad_token_id": BLANK,
             "bos_token_id": None,
             "eos_token_id": None,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from speechkit.core.errors import CheckpointError
-from speechkit.ssl.ctc.letters import BLANK, WORD_END, Letters
+from speechkit.ssl.ctc.characters import BLANK, WORD_END, Characters
 
 VOCABULARY_FILE = "vocab.json"
 TOKENIZER_FILE = "tokenizer_config.json"
@@ -19,7 +19,7 @@ PAD = "<pad>"
 _SPECIAL = re.compile(r"<.+>|\[.+\]")
 
 
-def read_letters(folder: Path, blank: object) -> tuple[Letters, list[int], tuple[str, ...]]:
+def read_characters(folder: Path, blank: object) -> tuple[Characters, list[int], tuple[str, ...]]:
     """Return our alphabet, which class of theirs each of ours is, and the classes left out.
 
     ``blank`` is config.json's pad_token_id. Special classes (<s>, </s>, <unk>) are fairseq's
@@ -41,11 +41,11 @@ def read_letters(folder: Path, blank: object) -> tuple[Letters, list[int], tuple
         if _SPECIAL.fullmatch(token):
             special.append(token)
             continue
-        # Our texts are in capitals (letters.normalise); some models are trained on small letters.
+        # Our texts are in capitals (characters.normalise); some models know small letters only.
         symbols.append(token.upper() if len(token.upper()) == 1 else token)
         order.append(index)
     try:
-        return Letters(tuple(symbols)), order, tuple(special)
+        return Characters(tuple(symbols)), order, tuple(special)
     except ValueError as error:
         raise CheckpointError(
             f"{folder / VOCABULARY_FILE} is no alphabet of letters ({error}): import the encoder "
@@ -53,9 +53,12 @@ def read_letters(folder: Path, blank: object) -> tuple[Letters, list[int], tuple
         ) from error
 
 
-def vocabulary(letters: Letters) -> dict[str, int]:
+def vocabulary(characters: Characters) -> dict[str, int]:
     """Return vocab.json for an alphabet."""
-    return {PAD: BLANK, **{symbol: index for index, symbol in enumerate(letters.symbols, start=1)}}
+    return {
+        PAD: BLANK,
+        **{symbol: index for index, symbol in enumerate(characters.symbols, start=1)},
+    }
 
 
 def tokenizer_config() -> dict[str, Any]:

@@ -22,7 +22,7 @@ class GuardConfig:
     patience_batches: int = 200
     """Batches in a row that must look collapsed."""
     min_perplexity: float = 4.0
-    """Entries (wav2vec 2.0, both groups together) or guessed clusters (HuBERT) in use."""
+    """Entries (wav2vec 2.0, both groups together) or predicted clusters (HuBERT) in use."""
     max_distractor_hits: float = 0.5
     """Share of distractors equal to the target (wav2vec 2.0)."""
     max_loss: float = 1e4
@@ -65,9 +65,9 @@ class CollapseGuard:
                 f"{hits:.0%} of the distractors equal the target, so the quantiser has collapsed; "
                 "raise diversity_weight or lower the learning rate"
             )
-        for name in ("figure/hard_perplexity", "figure/guess_perplexity"):
+        for name in ("figure/hard_perplexity", "figure/prediction_perplexity"):
             used = figures.get(name, math.inf)
             if used < self.config.min_perplexity:
-                what = "entries" if "hard" in name else "clusters"
+                what = "codebook_size" if "hard" in name else "clusters"
                 return f"only {used:.1f} {what} are in use; lower the learning rate"
         return None

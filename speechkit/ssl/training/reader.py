@@ -11,7 +11,7 @@ from speechkit.ssl.training.job import Batch
 
 require_fairseq2()
 
-from fairseq2.datasets import DataReader  # noqa: E402  # the import is mended first
+from fairseq2.datasets import DataReader  # noqa: E402  # the import is fixed first
 from fairseq2.gang import Gangs  # noqa: E402
 
 

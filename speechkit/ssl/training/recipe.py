@@ -19,7 +19,7 @@ from speechkit.ssl.training.reader import FixedReader, NumberedReader
 
 require_fairseq2()
 
-from fairseq2.composition import register_model_family  # noqa: E402  # import mended first
+from fairseq2.composition import register_model_family  # noqa: E402  # import fixed first
 from fairseq2.evaluator import EvalUnit  # noqa: E402
 from fairseq2.gang import Gang, Gangs  # noqa: E402
 from fairseq2.metrics import Mean, MetricBag  # noqa: E402

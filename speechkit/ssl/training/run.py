@@ -1,4 +1,4 @@
-"""Run a job with fairseq2's trainer, its traps fenced.
+"""Run a job with fairseq2's trainer, guarded against its known faults.
 
 fairseq2 writes every environment variable into its logs; ours does not. Its checkpoints, in
 ``checkpoints/``, are torch files for resuming, read in torch's restricted mode; what users load is
@@ -99,7 +99,7 @@ def _run(job: Job, config: RunConfig, out: Path, signals: list[str]) -> Any:
             raise
         raise CheckpointError(
             f"Training could not go on: {reasons[-1].strerror or reasons[-1]}. The last checkpoint "
-            f"in {out} is whole; mend this and give the same command to go on from there."
+            f"in {out} is whole; fix this and give the same command to go on from there."
         ) from error
     return recipe
 

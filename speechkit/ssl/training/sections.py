@@ -10,7 +10,7 @@ from speechkit.ssl.training.recipe import RecipeConfig
 
 require_fairseq2()
 
-from fairseq2.recipe.config import (  # noqa: E402  # import mended first
+from fairseq2.recipe.config import (  # noqa: E402  # import fixed first
     ADAMW_OPTIMIZER,
     AdamWConfig,
     GradAccumulationConfig,

@@ -69,7 +69,7 @@ class UnitsConfig:
     def __post_init__(self) -> None:
         """Raise ConfigError for what cannot be run."""
         if (self.features == "mfcc") != (self.layer is None):
-            raise ConfigError("An encoder needs a layer, and mfcc has none: mend --layer.")
+            raise ConfigError("An encoder needs a layer, and mfcc has none: change --layer.")
         if not 0.0 < self.percent <= 100.0:
             raise ConfigError(f"percent is above 0 and at most 100, not {self.percent}.")
         if self.max_frames < self.kmeans.clusters:

@@ -64,14 +64,14 @@ def test_swaps_are_read_as_a_way_from_a_to_b() -> None:
         figures={"nothing": plain, **{part: plain | new for part, new in changed.items()}}, pairs=5
     )
     assert swaps.moved["timbre"] == pytest.approx(
-        {"voice": 1.0, "melody": 0.0, "words": 0.0, "register": 0.9}
+        {"voice": 1.0, "f0": 0.0, "words": 0.0, "register": 0.9}
     )
-    assert swaps.moved["prosody"]["melody"] == pytest.approx(0.5)
+    assert swaps.moved["prosody"]["f0"] == pytest.approx(0.5)
     assert swaps.moved["content"]["voice"] == pytest.approx(0.75)
     assert set(swaps.moved["detail"].values()) == {0.0}
     lines = swaps.text().splitlines()
     assert "SIM to A" in lines[0]
-    assert "timbre of B moves: voice 100 %, melody 0 %, words 0 %, register 90 %" in lines
+    assert "timbre of B moves: voice 100 %, f0 0 %, words 0 %, register 90 %" in lines
     assert swaps.to_json()["moved"]["timbre"]["voice"] == pytest.approx(1.0)
     # An aspect in which A and B are alike can not be told to move.
     alike = SwapReport(figures={"nothing": plain | {"sim_b": 0.7}, "timbre": plain}, pairs=1)

@@ -22,9 +22,9 @@ from speechkit.evaluate.codec.rate import (
 )
 
 
-def _random(entries: int, frames: int, books: int = 2, seed: int = 0) -> Tensor:
+def _random(codebook_size: int, frames: int, codebooks: int = 2, seed: int = 0) -> Tensor:
     rng = torch.Generator().manual_seed(seed)
-    return torch.randint(0, entries, (books, frames), generator=rng)
+    return torch.randint(0, codebook_size, (codebooks, frames), generator=rng)
 
 
 def test_skewed_codes_cost_less_and_even_ones_no_more_than_they_hold() -> None:
@@ -40,13 +40,13 @@ def test_skewed_codes_cost_less_and_even_ones_no_more_than_they_hold() -> None:
 
 
 def test_order_one_learns_both_contexts() -> None:
-    first_F = _random(16, 2000, books=1)[0]
+    first_F = _random(16, 2000, codebooks=1)[0]
     walk_F = torch.arange(2000) % 16
     clips = [torch.stack([first_F, first_F, walk_F])]
     order0 = code_lengths(clips, (16,) * 3, 0)
     order1 = code_lengths(clips, (16,) * 3, 1)
     assert order1[0] > 0.95 * order0[0]
-    # The second book repeats the one below, the third follows from its own last code.
+    # The second codebook repeats the one below, the third follows from its own last code.
     assert order1[1] < 0.4 * order0[1]
     assert order1[2] < 0.4 * order0[2]
 

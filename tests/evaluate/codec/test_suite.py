@@ -14,6 +14,7 @@ from torch import Tensor
 from speechkit.core.checkpoint import WEIGHTS
 from speechkit.core.errors import DataError
 from speechkit.core.results import Codes
+from speechkit.data.align.reader import PhoneReader
 from speechkit.evaluate.asr import WordErrors, word_errors
 from speechkit.evaluate.codec import SECTIONS, UNFINISHED, CodecSuite, run_codec_suite
 from speechkit.evaluate.codec.labels import frame_labels
@@ -26,7 +27,6 @@ from speechkit.evaluate.codec.swaps import (
     swapped,
 )
 from speechkit.evaluate.pairs import EvalClip
-from speechkit.evaluate.phones import PhoneReader
 from speechkit.evaluate.quality import Quality
 from speechkit.evaluate.scorers import Embedding, Scorers, Wave
 from speechkit.evaluate.table import Report, load_rows
@@ -185,7 +185,7 @@ def test_parts_can_be_left_out(clips: list[EvalClip], codec: FACodec, tmp_path: 
     report = run_codec_suite(codec, clips[:2], tmp_path, scorers=Scorers(), suite=usage)
     assert report.text().startswith("usage\n  prosody: ")
     usage_of = report.to_json()["extra"]["usage"]["codebooks"]
-    assert len(usage_of) == codec.quantizer.books
+    assert len(usage_of) == codec.quantizer.codebooks
     assert all(0 < one["used"] <= 1 <= one["perplexity"] for one in usage_of.values())
     with pytest.raises(DataError, match="no clips"):
         run_codec_suite(codec, [], tmp_path, scorers=Scorers(), suite=usage)
@@ -208,7 +208,7 @@ class _Plain:
 
     sample_rate_hz = 16000
     hop_samples = 320
-    quantizer = QuantizerConfig(entries=4)
+    quantizer = QuantizerConfig(codebook_size=4)
     timbre_channels = 1
 
     def encode(self, wave_T: Tensor) -> tuple[Codes, Tensor]:

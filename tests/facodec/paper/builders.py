@@ -22,7 +22,7 @@ TINY = PaperCodecConfig(
     encoder_channels=4,
     channels=16,
     generator_channels=16,
-    quantizer=QuantizerConfig(entries=16, code_channels=4),
+    quantizer=QuantizerConfig(codebook_size=16, code_channels=4),
     transformer=TransformerConfig(layers=1, filter_channels=16),
     prosody_mel=MelConfig(n_fft=256, win_length=160, hop_length=40, n_mels=40),
     phone_classes=7,
@@ -49,7 +49,7 @@ def randomize(module: nn.Module, seed: int) -> None:
             values = draws - 0.5
         elif name.endswith("norm.weight") or "norm1.weight" in name or "norm2.weight" in name:
             values = 0.5 + draws
-        elif parameter.ndim > 1 and "original1" not in name and "book" not in name:
+        elif parameter.ndim > 1 and "original1" not in name and "codebook" not in name:
             values = (2 * draws - 1) * (3 / parameter[0].numel()) ** 0.5
         elif parameter.ndim == 1:
             values = 0.4 * (2 * draws - 1)

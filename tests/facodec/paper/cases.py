@@ -1,9 +1,9 @@
 """Parity cases: the same computation by our code and by the public code, on the same weights.
 
 Each case gives named tensors. Sizes are `SMALL`, whose results are stored, or `FULL`, those of
-the public checkpoints but for the two largest heads.
+the public checkpoints but for the two largest predictors.
 
-Shapes: B batch, D channels, T samples, F frames, K code books.
+Shapes: B batch, D channels, T samples, F frames, K codebooks.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SMALL = replace(
     encoder_channels=4,
     channels=32,
     generator_channels=32,
-    quantizer=QuantizerConfig(entries=64, code_channels=8),
+    quantizer=QuantizerConfig(codebook_size=64, code_channels=8),
     transformer=TransformerConfig(layers=2, filter_channels=48),
     phone_classes=11,
     speakers=5,

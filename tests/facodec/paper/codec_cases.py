@@ -1,6 +1,6 @@
 """Parity cases of the whole codec, its gradients, V2 and the redecoder.
 
-Shapes: B batch, D channels, T samples, F frames, K code books.
+Shapes: B batch, D channels, T samples, F frames, K codebooks.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from speechkit.core.rng import generator
 from speechkit.facodec.paper.amphion import codec_layout
 from speechkit.facodec.paper.codec import PaperCodec, PaperParts
 from speechkit.facodec.paper.config import PaperCodecConfig, RedecoderConfig
-from speechkit.facodec.paper.heads import Pitch, Readings
+from speechkit.facodec.paper.predictors import Pitch, Predictions
 from speechkit.facodec.paper.redecoder import Redecoder
 from tests.facodec.paper import builders, reference
 from tests.facodec.paper.builders import noise, randomize
@@ -99,7 +99,9 @@ def _public_analysis(encoder: Any, decoder: Any, wave_BT: Tensor, **kwargs: Any)
 def _synthesis(config: PaperCodecConfig) -> Case:
     """Waves and embeddings of given codes, with and without detail."""
     quant, frames = config.quantizer, 4 if config.channels < 256 else 40
-    codes_BKF = torch.randint(quant.entries, (2, quant.books, frames), generator=generator(5))
+    codes_BKF = torch.randint(
+        quant.codebook_size, (2, quant.codebooks, frames), generator=generator(5)
+    )
     timbre_BD = noise(2, config.channels, seed=6, peak=1.0)
 
     def ours() -> Tensors:
@@ -128,10 +130,10 @@ def _training(config: PaperCodecConfig) -> Case:
 
     def ours() -> Tensors:
         codec = _codec(config)
-        for part in (codec.prosody_books, codec.content_books, codec.detail_books):
+        for part in (codec.prosody_codebooks, codec.content_codebooks, codec.detail_codebooks):
             part.train()
         out = codec(_wave(config), detail_keep_B=torch.tensor(KEEP))
-        reads = _flat(out.readings) | {"wave": out.wave_BT}
+        reads = _flat(out.predictions) | {"wave": out.wave_BT}
         zs = _parts(out.parts)
         for z in zs.values():
             z.retain_grad()
@@ -161,22 +163,24 @@ def _training(config: PaperCodecConfig) -> Case:
         zs = dict(zip(("z prosody", "z content", "z detail"), parts, strict=True))
         return reads | _gradients(zs, grads, len(grads) if config.channels >= 256 else 0)
 
-    name = _tags(config, "P13 P14 all heads, all gradients", "P16 all heads, all gradients, V2")
+    name = _tags(
+        config, "P13 P14 all predictors, all gradients", "P16 all predictors, all gradients, V2"
+    )
     return Case(name=name, ours=ours, public=public)
 
 
-def _flat(readings: Readings) -> Tensors:
+def _flat(predictions: Predictions) -> Tensors:
     """All read-outs under the public code's names."""
     named: dict[str, Tensor | None] = {
-        "phone": readings.phone_BFP,
-        "prosody_phone": readings.prosody_phone_BFP,
-        "res_phone": readings.detail_phone_BFP,
-        "x_timbre": readings.speaker_BS,
+        "phone": predictions.phone_BFP,
+        "prosody_phone": predictions.prosody_phone_BFP,
+        "res_phone": predictions.detail_phone_BFP,
+        "x_timbre": predictions.speaker_BS,
     }
     pitches: dict[str, Pitch | None] = {
-        "": readings.pitch,
-        "content_": readings.content_pitch,
-        "res_": readings.detail_pitch,
+        "": predictions.pitch,
+        "content_": predictions.content_pitch,
+        "res_": predictions.detail_pitch,
     }
     for prefix, pitch in pitches.items():
         named[f"{prefix}f0"] = None if pitch is None else pitch.f0_BF
@@ -260,7 +264,7 @@ def _redecoder(config: PaperCodecConfig, *, detail: bool) -> Case:
         batch_index_position=True,
     )
     frames = 4 if config.channels < 256 else 30
-    codes_BKF = torch.randint(own.quantizer.entries, (2, 6, frames), generator=generator(8))
+    codes_BKF = torch.randint(own.quantizer.codebook_size, (2, 6, frames), generator=generator(8))
     timbre_BD = noise(2, own.channels, seed=9, peak=1.0)
 
     def made() -> Redecoder:

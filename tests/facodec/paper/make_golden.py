@@ -24,11 +24,13 @@ def smallest_gap() -> float:
     """By how much the nearest entry won, over all look-ups of all cases."""
     plain, gaps = PaperVectorQuantizer.forward, []
 
-    def watched(book: PaperVectorQuantizer, x_BFD: Tensor) -> PaperQuantized:
-        cosines = normalize(book.down(x_BFD), dim=-1) @ normalize(book.book_VC, dim=-1).T
+    def watched(codebook: PaperVectorQuantizer, x_BFD: Tensor) -> PaperQuantized:
+        cosines = (
+            normalize(codebook.down(x_BFD), dim=-1) @ normalize(codebook.codebook_VC, dim=-1).T
+        )
         first, second = cosines.topk(2).values.unbind(-1)
         gaps.append(float((first - second).detach().min()))
-        return plain(book, x_BFD)
+        return plain(codebook, x_BFD)
 
     with patch.object(PaperVectorQuantizer, "forward", watched), torch.random.fork_rng(devices=[]):
         for case in cases(SMALL).values():

@@ -103,7 +103,7 @@ def codec(module: ModuleType, ours: PaperCodec) -> tuple[Any, Any]:
             "fmax": 8000,
         },
     }
-    bits = quant.entries.bit_length() - 1
+    bits = quant.codebook_size.bit_length() - 1
     with sized(module, config.transformer, config.channels, **sizes):
         encoder = getattr(module, f"FACodecEncoder{suffix}")(
             ngf=config.encoder_channels, up_ratios=config.strides, out_channels=config.channels
@@ -112,9 +112,9 @@ def codec(module: ModuleType, ours: PaperCodec) -> tuple[Any, Any]:
             in_channels=config.channels,
             upsample_initial_channel=config.generator_channels,
             up_ratios=config.strides[::-1],
-            vq_num_q_p=quant.prosody_books,
-            vq_num_q_c=quant.content_books,
-            vq_num_q_r=quant.detail_books,
+            vq_num_q_p=quant.prosody_codebooks,
+            vq_num_q_c=quant.content_codebooks,
+            vq_num_q_r=quant.detail_codebooks,
             vq_dim=config.channels,
             vq_commit_weight=config.commitment,
             codebook_dim=quant.code_channels,
@@ -138,7 +138,7 @@ def codec(module: ModuleType, ours: PaperCodec) -> tuple[Any, Any]:
 def redecoder(module: ModuleType, ours: Redecoder) -> Any:
     """The public redecoder with the weights of ours, in evaluation mode."""
     config = ours.config
-    bits = config.quantizer.entries.bit_length() - 1
+    bits = config.quantizer.codebook_size.bit_length() - 1
     with sized(module, config.transformer, config.channels):
         made = module.FACodecRedecoder(
             in_channels=config.channels,

@@ -1,6 +1,6 @@
 """The paper's codec on its own: lengths, what teaches what, randomness, and opening.
 
-Shapes: B batch, T samples, F frames, K code books, D channels.
+Shapes: B batch, T samples, F frames, K codebooks, D channels.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from speechkit.facodec.codec import FACTORS
 from speechkit.facodec.paper.codec import PaperCodec, PaperOutput, load_paper_codec
 from speechkit.facodec.paper.config import PaperCodecConfig, RedecoderConfig
 from speechkit.facodec.paper.convolution import Encoder, encoded_frames
-from speechkit.facodec.paper.heads import Pitch, Reversal
+from speechkit.facodec.paper.predictors import Pitch, Reversal
 from tests.facodec.paper import builders
 from tests.facodec.paper.builders import TINY, noise
 
@@ -95,7 +95,7 @@ def test_codes_say_what_the_parts_said(codec: PaperCodec) -> None:
     assert torch.allclose(codec.embed(out.parts.codes()), out.parts.summed(), atol=1e-5)
     assert torch.allclose(out.z_decoder_BDF, out.parts.summed(), atol=1e-6)
     logits = codec.phone_logits(out.parts.content.codes_BKF)
-    assert torch.allclose(logits, out.readings.phone_BFP, atol=1e-4)
+    assert torch.allclose(logits, out.predictions.phone_BFP, atol=1e-4)
 
 
 def gradient(output: Tensor, of: Tensor | nn.Module) -> Tensor | None:
@@ -116,20 +116,22 @@ def test_the_wave_teaches_detail_and_timbre_alone(codec: PaperCodec) -> None:
     timbre = gradient(loss, out.timbre_BD)
     assert timbre is not None
     assert timbre.abs().min(dim=1).values.min() > 0
-    # The encoder learns from both, the books of prosody and content from neither.
+    # The encoder learns from both, the codebooks of prosody and content from neither.
     assert gradient(loss, codec.encoder.stem.bias) is not None
-    for part in (codec.prosody_books, codec.content_books):
+    for part in (codec.prosody_codebooks, codec.content_codebooks):
         assert gradient(loss, part.quantizers()[0].up.bias) is None
 
 
 def test_content_is_read_beside_prosody_and_detail_after_both(codec: PaperCodec) -> None:
     hidden_BDF = noise(2, TINY.channels, 5, peak=1.0)
     parts = codec.quantize(hidden_BDF)
-    assert torch.equal(codec.content_books(hidden_BDF).z_BDF, parts.content.z_BDF)
+    assert torch.equal(codec.content_codebooks(hidden_BDF).z_BDF, parts.content.z_BDF)
     left_BDF = hidden_BDF - parts.prosody.z_BDF - parts.content.z_BDF
-    assert torch.allclose(codec.detail_books(left_BDF).z_BDF, parts.detail.z_BDF, atol=1e-5)
-    # What was taken is detached: detail does not teach prosody's books.
-    assert gradient(parts.detail.z_BDF.sum(), codec.prosody_books.quantizers()[0].up.bias) is None
+    assert torch.allclose(codec.detail_codebooks(left_BDF).z_BDF, parts.detail.z_BDF, atol=1e-5)
+    # What was taken is detached: detail does not teach prosody's codebooks.
+    assert (
+        gradient(parts.detail.z_BDF.sum(), codec.prosody_codebooks.quantizers()[0].up.bias) is None
+    )
 
 
 ADVERSARIES: dict[str, Callable[[PaperOutput], Tensor]] = {
@@ -141,8 +143,8 @@ ADVERSARIES: dict[str, Callable[[PaperOutput], Tensor]] = {
 }
 
 
-def reading(out: PaperOutput, name: str) -> Tensor:
-    found = getattr(out.readings, name)
+def prediction(out: PaperOutput, name: str) -> Tensor:
+    found = getattr(out.predictions, name)
     return found.f0_BF + found.voiced_logit_BF if isinstance(found, Pitch) else found
 
 
@@ -152,7 +154,7 @@ def test_adversaries_learn_and_turn_the_sign_for_the_part(codec: PaperCodec, nam
 
     def pushed(strength: float, bound: float = float("inf")) -> Tensor:
         out = codec(wave_BT, reversal=Reversal(strength=strength, bound=bound))
-        found = gradient(reading(out, name).square().sum(), of(out))
+        found = gradient(prediction(out, name).square().sum(), of(out))
         assert found is not None
         return found
 
@@ -162,35 +164,35 @@ def test_adversaries_learn_and_turn_the_sign_for_the_part(codec: PaperCodec, nam
     assert pushed(1.0, bound=1e-3).norm() == pytest.approx(1e-3, rel=1e-3)
 
 
-def test_the_head_itself_learns_in_the_plain_direction(codec: PaperCodec) -> None:
-    head = codec.heads.detail_f0
-    assert head is not None
-    weight = head.out[0].weight
+def test_the_predictor_itself_learns_in_the_plain_direction(codec: PaperCodec) -> None:
+    predictor = codec.predictors.detail_f0
+    assert predictor is not None
+    weight = predictor.out[0].weight
     grads = []
     for strength in (1.0, -1.0):
         out = codec(noise(2, 200), reversal=Reversal(strength=strength))
-        grads.append(gradient(out.readings.detail_pitch.f0_BF.square().sum(), weight))
+        grads.append(gradient(out.predictions.detail_pitch.f0_BF.square().sum(), weight))
     assert grads[0] is not None
     assert grads[1] is not None
     assert torch.equal(grads[0], grads[1])
 
 
-def test_supervised_heads_pull_in_the_plain_direction(codec: PaperCodec) -> None:
-    """One step against the gradient of a head's loss lowers that loss."""
+def test_supervised_predictors_pull_in_the_plain_direction(codec: PaperCodec) -> None:
+    """One step against the gradient of a predictor's loss lowers that loss."""
     out = codec(noise(1, 200))
     z_BDF = out.parts.content.z_BDF
-    loss = out.readings.phone_BFP.square().mean()
+    loss = out.predictions.phone_BFP.square().mean()
     step = gradient(loss, z_BDF)
     assert step is not None
-    after = codec.heads.phone(z_BDF - 1e-3 * step / step.norm())[0].square().mean()
+    after = codec.predictors.phone(z_BDF - 1e-3 * step / step.norm())[0].square().mean()
     assert after < loss
 
 
-def test_missing_heads_read_nothing() -> None:
+def test_missing_predictors_read_nothing() -> None:
     none = replace(TINY, reverse_detail_f0=False, reverse_detail_phone=False, reverse_speaker=False)
     made = builders.codec(none)
-    readings = made(noise(1, 80)).readings
-    absent = [f.name for f in fields(readings) if getattr(readings, f.name) is None]
+    predictions = made(noise(1, 80)).predictions
+    absent = [f.name for f in fields(predictions) if getattr(predictions, f.name) is None]
     assert absent == list(ADVERSARIES)
     assert not any("speaker" in name for name in made.state_dict())
 
@@ -198,7 +200,7 @@ def test_missing_heads_read_nothing() -> None:
 def test_every_parameter_gets_a_gradient(codec: PaperCodec) -> None:
     for made in (codec, builders.codec(V2)):
         out = made.train()(noise(2, 400), generator(0), detail_keep_B=torch.tensor([True, False]))
-        reads = [getattr(out.readings, f.name) for f in fields(out.readings)]
+        reads = [getattr(out.predictions, f.name) for f in fields(out.predictions)]
         losses = [out.wave_BT.square().mean(), out.quantizer_loss]
         for read in reads:
             if read is None:
@@ -262,20 +264,20 @@ def test_v2_reads_prosody_from_mel_alone(v2: PaperCodec) -> None:
         v2.quantize(noise(1, TINY.channels, 3))
 
 
-def test_book_use_is_counted_in_training_only(codec: PaperCodec) -> None:
-    books = codec.books()
-    assert len(books) == 6
-    for book in books:
-        book.counts_V.zero_()
+def test_codebook_use_is_counted_in_training_only(codec: PaperCodec) -> None:
+    codebooks = codec.codebooks()
+    assert len(codebooks) == 6
+    for codebook in codebooks:
+        codebook.counts_V.zero_()
     codec(noise(2, 400))
-    assert all(int(book.counts_V.sum()) == 0 for book in books)
+    assert all(int(codebook.counts_V.sum()) == 0 for codebook in codebooks)
     codec.train()(noise(2, 400))
     codec.eval()
-    assert all(int(book.counts_V.sum()) == 20 for book in books)
-    before = [book.book_VC.detach().clone() for book in books]
-    assert sum(book.restart_unused(generator(0)) for book in books) > 0
-    for book, old_VC in zip(books, before, strict=True):
-        book.book_VC.data.copy_(old_VC)
+    assert all(int(codebook.counts_V.sum()) == 20 for codebook in codebooks)
+    before = [codebook.codebook_VC.detach().clone() for codebook in codebooks]
+    assert sum(codebook.restart_unused(generator(0)) for codebook in codebooks) > 0
+    for codebook, old_VC in zip(codebooks, before, strict=True):
+        codebook.codebook_VC.data.copy_(old_VC)
 
 
 def save(made: nn.Module, folder: Path, key: str, config: PaperCodecConfig) -> Path:

@@ -105,7 +105,7 @@ def test_public_code_has_these_names_and_shapes(version: str, file: str) -> None
     st.integers(1, 2),
 )
 def test_everything_comes_back(
-    version: str, flags: list[bool], strides: list[int], layers: int, books: int
+    version: str, flags: list[bool], strides: list[int], layers: int, codebooks: int
 ) -> None:
     strides = [*strides, 2]
     sizes: dict[str, Any] = {
@@ -116,7 +116,7 @@ def test_everything_comes_back(
         version="v2" if version == "v2" else "v1",
         strides=tuple(strides),
         prosody_mel=replace(TINY.prosody_mel, hop_length=math.prod(strides)),
-        quantizer=replace(TINY.quantizer, detail_books=books),
+        quantizer=replace(TINY.quantizer, detail_codebooks=codebooks),
         transformer=replace(TINY.transformer, layers=layers),
         batch_index_position=True,
         **sizes,
@@ -127,7 +127,7 @@ def test_everything_comes_back(
     files = to_public(layout, made.state_dict())
     check_public(layout, files)
     found = codec_config(files["encoder"], files["decoder"])
-    # No shape tells V1's mel, or how many speakers a head would know that is not there.
+    # No shape tells V1's mel, or how many speakers a classifier would know that is not there.
     mel = found.prosody_mel if version == "v2" else config.prosody_mel
     speakers = found.speakers if config.reverse_speaker else config.speakers
     assert replace(found, prosody_mel=mel, speakers=speakers) == config

@@ -48,8 +48,8 @@ def flat_pitch(samples: int, f0_hz: float = 120.0) -> Tensor:
 
 
 def random_codes(frames: int, seed: int = 0) -> Codes:
-    books = torch.randint(CODEBOOK_SIZE, (6, frames), generator=generator(seed))
-    return Codes(prosody_KF=books[:1], content_KF=books[1:3], detail_KF=books[3:])
+    codebooks = torch.randint(CODEBOOK_SIZE, (6, frames), generator=generator(seed))
+    return Codes(prosody_KF=codebooks[:1], content_KF=codebooks[1:3], detail_KF=codebooks[3:])
 
 
 def random_timbre(seed: int = 0) -> Tensor:
@@ -135,7 +135,7 @@ def test_pitch_reaches_prosody_only(codec: FACodec) -> None:
     assert torch.equal(codec.timbre(one), codec.timbre(other))
 
 
-def test_the_colour_of_a_recording_reaches_timbre_only(codec: FACodec) -> None:
+def test_the_mean_log_mel_of_a_recording_reaches_timbre_only(codec: FACodec) -> None:
     one = analysis()
     other = replace(one, mel_BMG=one.mel_BMG + torch.randn(80, 1, generator=generator(9)))
     first, second = codec.quantize(one), codec.quantize(other)

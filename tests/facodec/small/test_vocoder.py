@@ -1,4 +1,4 @@
-"""The heads: filters, overlap-add, and what an untrained source-filter head already does."""
+"""The vocoders: filters, overlap-add, and what an untrained source-filter vocoder already does."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from speechkit.core.rng import generator
 from speechkit.facodec.small.config import VocoderConfig
 from speechkit.facodec.small.vocoder import (
     NOISE_LOG_MEL,
-    InverseSTFTHead,
-    SourceFilterHead,
+    InverseSTFTVocoder,
+    SourceFilterVocoder,
     Vocoder,
     band_interpolation,
     build_vocoder,
@@ -83,27 +83,27 @@ def build(config: VocoderConfig) -> Vocoder:
         return build_vocoder(config, MEL).eval()
 
 
-def spoken(head: Vocoder, mel_BMF: Tensor, f0_hz: float, voiced: float, seed: int = 0) -> Tensor:
+def spoken(vocoder: Vocoder, mel_BMF: Tensor, f0_hz: float, voiced: float, seed: int = 0) -> Tensor:
     shape = (len(mel_BMF), mel_BMF.shape[-1])
-    wave: Tensor = head(
+    wave: Tensor = vocoder(
         mel_BMF, torch.full(shape, f0_hz), torch.full(shape, voiced), generator(seed)
     )
     return wave.detach()
 
 
 @pytest.mark.parametrize(
-    ("config", "kind"), [(SOURCE_FILTER, SourceFilterHead), (INVERSE_STFT, InverseSTFTHead)]
+    ("config", "kind"), [(SOURCE_FILTER, SourceFilterVocoder), (INVERSE_STFT, InverseSTFTVocoder)]
 )
-def test_heads_speak_one_hop_a_frame(config: VocoderConfig, kind: type[Vocoder]) -> None:
-    head = build(config)
-    assert isinstance(head, kind)
+def test_vocoders_speak_one_hop_a_frame(config: VocoderConfig, kind: type[Vocoder]) -> None:
+    vocoder = build(config)
+    assert isinstance(vocoder, kind)
     for frames in (1, 2, 25):
-        wave = spoken(head, torch.full((2, 80, frames), -4.0), 120.0, 1.0)
+        wave = spoken(vocoder, torch.full((2, 80, frames), -4.0), 120.0, 1.0)
         assert wave.shape == (2, 160 * frames)
         assert bool(torch.isfinite(wave).all())
 
 
-def test_only_the_source_filter_head_draws_noise() -> None:
+def test_only_the_source_filter_vocoder_draws_noise() -> None:
     mel_BMF = torch.full((1, 80, 20), -4.0)
     noisy, quiet = build(SOURCE_FILTER), build(INVERSE_STFT)
     assert torch.equal(spoken(noisy, mel_BMF, 120, 1, 3), spoken(noisy, mel_BMF, 120, 1, 3))

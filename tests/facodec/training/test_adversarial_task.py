@@ -16,7 +16,7 @@ from speechkit.facodec.small.codec import load_codec
 from speechkit.facodec.training.adversarial import AdversarialSchedule
 from speechkit.facodec.training.adversarial_task import AdversarialConfig, AdversarialTask
 from speechkit.facodec.training.discriminators import DiscriminatorConfig
-from speechkit.facodec.training.segments import Segments
+from speechkit.facodec.training.segments import SegmentSampler
 from speechkit.facodec.training.vocoder_task import VocoderTask
 from speechkit.text import DEFAULT_VOCABULARY
 from speechkit.text.frames import FrameClasses
@@ -45,7 +45,7 @@ def _no_tensorboard(monkeypatch: pytest.MonkeyPatch) -> None:
 def task_for(data: TinyData, **changes: Any) -> AdversarialTask:
     codec = fresh(replace(TINY_CODEC, speakers=len(data.corpus.speakers))).train()
     train_set, held_out = (
-        Segments(
+        SegmentSampler(
             data.corpus,
             FrameClasses(DEFAULT_VOCABULARY),
             data.alignment,
@@ -70,16 +70,18 @@ def test_every_loss_has_its_weight(data: TinyData) -> None:
     assert all(bool(torch.isfinite(value)) and value.ndim == 0 for value in losses.values())
 
 
-def test_training_changes_the_head_and_nothing_else(data: TinyData, tmp_path: Path) -> None:
+def test_training_changes_the_vocoder_and_nothing_else(data: TinyData, tmp_path: Path) -> None:
     task = task_for(data)
     before = {name: value.clone() for name, value in task.model.codec.state_dict().items()}
-    judges = {n: p.detach().clone() for n, p in task.model.named_parameters() if "judge" in n}
+    discriminators = {
+        n: p.detach().clone() for n, p in task.model.named_parameters() if "discriminator" in n
+    }
     codes, timbre_D = fresh().encode(data.corpus.wave(0), data.corpus.f0(0))
     train(task, TrainConfig(steps=8, lr=5e-3, warmup_steps=0, device="cpu"), tmp_path)
     for name, value in load_codec(tmp_path / "last").state_dict().items():
         assert torch.equal(value, before[name]) != name.startswith("vocoder."), name
     for name, parameter in task.model.named_parameters():
-        assert "judge" not in name or not torch.equal(parameter, judges[name]), name
+        assert "discriminator" not in name or not torch.equal(parameter, discriminators[name]), name
     again, timbre_again_D = task.model.codec.encode(data.corpus.wave(0), data.corpus.f0(0))
     assert torch.equal(again.stacked(), codes.stacked())
     assert torch.equal(timbre_again_D, timbre_D)
@@ -108,7 +110,7 @@ def test_losses_keep_to_their_side(data: TinyData) -> None:
     task = task_for(data)
     model = task.model
     losses = task.losses(task.batch(generator(0)), generator(0), 0)
-    sides = {"vocoder": model.codec.vocoder, "wave_judge": model.wave_judge}
+    sides = {"vocoder": model.codec.vocoder, "wave_discriminator": model.wave_discriminator}
     reached: dict[str, set[str]] = {}
     for key, loss in losses.items():
         reached[key] = set()
@@ -121,7 +123,7 @@ def test_losses_keep_to_their_side(data: TinyData) -> None:
     made = {"vocoder"}
     assert reached == {
         "stft/log": made, "stft/convergence": made, "mel/l1": made,
-        "wave/discriminator": {"wave_judge"}, "wave/generator": made, "wave/features": made,
+        "wave/discriminator": {"wave_discriminator"}, "wave/generator": made, "wave/features": made,
     }  # fmt: skip
 
 
@@ -136,7 +138,7 @@ def test_validation_repeats_itself_at_full_strength(data: TinyData) -> None:
 
 
 def trained(data: TinyData, out: Path, steps: int) -> dict[str, Tensor]:
-    # The judges come in before the interruption, their ramp ends after it.
+    # The discriminators come in before the interruption, their ramp ends after it.
     schedule = AdversarialSchedule(start_step=1, ramp_steps=2)
     task = task_for(data, schedule=schedule)
     config = TrainConfig(
@@ -154,5 +156,5 @@ def test_resumed_training_equals_training_in_one_go(
     whole = trained(data, tmp_path / "whole", 4)
     trained(data, tmp_path / "parts", 2)
     resumed = trained(data, tmp_path / "parts", 4)
-    assert any("judge" in name for name in whole)
+    assert any("discriminator" in name for name in whole)
     assert not [name for name, value in whole.items() if not torch.equal(value, resumed[name])]

@@ -46,7 +46,7 @@ def test_only_the_decoder_learns(data: TinyData, tmp_path: Path) -> None:
 def test_losses_keep_to_their_side(data: TinyData) -> None:
     task = task_of(data)
     losses = task.losses(task.batch(generator(0)), generator(0), 3)
-    sides = {"decoder": task.model.codec.decoder, "judge": task.model.judge}
+    sides = {"decoder": task.model.codec.decoder, "discriminator": task.model.discriminator}
     for key, loss in losses.items():
         reached = {
             side
@@ -56,7 +56,7 @@ def test_losses_keep_to_their_side(data: TinyData) -> None:
             )
             if found is not None and bool(found.any())
         }
-        assert reached == {"judge" if key.endswith("/discriminator") else "decoder"}, key
+        assert reached == {"discriminator" if key.endswith("/discriminator") else "decoder"}, key
 
 
 def test_every_loss_has_a_weight_and_follows_the_generator(data: TinyData) -> None:
@@ -81,7 +81,7 @@ def test_converted_speech_comes_to_be_heard_as_asked(data: TinyData, what: str) 
     assert after < 0.97 * before
 
 
-def test_the_judge_comes_to_tell_real_from_made(data: TinyData) -> None:
+def test_the_discriminator_comes_to_tell_real_from_made(data: TinyData) -> None:
     task = task_of(data)
     batch = task.batch(generator(0))
     for parameter in task.model.codec.parameters():

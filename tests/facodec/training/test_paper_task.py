@@ -20,7 +20,7 @@ from speechkit.facodec.quantizer import QuantizerConfig
 from speechkit.facodec.training.discriminators import DiscriminatorConfig
 from speechkit.facodec.training.paper_config import PaperConfig
 from speechkit.facodec.training.paper_task import PaperTask
-from speechkit.facodec.training.segments import Segments
+from speechkit.facodec.training.segments import SegmentSampler
 from speechkit.text import DEFAULT_VOCABULARY
 from speechkit.text.frames import FrameClasses
 from speechkit.train import TrainConfig, train
@@ -33,7 +33,7 @@ CODEC = PaperCodecConfig(
     encoder_channels=2,
     channels=16,
     generator_channels=16,
-    quantizer=QuantizerConfig(entries=16, code_channels=4),
+    quantizer=QuantizerConfig(codebook_size=16, code_channels=4),
     transformer=TransformerConfig(layers=1, heads=2, filter_channels=16),
     phone_classes=len(CLASSES),
     phone_symbols=CLASSES.symbols,
@@ -59,8 +59,8 @@ def _no_tensorboard(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
 
 
-def segments(data: TinyData, validation: bool, labelled: bool = True) -> Segments:
-    return Segments(
+def segments(data: TinyData, validation: bool, labelled: bool = True) -> SegmentSampler:
+    return SegmentSampler(
         data.corpus,
         CLASSES,
         data.alignment if labelled else None,
@@ -153,43 +153,43 @@ def test_reconstruction_teaches_neither_prosody_nor_content(data: TinyData) -> N
     codec = task.model.codec
     losses = task.losses(task.batch(generator(0)), generator(0), 1)
     for key in ("mel/multiscale", "adversarial/generator", "adversarial/features"):
-        assert slopes(losses[key], codec.prosody_books) == 0
-        assert slopes(losses[key], codec.content_books) == 0
-        assert slopes(losses[key], codec.detail_books) > 0
+        assert slopes(losses[key], codec.prosody_codebooks) == 0
+        assert slopes(losses[key], codec.content_codebooks) == 0
+        assert slopes(losses[key], codec.detail_codebooks) > 0
         assert slopes(losses[key], codec.timbre_encoder) > 0
         assert slopes(losses[key], codec.encoder) > 0
-    assert slopes(losses["prosody/f0"], codec.prosody_books) > 0
-    assert slopes(losses["prosody/voicing"], codec.prosody_books) > 0
-    assert slopes(losses["content/phone"], codec.content_books) > 0
+    assert slopes(losses["prosody/f0"], codec.prosody_codebooks) > 0
+    assert slopes(losses["prosody/voicing"], codec.prosody_codebooks) > 0
+    assert slopes(losses["content/phone"], codec.content_codebooks) > 0
     assert slopes(losses["timbre/speaker"], codec.timbre_encoder) > 0
 
 
-def test_the_judge_learns_from_its_own_loss_alone(data: TinyData) -> None:
+def test_the_discriminator_learns_from_its_own_loss_alone(data: TinyData) -> None:
     task = task_for(data)
     losses = task.losses(task.batch(generator(0)), generator(0), 1)
     for key, loss in losses.items():
         if key == "adversarial/discriminator":
-            assert slopes(loss, task.model.judge) > 0
+            assert slopes(loss, task.model.discriminator) > 0
             found = torch.autograd.grad(
                 loss, list(task.model.codec.parameters()), retain_graph=True, allow_unused=True
             )
             assert all(one is None for one in found)
         elif loss.requires_grad:
-            assert slopes(loss, task.model.judge) == 0, key
+            assert slopes(loss, task.model.discriminator) == 0, key
 
 
 def read_out(codec: PaperCodec, key: str) -> nn.Module:
     """The last layer of the adversary that a loss comes from."""
     name = key.removeprefix("reversal/").replace("voicing", "f0")
-    return codec.heads.get_submodule(f"{name}.out.{int(key.endswith('voicing'))}")
+    return codec.predictors.get_submodule(f"{name}.out.{int(key.endswith('voicing'))}")
 
 
 @pytest.mark.parametrize(
     ("key", "part"),
     [
-        ("reversal/prosody_phone", "prosody_books"),
-        ("reversal/detail_voicing", "detail_books"),
-        ("reversal/speaker", "content_books"),
+        ("reversal/prosody_phone", "prosody_codebooks"),
+        ("reversal/detail_voicing", "detail_codebooks"),
+        ("reversal/speaker", "content_codebooks"),
     ],
 )
 def test_adversaries_learn_forwards_and_teach_backwards(
@@ -197,10 +197,13 @@ def test_adversaries_learn_forwards_and_teach_backwards(
 ) -> None:
     task = task_for(data, reversal=0.5)
     batch = task.batch(generator(0))
-    # Only the last book's output may move: a change before it would choose other codes.
+    # Only the last codebook's output may move: a change before it would choose other codes.
     bias = getattr(task.model.codec, part).quantizers()[-1].up.bias
-    head = read_out(task.model.codec, key)
-    places = {"behind the reversal": (bias, -0.5), "in the head": (head.get_parameter("bias"), 1.0)}
+    predictor = read_out(task.model.codec, key)
+    places = {
+        "behind the reversal": (bias, -0.5),
+        "in the predictor": (predictor.get_parameter("bias"), 1.0),
+    }
     for place, (parameter, factor) in places.items():
         loss = task.losses(batch, generator(0), 1)[key]
         (gradient,) = torch.autograd.grad(loss, [parameter])
@@ -223,10 +226,10 @@ def test_the_speaker_is_driven_out_where_one_says(data: TinyData) -> None:
         task = task_for(data, fresh(detail_dropout=0.0), speaker_from=place)
         losses = task.losses(task.batch(generator(0)), generator(0), 1)
         codec = task.model.codec
-        assert slopes(losses["reversal/speaker"], codec.detail_books) > 0
+        assert slopes(losses["reversal/speaker"], codec.detail_codebooks) > 0
         reached[place] = [
-            slopes(losses["reversal/speaker"], books) > 0
-            for books in (codec.prosody_books, codec.content_books)
+            slopes(losses["reversal/speaker"], codebooks) > 0
+            for codebooks in (codec.prosody_codebooks, codec.content_codebooks)
         ]
     assert reached == {"sum": [True, True], "decoder": [False, False]}
 
@@ -238,7 +241,7 @@ def test_the_reversal_ramps_up(data: TinyData) -> None:
     sizes = [
         slopes(
             task.losses(batch, generator(0), step)["reversal/detail_phone"],
-            task.model.codec.detail_books,
+            task.model.codec.detail_codebooks,
         )
         for step in (1, 3, 6, 9)
     ]
@@ -260,7 +263,7 @@ def test_crops_must_be_whole_frames(data: TinyData) -> None:
 
 
 def entries_used(codes_BKF: Tensor) -> list[int]:
-    """How many entries of each book occur."""
+    """How many entries of each codebook occur."""
     return [len(set(codes_BF.flatten().tolist())) for codes_BF in codes_BKF.unbind(1)]
 
 
@@ -276,10 +279,10 @@ def test_the_first_batch_gives_the_start(data: TinyData) -> None:
         parts = codec.quantize(hidden_BDF)
     torch.testing.assert_close(hidden_BDF.std((0, 2)), torch.ones(16), rtol=1e-2, atol=1e-2)
     torch.testing.assert_close(hidden_BDF.mean((0, 2)), torch.zeros(16), rtol=0, atol=1e-2)
-    # 48 frames and 16 entries a book.
+    # 48 frames and 16 entries a codebook.
     assert max(used) < min(entries_used(parts.codes()))
     changed = {name for name, p in codec.named_parameters() if not torch.equal(p, before[name])}
-    assert all("original0" in n or "bias" in n or "book_VC" in n for n in changed), changed
+    assert all("original0" in n or "bias" in n or "codebook_VC" in n for n in changed), changed
 
     trained = task_for(data, plain(), start_from_batch=False)
     trained.losses(batch, generator(0), 0)
@@ -289,15 +292,15 @@ def test_the_first_batch_gives_the_start(data: TinyData) -> None:
 
 def test_dead_codes_come_back(data: TinyData) -> None:
     task = task_for(data, plain(), start_from_batch=False)
-    batch, books = task.batch(generator(0)), task.model.codec.books()
-    before = [book.book_VC.detach().clone() for book in books]
+    batch, codebooks = task.batch(generator(0)), task.model.codec.codebooks()
+    before = [codebook.codebook_VC.detach().clone() for codebook in codebooks]
     for step, restarts in ((3, False), (4, True)):
-        for book in books:
-            book.counts_V.fill_(1e6)
-            book.counts_V[5] = 0
+        for codebook in codebooks:
+            codebook.counts_V.fill_(1e6)
+            codebook.counts_V[5] = 0
         task.losses(batch, generator(0), step)
-        for book, before_VC in zip(books, before, strict=True):
-            changed_V = (book.book_VC != before_VC).any(dim=1)
+        for codebook, before_VC in zip(codebooks, before, strict=True):
+            changed_V = (codebook.codebook_VC != before_VC).any(dim=1)
             assert changed_V.nonzero().flatten().tolist() == ([5] if restarts else [])
 
 

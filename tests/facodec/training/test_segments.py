@@ -9,7 +9,7 @@ from speechkit.core.rng import generator
 from speechkit.data.alignment import Alignment
 from speechkit.facodec.encode_corpus import corpus_codes
 from speechkit.facodec.small.features import pitch_hz
-from speechkit.facodec.training.segments import UNLABELLED, Segments
+from speechkit.facodec.training.segments import UNLABELLED, SegmentSampler
 from speechkit.text import DEFAULT_VOCABULARY
 from speechkit.text.frames import FrameClasses
 from tests.facodec.builders import TinyData
@@ -18,8 +18,8 @@ from tests.facodec.small.test_codec import fresh
 CLASSES = FrameClasses(DEFAULT_VOCABULARY)
 
 
-def segments(data: TinyData, alignment: Alignment | None, crop_frames: int) -> Segments:
-    return Segments(
+def segments(data: TinyData, alignment: Alignment | None, crop_frames: int) -> SegmentSampler:
+    return SegmentSampler(
         data.corpus,
         CLASSES,
         alignment,

@@ -22,7 +22,7 @@ from speechkit.facodec.training.acoustic_task import (
     mel_losses,
     phone_loss,
 )
-from speechkit.facodec.training.segments import UNLABELLED, Segments
+from speechkit.facodec.training.segments import UNLABELLED, SegmentSampler
 from speechkit.facodec.training.vocoder_task import VocoderTask
 from speechkit.text import DEFAULT_VOCABULARY
 from speechkit.text.frames import FrameClasses
@@ -46,8 +46,8 @@ def codec_for(data: TinyData, **changes: Any) -> FACodec:
     return fresh(replace(TINY_CODEC, speakers=len(data.corpus.speakers), **changes)).train()
 
 
-def segments(data: TinyData, validation: bool, labelled: bool = True) -> Segments:
-    return Segments(
+def segments(data: TinyData, validation: bool, labelled: bool = True) -> SegmentSampler:
+    return SegmentSampler(
         data.corpus,
         FrameClasses(DEFAULT_VOCABULARY),
         data.alignment if labelled else None,
@@ -66,9 +66,9 @@ def acoustic(data: TinyData, labelled: bool = True, **changes: Any) -> AcousticT
         return AcousticTask(codec_for(data), train_set, held_out, replace(ACOUSTIC, **changes))
 
 
-def vocoder(data: TinyData, head: VocoderConfig, coded: bool) -> VocoderTask:
+def vocoder(data: TinyData, config: VocoderConfig, coded: bool) -> VocoderTask:
     return VocoderTask(
-        codec_for(data, vocoder=head),
+        codec_for(data, vocoder=config),
         segments(data, False),
         segments(data, True),
         batch_size=4,
@@ -98,7 +98,7 @@ def test_acoustic_training_learns(data: TinyData) -> None:
     totals = learn(task, 15, lr=3e-3)
     assert sum(totals[-3:]) < 0.95 * sum(totals[1:4])
     moved = {n for n, p in task.model.codec.named_parameters() if not torch.equal(p, before[n])}
-    # The head is trained by its own task; everything else has a loss.
+    # The vocoder is trained by its own task; everything else has a loss.
     still = {name for name in before if name not in moved}
     assert still == {name for name in before if name.startswith("vocoder.")}
 
@@ -188,10 +188,10 @@ def test_losses_are_zero_for_the_target_itself() -> None:
 
 def test_contour_loss_looks_at_voiced_frames_only() -> None:
     target = torch.zeros(1, 4)
-    guess, voiced = torch.tensor([[9.0, 0.0, 9.0, 0.0]]), torch.tensor([[0.0, 1.0, 0.0, 1.0]])
-    assert float(contour_loss(guess, target, voiced)) == 0
-    assert float(contour_loss(guess, target, torch.zeros(1, 4))) == 0
-    assert float(contour_loss(guess, target, 1 - voiced)) == pytest.approx(9 - 0.1)
+    predicted, voiced = torch.tensor([[9.0, 0.0, 9.0, 0.0]]), torch.tensor([[0.0, 1.0, 0.0, 1.0]])
+    assert float(contour_loss(predicted, target, voiced)) == 0
+    assert float(contour_loss(predicted, target, torch.zeros(1, 4))) == 0
+    assert float(contour_loss(predicted, target, 1 - voiced)) == pytest.approx(9 - 0.1)
 
 
 def test_phone_loss_is_the_mean_over_labelled_frames() -> None:

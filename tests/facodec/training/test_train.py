@@ -28,7 +28,7 @@ steps = 1
 device = "cpu"
 
 [codec]
-quantizer = {entries = 16, code_channels = 4}
+quantizer = {codebook_size = 16, code_channels = 4}
 vocoder = {channels = 16, blocks = 1}
 channels = 16
 encoder_blocks = 1
@@ -43,7 +43,7 @@ batch_size = 2
 crop_frames = 20
 reference_frames = 20
 
-[head]
+[vocoder]
 batch_size = 2
 crop_frames = 20
 window_frames = 16
@@ -64,7 +64,7 @@ strides = [10, 20]
 encoder_channels = 2
 channels = 16
 generator_channels = 16
-quantizer = {entries = 16, code_channels = 4}
+quantizer = {codebook_size = 16, code_channels = 4}
 transformer = {layers = 1, heads = 2, filter_channels = 16}
 
 [paper]
@@ -135,7 +135,7 @@ def test_the_papers_phase_goes_on_from_its_own_export(
         assert torch.equal(again.state_dict()[name], value), name
 
 
-def test_heads_for_others_start_afresh(data: TinyData, tmp_path: Path) -> None:
+def test_predictors_for_others_start_afresh(data: TinyData, tmp_path: Path) -> None:
     foreign = replace(
         CODEC, speakers=9, phone_classes=4, phone_symbols=(), reverse_content_f0=False
     )
@@ -145,7 +145,7 @@ def test_heads_for_others_start_afresh(data: TinyData, tmp_path: Path) -> None:
     codec = program.start_paper_codec(wanted, data.corpus, tmp_path, seed=0)
     assert codec.config == replace(wanted, speakers=2)
     for name, value in codec.state_dict().items():
-        if not name.startswith("heads.") or name.startswith("heads.f0."):
+        if not name.startswith("predictors.") or name.startswith("predictors.f0."):
             assert torch.equal(value, state[name]), name
     # Seeded: what is fresh is the same each time.
     again = program.start_paper_codec(wanted, data.corpus, tmp_path, seed=0)

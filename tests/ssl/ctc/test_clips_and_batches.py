@@ -22,12 +22,12 @@ from speechkit.ssl.ctc.batches import (
     cut,
     time_masks,
 )
+from speechkit.ssl.ctc.characters import Characters
 from speechkit.ssl.ctc.clips import ClipsConfig, frames_needed, select_clips
-from speechkit.ssl.ctc.letters import Letters
 from speechkit.ssl.selection import Selection
 from tests.ssl.tiny import ENCODER
 
-ENGLISH = Letters.english()
+ENGLISH = Characters.english()
 
 
 def clip(name: str, text: str | None, seconds: float = 1.0, speaker: str = "a") -> PackedClip:

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from speechkit.core.errors import ConfigError, DataError
 from speechkit.core.rng import generator
+from speechkit.ssl.ctc.characters import Characters
 from speechkit.ssl.ctc.decoding import Decoder, DecodingConfig, LanguageModel, greedy_labels
-from speechkit.ssl.ctc.letters import Letters
-from speechkit.ssl.ctc.ngram import letter_tokens, train_ngram
+from speechkit.ssl.ctc.ngram import character_tokens, train_ngram
 
-TINY = Letters(("|", "A", "B"))
+TINY = Characters(("|", "A", "B"))
 SEEDS = st.integers(0, 10_000)
 
 
@@ -87,8 +87,8 @@ def test_a_wide_beam_finds_the_best_text(seed: int, frames: int) -> None:
     assert max(of_text) >= best - math.log(2)
 
 
-def _text(letters: str) -> str:
-    return " ".join(letters.replace("|", " ").split())
+def _text(characters: str) -> str:
+    return " ".join(characters.replace("|", " ").split())
 
 
 def word_model(folder: Path, text: str) -> LanguageModel:
@@ -138,21 +138,21 @@ def test_words_are_those_of_the_list(tmp_path: Path) -> None:
     assert set(Decoder(TINY, DecodingConfig(beam=50), fewer).text(posteriors).split()) == {"AB"}
 
 
-def test_letter_models_write_any_word(tmp_path: Path) -> None:
+def test_character_models_write_any_word(tmp_path: Path) -> None:
     beam()
     path = tmp_path / "letters.arpa"
-    path.write_text(train_ngram([letter_tokens("AB BA", "|")], 3).arpa)
-    model = LanguageModel(path=path, unit="letter")
+    path.write_text(train_ngram([character_tokens("AB BA", "|")], 3).arpa)
+    model = LanguageModel(path=path, unit="character")
     posteriors = posteriors_of([3, 0, 3, 2, 1])
     assert Decoder(TINY, DecodingConfig(beam=50, lm_weight=0.1), model).text(posteriors) == "BBA"
 
 
 def test_unfit_models_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "lm.arpa"
-    path.write_text(train_ngram([letter_tokens("XYZ", "|")], 2).arpa)
+    path.write_text(train_ngram([character_tokens("XYZ", "|")], 2).arpa)
     config = DecodingConfig(beam=4)
     with pytest.raises(DataError, match="does not know A B"):
-        Decoder(TINY, config, LanguageModel(path=path, unit="letter"))
+        Decoder(TINY, config, LanguageModel(path=path, unit="character"))
     with pytest.raises(DataError, match="no word in the alphabet"):
         Decoder(TINY, config, LanguageModel(path=path))
     with pytest.raises(DataError, match="no language model"):

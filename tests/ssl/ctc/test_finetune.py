@@ -13,9 +13,9 @@ from speechkit.core.checkpoint import load_checkpoint, save_checkpoint
 from speechkit.core.errors import AudioError, CheckpointError, ConfigError, DataError
 from speechkit.data.packed import PackedCorpus
 from speechkit.ssl.ctc.batches import FinetuneMaskConfig, collate
+from speechkit.ssl.ctc.characters import Characters
 from speechkit.ssl.ctc.clips import ClipsConfig, select_clips
 from speechkit.ssl.ctc.finetune import FinetuneConfig, finetune
-from speechkit.ssl.ctc.letters import Letters
 from speechkit.ssl.ctc.model import (
     CtcConfig,
     CtcModel,
@@ -33,7 +33,7 @@ from tests.ssl.tiny import ENCODER, run_config, tiny_corpus
 
 QUIET = DropoutConfig(ffn_dropout=0.0, layer_drop=0.0)
 UNMASKED = FinetuneMaskConfig(time_share=0.0, channel_share=0.0)
-ABC = Letters(("|", "A", "B", "C", "D", "E"))
+ABC = Characters(("|", "A", "B", "C", "D", "E"))
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def trained(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_learns_and_the_convolutions_do_not(trained: Path, corpus: Path) -> None:
     figures = [json.loads(line) for line in (trained / "metrics" / "train.jsonl").open()]
     assert figures[-1]["loss/ctc"] < 0.5 * figures[0]["loss/ctc"]
-    assert figures[-1]["letter_errors"] < 0.5
+    assert figures[-1]["character_errors"] < 0.5
     model = load_ctc(trained / "model")
     before = build_encoder(ENCODER, seed=1).state_dict()
     for name, value in model.encoder.state_dict().items():
@@ -81,7 +81,7 @@ def test_it_learns_and_the_convolutions_do_not(trained: Path, corpus: Path) -> N
         elif name.endswith("proj.weight"):
             assert not torch.equal(value, before[name])
     evaluation = Recogniser(model).evaluate(packed_utterances(PackedCorpus(corpus)))
-    assert evaluation.score.letters.rate < 0.6
+    assert evaluation.score.characters.rate < 0.6
     assert evaluation.score.groups == 4
     assert len(evaluation.to_json()["clips"]) == 24
 
@@ -100,7 +100,7 @@ def test_without_pre_training_everything_learns_at_once(corpus: Path, tmp_path: 
     settings = config(1, freeze_encoder_updates=10)
     finetune(corpus, settings, tmp_path / "run", encoder=ENCODER, source="random")
     model = load_ctc(tmp_path / "run" / "model")
-    start = build_ctc(model.config, model.letters, settings.run.seed).state_dict()
+    start = build_ctc(model.config, model.characters, settings.run.seed).state_dict()
     for part in (
         "encoder_frontend.feature_extractor.layers.0.conv",
         "encoder.layers.0.ffn.inner_proj",
@@ -130,15 +130,15 @@ def test_no_labels_are_refused_before_training(tmp_path: Path) -> None:
         config(2, alphabet="klingon")
 
 
-def model_of(letters: Letters = ABC) -> CtcModel:
-    return build_ctc(CtcConfig(encoder=ENCODER), letters, seed=4).eval()
+def model_of(characters: Characters = ABC) -> CtcModel:
+    return build_ctc(CtcConfig(encoder=ENCODER), characters, seed=4).eval()
 
 
 def test_model_comes_back(tmp_path: Path) -> None:
     model = model_of()
     save_ctc(tmp_path, model)
     again = load_ctc(tmp_path)
-    assert again.letters == ABC
+    assert again.characters == ABC
     assert again.config == model.config
     wave_BT = torch.randn(1, 8000)
     assert torch.equal(
@@ -155,8 +155,8 @@ def test_foreign_folders_are_refused(tmp_path: Path) -> None:
     save_ctc(tmp_path / "model", model_of())
     kept = load_checkpoint(tmp_path / "model")
     for changes, match in (
-        ({"letters": Letters.english().to_json()}, "final_proj"),
-        ({"letters": None}, "alphabet"),
+        ({"characters": Characters.english().to_json()}, "final_proj"),
+        ({"characters": None}, "alphabet"),
         ({"model": {"encoder": {"layers": 3}}}, "do not fit|no possible"),
         ({"model": {"encoder": {"colour": 3}}}, "describes no recogniser"),
     ):
@@ -200,7 +200,7 @@ def test_too_short_recordings_say_nothing_in_use_and_stop_in_training() -> None:
 
 def test_references_outside_the_alphabet_are_refused(tmp_path: Path, corpus: Path) -> None:
     utterances = packed_utterances(PackedCorpus(corpus))
-    russian = Letters(("|", "\u0410", "\u0411"))
+    russian = Characters(("|", "\u0410", "\u0411"))
     with pytest.raises(DataError, match="alphabet has no A B C D E"):
         Recogniser(model_of(russian)).evaluate(utterances)
     silent = tiny_corpus(tmp_path / "silent.safetensors", clips=2)

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from speechkit.cli import main
-from speechkit.ssl.ctc.letters import Letters
+from speechkit.ssl.ctc.characters import Characters
 from speechkit.ssl.ctc.model import CtcConfig, build_ctc, save_ctc
 from tests.ssl.tiny import ENCODER, clip_wave, tiny_corpus
 
@@ -18,7 +18,7 @@ from tests.ssl.tiny import ENCODER, clip_wave, tiny_corpus
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model, a packed corpus, the same as files with a table, and a text."""
     path = tmp_path_factory.mktemp("recognise")
-    save_ctc(path / "model", build_ctc(CtcConfig(encoder=ENCODER), Letters.english(), seed=2))
+    save_ctc(path / "model", build_ctc(CtcConfig(encoder=ENCODER), Characters.english(), seed=2))
     tiny_corpus(path / "tones.safetensors", clips=4, texts=True)
     rows = []
     for index in range(4):

@@ -48,7 +48,7 @@ def test_rates_are_those_of_jiwer(pairs: list[tuple[str, str]]) -> None:
     references, hypotheses = (list(column) for column in zip(*pairs, strict=True))
     ours = score(references, hypotheses)
     assert ours.words.rate == pytest.approx(jiwer.wer(references, hypotheses))
-    assert ours.letters.rate == pytest.approx(jiwer.cer(references, hypotheses))
+    assert ours.characters.rate == pytest.approx(jiwer.cer(references, hypotheses))
 
 
 def test_interval_holds_the_rate_and_widens_with_dependent_sentences() -> None:

@@ -12,7 +12,7 @@ import torch
 
 from speechkit.cli import main
 from speechkit.ssl.checkpoints import load_model, save_model
-from speechkit.ssl.ctc.letters import Letters
+from speechkit.ssl.ctc.characters import Characters
 from speechkit.ssl.ctc.model import CtcConfig, build_ctc, load_ctc, save_ctc
 from tests.ssl.parity.references import encoder_config, our_hubert, our_wav2vec2, to_torchaudio
 
@@ -37,12 +37,12 @@ def test_there_and_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_recognisers_go_both_ways(tmp_path: Path) -> None:
-    ours = build_ctc(CtcConfig(encoder=encoder_config()), Letters.english())
+    ours = build_ctc(CtcConfig(encoder=encoder_config()), Characters.english())
     save_ctc(tmp_path / "ours", ours)
     assert run("export", tmp_path / "ours", "-o", tmp_path / "theirs", "--family", "hubert") == 0
     assert run("import", tmp_path / "theirs", "-o", tmp_path / "back") == 0
     back = load_ctc(tmp_path / "back")
-    assert back.letters == ours.letters
+    assert back.characters == ours.characters
     assert torch.equal(back.final_proj.weight, ours.final_proj.weight)
 
 

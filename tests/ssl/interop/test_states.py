@@ -158,7 +158,7 @@ def test_recognisers_without_letters_are_refused() -> None:
         "w2v_encoder.proj.weight": torch.zeros(5, 32),
         "w2v_encoder.proj.bias": torch.zeros(5),
     }
-    with pytest.raises(CheckpointError, match="letters"):
+    with pytest.raises(CheckpointError, match="characters"):
         from_state(state, heads=HEADS)
     alone = from_state(state, heads=HEADS, encoder_only=True)
     assert_same_tensors(ours, alone.model)

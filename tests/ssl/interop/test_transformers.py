@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from speechkit.core.errors import CheckpointError, ConfigError
-from speechkit.ssl.ctc.letters import Letters
+from speechkit.ssl.ctc.characters import Characters
 from speechkit.ssl.ctc.model import CtcConfig, CtcModel, build_ctc
 from speechkit.ssl.encoder import build_encoder
 from speechkit.ssl.interop.states import Exchanged
@@ -43,8 +43,8 @@ def assert_same(ours: Exchanged, back: Exchanged) -> None:
 
 def recogniser() -> CtcModel:
     """A recogniser of four letters."""
-    letters = Letters(("|", "A", "B", "Ä", "'"))
-    model = build_ctc(CtcConfig(encoder=encoder_config(), final_dropout=0.2), letters)
+    characters = Characters(("|", "A", "B", "Ä", "'"))
+    model = build_ctc(CtcConfig(encoder=encoder_config(), final_dropout=0.2), characters)
     stir(model)
     return model
 
@@ -105,7 +105,7 @@ def test_recognisers_come_back(family: Family, tmp_path: Path) -> None:
     back = from_transformers(tmp_path).model
     assert_same(ours, back)
     assert isinstance(back, CtcModel)
-    assert back.letters == ours.letters
+    assert back.characters == ours.characters
     table = json.loads((tmp_path / "vocab.json").read_text(encoding="utf-8"))
     assert table == {"<pad>": 0, "|": 1, "A": 2, "B": 3, "Ä": 4, "'": 5}
 
@@ -142,7 +142,7 @@ def test_published_vocabularies_are_put_in_order(tmp_path: Path) -> None:
     edit(tmp_path, pad_token_id=3, vocab_size=9)
     imported = from_transformers(tmp_path)
     assert isinstance(imported.model, CtcModel)
-    assert imported.model.letters.symbols == ("|", "B", "'", "A", "Ä")
+    assert imported.model.characters.symbols == ("|", "B", "'", "A", "Ä")
     order = [3, 5, 1, 4, 7, 8]
     assert imported.model.final_proj.bias.tolist() == [float(index) for index in order]
     assert torch.equal(imported.model.final_proj.weight, rows[order])

@@ -22,7 +22,7 @@ from speechkit.ssl.wav2vec2 import Wav2Vec2Pretrainer, build_wav2vec2
 
 Style = Literal["base", "large", "mixed"]
 CHANNELS, DIM, HEADS, FFN, LAYERS, KERNEL, GROUPS = 16, 32, 4, 64, 2, 8, 4
-CLASSES, FINAL, ENTRIES, BOOKS, DISTRACTORS = 7, 16, 20, 2, 10
+CLASSES, FINAL, CODEBOOK_SIZE, CODEBOOKS, DISTRACTORS = 7, 16, 20, 2, 10
 
 
 def encoder_config(style: Style = "base") -> EncoderConfig:
@@ -66,8 +66,8 @@ def our_wav2vec2(style: Style = "base", **changes: Any) -> Wav2Vec2Pretrainer:
     config = Wav2Vec2Config(
         encoder=encoder_config(style),
         final_dim=FINAL,
-        codebooks=BOOKS,
-        entries=ENTRIES,
+        codebooks=CODEBOOKS,
+        codebook_size=CODEBOOK_SIZE,
         code_dim=16,
         distractors=DISTRACTORS,
     )
@@ -95,7 +95,7 @@ def in_fairseq2(model: Wav2Vec2Pretrainer) -> Any:
             final_dim=config.final_dim,
             quantized_dim=config.code_dim,
             num_codebooks=config.codebooks,
-            num_codebook_entries=config.entries,
+            num_codebook_entries=config.codebook_size,
             num_distractors=config.distractors,
         )
     )

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch.nn import functional
 
+from speechkit.ssl.ctc.characters import Characters
 from speechkit.ssl.ctc.decoding import greedy_labels
-from speechkit.ssl.ctc.letters import Letters
 from speechkit.ssl.ctc.model import CtcConfig, CtcModel, build_ctc, ctc_loss_sum
 from speechkit.ssl.interop.transformers import Family
 from tests.ssl.parity.references import difference, encoder_config, in_transformers, noise, stir
@@ -21,7 +21,7 @@ from tests.ssl.parity.references import difference, encoder_config, in_transform
 
 def recogniser() -> CtcModel:
     """A recogniser of English letters, LayerNorm in its convolutions."""
-    model = build_ctc(CtcConfig(encoder=encoder_config("mixed")), Letters.english())
+    model = build_ctc(CtcConfig(encoder=encoder_config("mixed")), Characters.english())
     stir(model)
     return model.eval()
 
@@ -35,7 +35,7 @@ def test_loss_and_text_agree(family: Family, tmp_path: Path) -> None:
     lengths = [32_000, 20_000]
     wave_BT = noise() * (torch.arange(32_000) < torch.tensor(lengths)[:, None])
     texts = ["HELLO THERE", "A BOOK'S END"]
-    labels = [torch.tensor(model.letters.encode(text)) for text in texts]
+    labels = [torch.tensor(model.characters.encode(text)) for text in texts]
     label_lengths_B = torch.tensor([len(row) for row in labels])
     labels_BL = torch.nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=-100)
     attention = (torch.arange(32_000) < torch.tensor(lengths)[:, None]).long()
@@ -63,10 +63,12 @@ def test_loss_and_text_agree(family: Family, tmp_path: Path) -> None:
     processor = reader.from_pretrained(tmp_path)
     path_F = theirs.logits[0].argmax(dim=-1)
     best = greedy_labels(heard.log_probability_BFV[0])
-    text = model.letters.decode(best)
+    text = model.characters.decode(best)
     assert len(text) > 3
     # Theirs keeps the spaces of repeated word ends.
     assert " ".join(processor.decode(path_F).split()) == text
-    assert processor.tokenizer("HELLO THERE").input_ids == model.letters.encode("HELLO THERE")[:-1]
+    assert (
+        processor.tokenizer("HELLO THERE").input_ids == model.characters.encode("HELLO THERE")[:-1]
+    )
     inputs = processor(wave_BT[0].numpy(), sampling_rate=16_000, return_tensors="pt")
     assert torch.equal(inputs.input_values[0], wave_BT[0])

@@ -74,11 +74,11 @@ def fairseq2_losses(model: Any, given: PretrainBatch) -> Any:
     return model(given.wave_BT.clone(), BatchLayout.of(given.wave_BT))
 
 
-# With 20 entries a book some distractors equal the target, with 2 many do.
+# With 20 entries a codebook some distractors equal the target, with 2 many do.
 @pytest.fixture(scope="module", params=[20, 2])
 def losses(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Losses:
     """The losses in evaluation mode, where the codes are the likeliest."""
-    model, given = our_wav2vec2(entries=request.param), batch()
+    model, given = our_wav2vec2(codebook_size=request.param), batch()
     there = in_transformers(model, tmp_path_factory.mktemp("model"))
     options = {"mask_time_indices": given.masked_BF}
     with torch.no_grad():

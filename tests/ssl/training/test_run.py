@@ -56,7 +56,7 @@ def test_a_run_logs_its_figures_and_exports_the_model(
     assert report.finished
     assert report.updates == 3
     last = log_lines(tmp_path / "run")[-1]
-    assert {"loss/masked", "accuracy", "guess_perplexity", "masked_share"} <= last.keys()
+    assert {"loss/masked", "accuracy", "prediction_perplexity", "masked_share"} <= last.keys()
     assert 0.2 < last["masked_share"] < 0.8
     assert last["label_perplexity"] <= CLUSTERS
     model = load_model(tmp_path / "run" / "model")
@@ -119,7 +119,9 @@ def test_a_killed_run_is_not_resumed_as_another_one(
         patch.setattr("speechkit.ssl.training.run._run", killed)
         with pytest.raises(KeyboardInterrupt):
             pretrain(corpus, wav2vec2_config(2), tmp_path / "run")
-    other = PretrainConfig(wav2vec2=replace(WAV2VEC2, entries=4), data=DATA, run=run_config(2))
+    other = PretrainConfig(
+        wav2vec2=replace(WAV2VEC2, codebook_size=4), data=DATA, run=run_config(2)
+    )
     with pytest.raises(CheckpointError, match="another model"):
         pretrain(corpus, other, tmp_path / "run")
     assert pretrain(corpus, wav2vec2_config(2), tmp_path / "run").updates == 2
@@ -140,8 +142,8 @@ def test_minutes_end_a_run(corpus: Path, tmp_path: Path) -> None:
 
 def test_a_collapse_is_said_and_stops_the_run(corpus: Path, tmp_path: Path) -> None:
     guard = GuardConfig(after_steps=2, patience_batches=3, max_distractor_hits=0.0)
-    # Two entries in one book: distractors cannot but equal the target.
-    model = replace(WAV2VEC2, codebooks=1, entries=2)
+    # Two entries in one codebook: distractors cannot but equal the target.
+    model = replace(WAV2VEC2, codebooks=1, codebook_size=2)
     config = PretrainConfig(wav2vec2=model, data=DATA, guard=guard, run=run_config(50))
     with pytest.raises(CollapseError, match="distractors equal the target.*3 batches"):
         pretrain(corpus, config, tmp_path / "run")

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from speechkit.facodec.heads import reverse_gradient
 from speechkit.facodec.paper.alias_free import AliasFreeSnake
 from speechkit.facodec.paper.config import PaperCodecConfig
 from speechkit.facodec.paper.convolution import ResidualUnit
+from speechkit.facodec.predictors import reverse_gradient
 
 DILATIONS = (1, 2, 3)
 
@@ -30,7 +30,7 @@ class Reversal:
 
 @dataclass(frozen=True, kw_only=True)
 class Pitch:
-    """Pitch as a head reads it."""
+    """Pitch as a predictor gives it."""
 
     f0_BF: Tensor
     """Normalised F0."""
@@ -40,8 +40,8 @@ class Pitch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Readings:
-    """Everything the heads read; None where the configuration has no such head."""
+class Predictions:
+    """Everything the predictors give; None where the configuration has no such predictor."""
 
     pitch: Pitch
     """F0 and voicing from prosody."""
@@ -83,8 +83,8 @@ class Predictor(nn.Module):
         return [out(hidden).float() for out in self.out]
 
 
-class Heads(nn.Module):
-    """All heads of a configuration (NS3 §3.2.2)."""
+class Predictors(nn.Module):
+    """All predictors of a configuration (NS3 §3.2.2)."""
 
     def __init__(self, config: PaperCodecConfig) -> None:
         super().__init__()
@@ -114,16 +114,18 @@ class Heads(nn.Module):
         z_detail_BDF: Tensor,
         z_decoder_BDF: Tensor,
         reversal: Reversal,
-    ) -> Readings:
-        """Everything the heads read off the parts and off what the generator gets."""
+    ) -> Predictions:
+        """Everything the predictors read off the parts and off what the generator gets."""
 
-        def against(head: Predictor | None, z_BDF: Tensor) -> list[Tensor]:
-            if head is None:
+        def against(predictor: Predictor | None, z_BDF: Tensor) -> list[Tensor]:
+            if predictor is None:
                 return []
-            reads: list[Tensor] = head(reverse_gradient(z_BDF, reversal.strength, reversal.bound))
+            reads: list[Tensor] = predictor(
+                reverse_gradient(z_BDF, reversal.strength, reversal.bound)
+            )
             return reads
 
-        return Readings(
+        return Predictions(
             pitch=_pitch(self.f0(z_prosody_BDF)),
             phone_BFP=self.phone(z_content_BDF)[0],
             prosody_phone_BFP=_first(against(self.prosody_phone, z_prosody_BDF)),

@@ -28,7 +28,7 @@ _NAMES_IN_ERROR = 5
 
 
 @dataclass(frozen=True)
-class Letters:
+class Characters:
     """An alphabet: blank is 0, `symbols[i]` is i + 1, the first symbol ends words."""
 
     symbols: tuple[str, ...]
@@ -45,12 +45,12 @@ class Letters:
             raise ValueError("a character comes twice in the alphabet")
 
     @classmethod
-    def english(cls) -> Letters:
+    def english(cls) -> Characters:
         """Return the 29 symbols of LibriSpeech: blank, word end, A to Z, apostrophe."""
         return cls((WORD_END, *string.ascii_uppercase, APOSTROPHE))
 
     @classmethod
-    def from_texts(cls, texts: Iterable[str]) -> Letters:
+    def from_texts(cls, texts: Iterable[str]) -> Characters:
         """Return the alphabet of a training text, in code-point order.
 
         Takes letters with their marks and the apostrophe; digits and signs are no letters, so
@@ -83,7 +83,9 @@ class Letters:
         """
         unknown = self.unknown(text)
         if unknown:
-            raise DataError(f"{_not_letters(unknown)} in {text[:60]!r}: spell it out in letters.")
+            raise DataError(
+                f"{_not_in_alphabet(unknown)} in {text[:60]!r}: spell it out in letters."
+            )
         index = {symbol: number for number, symbol in enumerate(self.symbols, start=1)}
         return [index[c] for word in normalise(text).split() for c in word + WORD_END]
 
@@ -105,8 +107,8 @@ class Letters:
             more = len(clips) - _NAMES_IN_ERROR
             names = ", ".join(clips[:_NAMES_IN_ERROR]) + (f" and {more} more" if more > 0 else "")
             raise DataError(
-                f"{_not_letters(sorted(characters))} in the text of {names}: spell such text out "
-                "in letters, or have these clips skipped."
+                f"{_not_in_alphabet(sorted(characters))} in the text of {names}: spell such text "
+                "out in letters, or have these clips skipped."
             )
 
     def to_json(self) -> list[str]:
@@ -114,7 +116,7 @@ class Letters:
         return list(self.symbols)
 
     @classmethod
-    def from_json(cls, value: Any) -> Letters:
+    def from_json(cls, value: Any) -> Characters:
         """Return the alphabet that config.json holds; raises CheckpointError."""
         try:
             if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
@@ -129,7 +131,7 @@ class Letters:
 def normalise(text: str) -> str:
     """Return upper-case words with single spaces, punctuation dropped but for apostrophes.
 
-    Digits, symbols and signs that are read aloud ("&", "%") stay, for `Letters` to refuse.
+    Digits, symbols and signs that are read aloud ("&", "%") stay, for `Characters` to refuse.
     """
     text = unicodedata.normalize("NFC", text.translate(_APOSTROPHES)).upper()
     kept = (" " if _is_silent(character) else character for character in text)
@@ -144,7 +146,7 @@ def _is_silent(character: str) -> bool:
     return unicodedata.category(character)[0] in "PZC" or character == WORD_END
 
 
-def _not_letters(characters: Sequence[str]) -> str:
+def _not_in_alphabet(characters: Sequence[str]) -> str:
     """Return the start of a sentence on characters that are not in the alphabet."""
     shown = " ".join(characters[:20])
     return f"The alphabet has no {shown}{' ...' if len(characters) > 20 else ''}"

@@ -37,7 +37,7 @@ def reverse_gradient(x: Tensor, strength: float, bound: float = float("inf")) ->
     return reversed_x
 
 
-class FrameHead(nn.Module):
+class FramePredictor(nn.Module):
     """A small ConvNeXt network with a linear read-out for every frame."""
 
     def __init__(self, in_channels: int, channels: int, outputs: int, blocks: int = 2) -> None:
@@ -51,7 +51,7 @@ class FrameHead(nn.Module):
         return read.float()
 
 
-class SpeakerHead(nn.Module):
+class SpeakerClassifier(nn.Module):
     """Additive angular margin classifier over the training speakers (Deng et al. 2019)."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Gradient reversal turns, scales and bounds; the speaker head has a margin."""
+"""Gradient reversal turns, scales and bounds; the speaker classifier has a margin."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from speechkit.core.rng import generator
-from speechkit.facodec.heads import SpeakerAdversary, SpeakerHead, reverse_gradient
+from speechkit.facodec.predictors import SpeakerAdversary, SpeakerClassifier, reverse_gradient
 
 
 def gradient(x: Tensor, pull: Tensor, strength: float, bound: float) -> Tensor:
@@ -49,25 +49,27 @@ def test_margin_makes_the_right_speaker_harder() -> None:
     speaker_B = torch.tensor([0, 1, 2, 0, 1, 2])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        head, plain = SpeakerHead(8, 3), SpeakerHead(8, 3, margin=0.0)
-    plain.load_state_dict(head.state_dict())
+        predictor, plain = SpeakerClassifier(8, 3), SpeakerClassifier(8, 3, margin=0.0)
+    plain.load_state_dict(predictor.state_dict())
     with torch.no_grad():
-        harder, easier = head(timbre_BD, speaker_B), plain(timbre_BD, speaker_B)
+        harder, easier = predictor(timbre_BD, speaker_B), plain(timbre_BD, speaker_B)
     assert float(harder) > float(easier)
-    cosine = torch.nn.functional.cosine_similarity(timbre_BD[:, None], head.weight_SD[None], dim=-1)
+    cosine = torch.nn.functional.cosine_similarity(
+        timbre_BD[:, None], predictor.weight_SD[None], dim=-1
+    )
     expected = torch.nn.functional.cross_entropy(20.0 * cosine, speaker_B)
     assert float(easier) == pytest.approx(float(expected.detach()), rel=1e-5)
 
 
 def test_gradient_is_finite_where_timbre_is_a_speaker_direction() -> None:
-    head = SpeakerHead(4, 2)
-    timbre_BD = head.weight_SD.detach().clone().requires_grad_()
-    head(timbre_BD, torch.tensor([0, 1])).backward()
+    predictor = SpeakerClassifier(4, 2)
+    timbre_BD = predictor.weight_SD.detach().clone().requires_grad_()
+    predictor(timbre_BD, torch.tensor([0, 1])).backward()
     assert timbre_BD.grad is not None
     assert bool(torch.isfinite(timbre_BD.grad).all())
 
 
 def test_speaker_adversary_ignores_the_order_of_frames() -> None:
-    head = SpeakerAdversary(8, 3, channels=16)
+    predictor = SpeakerAdversary(8, 3, channels=16)
     z_BFD = torch.randn(2, 7, 8, generator=generator(1))
-    torch.testing.assert_close(head(z_BFD), head(z_BFD.flip(1)), atol=1e-5, rtol=0)
+    torch.testing.assert_close(predictor(z_BFD), predictor(z_BFD.flip(1)), atol=1e-5, rtol=0)

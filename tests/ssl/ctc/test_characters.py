@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speechkit.core.errors import CheckpointError, DataError
-from speechkit.ssl.ctc.letters import BLANK, Letters, normalise
+from speechkit.ssl.ctc.characters import BLANK, Characters, normalise
 
-ENGLISH = Letters.english()
+ENGLISH = Characters.english()
 WORDS = st.lists(st.text("ABCXYZ'", min_size=1, max_size=6), max_size=5)
 
 
@@ -58,16 +58,18 @@ def test_error_names_characters_and_clips() -> None:
 
 
 def test_alphabet_of_another_language() -> None:
-    russian = Letters.from_texts(["\u041f\u0440\u0438\u0432\u0435\u0442, \u043c\u0438\u0440 25!"])
+    russian = Characters.from_texts(
+        ["\u041f\u0440\u0438\u0432\u0435\u0442, \u043c\u0438\u0440 25!"]
+    )
     text = "\u043c\u0438\u0440 \u043f\u0440\u0438\u0432\u0435\u0442"
     assert russian.decode(russian.encode(text)) == text.upper()
     assert russian.unknown("25") == ("2", "5")
-    assert Letters.from_json(russian.to_json()) == russian
+    assert Characters.from_json(russian.to_json()) == russian
 
 
 def test_bad_alphabets_are_refused() -> None:
     with pytest.raises(DataError, match="no letters"):
-        Letters.from_texts(["123", ""])
+        Characters.from_texts(["123", ""])
     for value in (None, [], ["|"], ["A", "|"], ["|", "AB"], ["|", "A", "A"], ["|", 3], "|AB"):
         with pytest.raises(CheckpointError, match="alphabet"):
-            Letters.from_json(value)
+            Characters.from_json(value)
