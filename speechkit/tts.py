@@ -166,6 +166,10 @@ class ZeroShotTTS:
         self.generator.to(place)
         return self
 
+    def number_format(self) -> torch.autocast:
+        """The context in which the generator computes in `dtype`."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
     @classmethod
     def from_pretrained(
         cls,
@@ -378,7 +382,7 @@ class ZeroShotTTS:
         phones = [torch.tensor(self.vocabulary.ids(piece.phones)) for piece in pieces]
         timbres = [voice.timbre_D for voice in voices]
         draws = Draws(sampler=sampler, seeds=tuple(p.seed for p in pieces), begin=begin)
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        with self.number_format():
             frames = stages.draw_durations(phones, [voice.duration for voice in voices], draws)
             frames = [with_edges(time_scale(frames_P, speed)) for frames_P in frames]
             targets = [stages.regulate(*pair) for pair in zip(phones, frames, strict=True)]

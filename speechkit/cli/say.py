@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from speechkit.cli import arguments, inputs, output
 from speechkit.cli.output import Outcome
+from speechkit.cli.say_batch import say_batch
+from speechkit.cli.say_stream import FORMATS, say_stream
 from speechkit.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,12 +27,27 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     say.add_argument(
         "--prompt",
         type=Path,
-        required=True,
         metavar="FILE",
-        help="1 to 30 s of the voice (wav, flac, ogg, mp3), or a .safetensors from `voice`",
+        help="1 to 30 s of the voice (wav, flac, ogg, mp3), or a .safetensors from `voice`; with "
+        "--batch of the lines that name none",
     )
     say.add_argument("--transcript", help="what the prompt says; not needed, improves its rhythm")
-    _add_speaking(say)
+    _add_speaking(say).add_argument(
+        "--batch",
+        type=Path,
+        metavar="FILE",
+        help="a .csv or .jsonl in place of a text, with text, voice (or prompt), out, seed; -o is "
+        "then a folder, and what is there already is kept",
+    )
+    say.add_argument(
+        "--overwrite", action="store_true", help="with --batch: speak again what is there"
+    )
+    say.add_argument(
+        "--stream", action="store_true", help="with -o -: sound as soon as it is there"
+    )
+    say.add_argument(
+        "--format", choices=FORMATS, help="of --stream: wav (default), or pcm, bare 16 bit samples"
+    )
     say.set_defaults(handler=_say)
 
     swap = verbs.add_parser(
@@ -56,7 +73,7 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     voice.add_argument("prompt", type=Path, help="1 to 30 s of the voice")
     voice.add_argument("-o", "--out", type=Path, required=True, help="file ending in .safetensors")
     voice.add_argument("--transcript", help="what the prompt says; not needed, improves its rhythm")
-    _add_common(voice)
+    _add_common(voice, generator=False)
     voice.set_defaults(handler=_voice)
 
 
@@ -84,12 +101,13 @@ def _add_speaking(parser: arguments.Parser) -> argparse._MutuallyExclusiveGroup:
     return text
 
 
-def _add_common(parser: arguments.Parser) -> None:
+def _add_common(parser: arguments.Parser, *, generator: bool = True) -> None:
     """Add the flags of all verbs of this file."""
     parser.add_argument(
         "--lexicon", type=Path, metavar="FILE", help="lines such as: tomato T AH0 M AA1 T OW2"
     )
     arguments.add_model(parser)
+    arguments.add_device(parser, generator=generator)
     arguments.add_threads(parser)
     arguments.add_json(parser)
     parser.add_argument(
@@ -98,7 +116,20 @@ def _add_common(parser: arguments.Parser) -> None:
 
 
 def _say(args: argparse.Namespace) -> Outcome:
-    """Speak with all attributes from one prompt."""
+    """Speak with all attributes from one prompt, or many texts each with its own."""
+    if args.batch is None and args.overwrite:
+        raise ConfigError("--overwrite is for --batch.")
+    if args.format is not None and not args.stream:
+        raise ConfigError("--format is for --stream.")
+    if args.batch is not None:
+        if args.stream or args.show_phones or args.transcript is not None:
+            raise ConfigError("--stream, --show-phones and --transcript are for a single text.")
+        return say_batch(args)
+    if args.prompt is None:
+        raise ConfigError("A text needs a voice: give --prompt.")
+    if args.stream:
+        args.format = args.format or FORMATS[0]
+        return say_stream(args)
     return _speak(args, {"timbre": args.prompt}, args.transcript)
 
 
@@ -125,7 +156,7 @@ def _swap_recording(args: argparse.Namespace) -> Outcome:
     arguments.use_threads(args.threads)
 
     started = time.perf_counter()
-    tts = inputs.load_tts(args.model, {})
+    tts = inputs.load_tts(args.model, {}, device=args.device, dtype=args.dtype)
     loaded = time.perf_counter()
     voices = {path: inputs.make_voice(tts, path, read, None) for path, read in sources.items()}
     heard = time.perf_counter()
@@ -162,7 +193,7 @@ def _speak(args: argparse.Namespace, paths: Mapping[str, Path], transcript: str 
     arguments.use_threads(args.threads)
 
     started = time.perf_counter()
-    tts = inputs.load_tts(args.model, lexicon)
+    tts = inputs.load_tts(args.model, lexicon, device=args.device, dtype=args.dtype)
     loaded = time.perf_counter()
     made = {path: inputs.make_voice(tts, path, source, phones) for path, source in sources.items()}
     heard = time.perf_counter()
@@ -232,7 +263,7 @@ def _voice(args: argparse.Namespace) -> Outcome:
     phones = None if args.transcript is None else Frontend(lexicon).phones(args.transcript)
     source = inputs.read_source(args.prompt)
     arguments.use_threads(args.threads)
-    tts = inputs.load_tts(args.model, lexicon)
+    tts = inputs.load_tts(args.model, lexicon, device=args.device)
     voice = inputs.make_voice(tts, args.prompt, source, phones)
     voice.save(args.out)
     rhythm = voice.duration
