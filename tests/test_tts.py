@@ -143,7 +143,7 @@ def test_edges_lengthen_the_first_and_the_last_alone(frames: list[int]) -> None:
 
 def loud_rms(wave_T: Tensor) -> float:
     """Level of the louder frames by hand: those of 20 ms above a tenth of the loudest."""
-    frames = [float(part.square().mean().sqrt()) for part in wave_T.split(320)]
+    frames = [float(part.square().mean().sqrt()) for part in torch.split(wave_T, 320)]
     loud = [level for level in frames if level > 0.1 * max(frames)]
     return math.sqrt(sum(level * level for level in loud) / len(loud))
 

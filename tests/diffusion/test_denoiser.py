@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -152,7 +153,7 @@ def test_hidden_states_of_frames_are_those_of_any_position() -> None:
 
 
 def plain_logits(
-    predictor: CodePredictor, h_E: Tensor, tables: list[Tensor], earlier: list[int]
+    predictor: CodePredictor, h_E: Tensor, tables: Sequence[Tensor], earlier: list[int]
 ) -> Tensor:
     """Logits of one frame from its hidden state and its earlier codes, one by one."""
     for table, code in zip(tables, earlier, strict=True):

@@ -62,7 +62,8 @@ def decode(
     lengths: list[int], settings_: StageSampling, seed: int, seeds: list[int]
 ) -> tuple[list[Tensor], list[list[Tensor]]]:
     """Codes of all items, and what was asked at each step."""
-    rngs, seen = [generator(s) for s in seeds], []
+    rngs = [generator(s) for s in seeds]
+    seen: list[list[Tensor]] = []
     guesses = [noise_guess(n, seed + s) for n, s in zip(lengths, seeds, strict=True)]
     draw = drawing(guesses, rngs, settings_.top_k, seen)
     return iterative_decode(draw, lengths, CODEBOOKS, settings_, rngs), seen
