@@ -53,7 +53,8 @@ PEAK = 0.97
 """Highest sample."""
 
 Progress = Callable[[int, int, str], None]
-"""Called with the piece's number, how many there are, and the stage that begins."""
+"""Called with the number of the piece, from 0 on, or of the last that is drawn together with
+others; how many pieces there are; and the stage that begins."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -315,7 +316,7 @@ class ZeroShotTTS:
         spoken: list[Spoken] = []
         for group in _groups(pieces, PHONES_AT_ONCE.get(self.device.type, 200)):
 
-            def begin(stage: str, number: int = len(spoken)) -> None:
+            def begin(stage: str, number: int = len(spoken) + len(group) - 1) -> None:
                 clock.enter(stage)
                 if progress:
                     progress(number, len(pieces), stage)

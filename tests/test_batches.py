@@ -89,8 +89,8 @@ def test_how_much_is_drawn_at_once_changes_nothing(
     )
     assert sum(sizes) == 4
     assert len(sizes) == {1: 4, 30: len(sizes), 10_000: 1}[most]
-    starts = [sum(sizes[:n]) for n in range(len(sizes))]
-    assert [step[0] for step in heard] == [start for start in starts for _ in range(5)]
+    lasts = [sum(sizes[: n + 1]) - 1 for n in range(len(sizes))]
+    assert [step[0] for step in heard] == [last for last in lasts for _ in range(5)]
     monkeypatch.setattr(tts, "_speak", speak)
     for text, speech in zip(BATCH_TEXTS, made, strict=False):
         alone = tts.synthesize(text, random_voice(0), steps=1)
