@@ -9,8 +9,6 @@ Legend: T samples, N samples of one decoded block, C channels.
 from __future__ import annotations
 
 import io
-import os
-import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,22 +16,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from speechkit.core.errors import AudioError, PromptError
-from speechkit.core.files import write_atomically
+from speechkit.core.files import open_regular, write_atomically
 from speechkit.core.timebase import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import Tensor
 
 _BLOCK_SAMPLES = 1 << 18
 _MIN_FILE_RATE_HZ, _MAX_FILE_RATE_HZ = 4_000, 384_000
 _MAX_CHANNELS = 64
-_FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
+_FORMATS = {
+    ".wav": ("WAV", "PCM_16"),
+    ".flac": ("FLAC", "PCM_16"),
+    ".ogg": ("OGG", "VORBIS"),
+    ".opus": ("OGG", "OPUS"),
+    ".mp3": ("MP3", "MPEG_LAYER_III"),
+}
+AUDIO_SUFFIXES = tuple(_FORMATS)
+"""Endings of the files that can be written."""
+
 _MAGIC = (b"RIFF", b"RF64", b"riff", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"caff")
 
+MIN_PROMPT_SECONDS = 1.0
 _FRAME_SECONDS = 0.02
 _SILENT_RMS = 5e-4
 """A frame below -66 dB of full scale holds no voice; room noise of a usable recording is above."""
@@ -81,24 +88,30 @@ def read_audio(
     Raises AudioError for anything that is not such a file, is damaged, breaks the limits, or holds
     no samples or samples that are not finite.
     """
-    import soundfile
-
     name = f"{source}" if isinstance(source, (str, Path)) else "The audio"
-    with _opened(source, name, limits) as file:
-        try:
-            with soundfile.SoundFile(file, closefd=False) as sound:
-                _check_promises(sound, name, limits)
-                blocks = list(_resampled(_decoded(sound, name), sound.samplerate, sample_rate_hz))
-        except (soundfile.SoundFileError, OSError, ValueError) as error:
-            raise AudioError(f"{name} is damaged or not an audio file: {error}") from error
+    with _sounding(source, name, limits) as sound:
+        blocks = list(_resampled(_decoded(sound, name), sound.samplerate, sample_rate_hz))
     wave_T = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
     if not len(wave_T):
         raise AudioError(f"{name} holds no sound: record it again.")
+
+    import torch
+
     return torch.from_numpy(wave_T)
 
 
+def audio_seconds(source: str | Path, limits: AudioLimits = DEFAULT_LIMITS) -> float:
+    """Return how long a recording says it is, without decoding it or importing torch.
+
+    Raises AudioError as `read_audio` does for what shows in the first bytes and the header.
+    """
+    with _sounding(source, f"{source}", limits) as sound:
+        return float(sound.frames / sound.samplerate)
+
+
 def encode_audio(wave_T: Tensor, sample_rate_hz: int, suffix: str = ".wav") -> bytes:
-    """Return ``wave_T`` as the bytes of a mono file: 16-bit ``.wav`` or ``.flac``, or ``.ogg``.
+    """Return ``wave_T`` as the bytes of a mono file of a kind in `AUDIO_SUFFIXES`, WAV and FLAC
+    with 16 bits.
 
     Samples beyond ±1 are clipped. Raises AudioError for another suffix, for no samples, and for
     samples that are not finite.
@@ -109,7 +122,7 @@ def encode_audio(wave_T: Tensor, sample_rate_hz: int, suffix: str = ".wav") -> b
 
 
 def write_audio(path: str | Path, wave_T: Tensor, sample_rate_hz: int) -> None:
-    """Write ``wave_T`` to ``path`` as the suffix says: ``.wav``, ``.flac`` or ``.ogg``.
+    """Write ``wave_T`` to ``path`` as its suffix, one of `AUDIO_SUFFIXES`, says.
 
     The file appears complete or not at all. Raises AudioError as `encode_audio` does, and when the
     disk refuses.
@@ -166,6 +179,8 @@ def _pcm(wave_T: Tensor) -> NDArray[np.int16]:
     """A wave as 16-bit samples."""
     if wave_T.ndim != 1 or not len(wave_T):
         raise AudioError(f"There is no mono sound to write: its shape is {tuple(wave_T.shape)}.")
+    import torch
+
     wave_T = wave_T.detach().to("cpu", torch.float32)
     if not bool(torch.isfinite(wave_T).all()):
         raise AudioError("The sound to write holds values that are not finite (NaN or infinity).")
@@ -176,7 +191,7 @@ def _pcm(wave_T: Tensor) -> NDArray[np.int16]:
 def prepare_prompt(
     wave_T: Tensor,
     sample_rate_hz: int = SAMPLE_RATE_HZ,
-    min_seconds: float = 1.0,
+    min_seconds: float = MIN_PROMPT_SECONDS,
     max_seconds: float = 30.0,
 ) -> Prompt:
     """Return a recording as a prompt: DC removed, too loud turned down, too long cropped.
@@ -187,14 +202,14 @@ def prepare_prompt(
     """
     if wave_T.ndim != 1:
         raise PromptError(f"A prompt must be mono, not of shape {tuple(wave_T.shape)}.")
+
+    import torch
+
     wave_T = wave_T.detach().to("cpu", torch.float32)
     if not bool(torch.isfinite(wave_T).all()):
         raise PromptError("The prompt holds values that are not finite (NaN or infinity).")
     seconds = len(wave_T) / sample_rate_hz
-    if seconds < min_seconds or not len(wave_T):
-        raise PromptError(
-            f"The prompt is {seconds:.2f} s long: give at least {min_seconds:g} s of speech."
-        )
+    check_length(seconds, min_seconds)
     notes = []
     peak = float(wave_T.abs().max())
     if peak > _OVERSHOOT:
@@ -217,6 +232,14 @@ def prepare_prompt(
     return Prompt(wave_T=wave_T, seconds=len(wave_T) / sample_rate_hz, notes=tuple(notes))
 
 
+def check_length(seconds: float, min_seconds: float = MIN_PROMPT_SECONDS) -> None:
+    """Raise PromptError for a prompt that is too short."""
+    if seconds < min_seconds or not seconds:
+        raise PromptError(
+            f"The prompt is {seconds:.2f} s long: give at least {min_seconds:g} s of speech."
+        )
+
+
 def _first_sound(wave_T: Tensor, sample_rate_hz: int) -> int:
     """Return the sample where sound starts, or raise PromptError when there is hardly any."""
     frame_samples = max(1, round(_FRAME_SECONDS * sample_rate_hz))
@@ -230,10 +253,24 @@ def _first_sound(wave_T: Tensor, sample_rate_hz: int) -> int:
 
 
 @contextmanager
+def _sounding(source: str | Path | BinaryIO, name: str, limits: AudioLimits) -> Iterator[Any]:
+    """Give ``source`` as an open SoundFile that keeps the limits; AudioError for whatever fails."""
+    import soundfile
+
+    with _opened(source, name, limits) as file:
+        try:
+            with soundfile.SoundFile(file) as sound:
+                _check_promises(sound, name, limits)
+                yield sound
+        except (soundfile.SoundFileError, OSError, ValueError) as error:
+            raise AudioError(f"{name} is damaged or not an audio file: {error}") from error
+
+
+@contextmanager
 def _opened(
     source: str | Path | BinaryIO, name: str, limits: AudioLimits
-) -> Iterator[int | io.BytesIO]:
-    """Give a descriptor or buffer of ``source`` that is small enough and starts as audio does."""
+) -> Iterator[BinaryIO | io.BytesIO]:
+    """Give ``source`` as an open file or buffer that is small enough and starts as audio does."""
     if not isinstance(source, (str, Path)):
         # A copy, because the stream may be a pipe, and its name must not decide on the format.
         data = source.read(limits.max_bytes + 1)
@@ -242,20 +279,16 @@ def _opened(
         yield io.BytesIO(data)
         return
     try:
-        # Without waiting: opening a named pipe would hang until somebody writes to it.
-        descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        file = open_regular(source)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise AudioError(f"Cannot open {name}: {reason}.") from error
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise AudioError(f"{name} is not a regular file: give an audio file.")
-        _check_size(status.st_size, name, limits)
-        _check_magic(os.pread(descriptor, 4, 0), name)
-        yield descriptor
-    finally:
-        os.close(descriptor)
+    with file:
+        _check_size(file.seek(0, io.SEEK_END), name, limits)
+        file.seek(0)
+        _check_magic(file.read(4), name)
+        file.seek(0)
+        yield file
 
 
 def _check_size(size_bytes: int, name: str, limits: AudioLimits) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import tomllib
+import sys
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,11 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
 from speechkit.core.errors import ConfigError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ConfigT = TypeVar("ConfigT")
 

@@ -34,5 +34,9 @@ class DataError(SpeechkitError):
     """A corpus or a file prepared from one is missing, damaged, or does not fit."""
 
 
+class MissingPackageError(SpeechkitError):
+    """What was asked for needs a package that an extra of speechkit would have brought."""
+
+
 class CodecFileError(SpeechkitError):
     """A codec file is damaged, is none, or was made with another codec."""

@@ -5,7 +5,6 @@ T samples.
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -105,7 +104,11 @@ class Bench:
 
 
 def peak_memory_mib() -> float:
-    """Largest resident size of this process since its start."""
+    """Largest resident size of this process since its start; NaN where the system counts none."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return float("nan")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Linux counts kibibytes, macOS bytes.
     return peak / (1 << 20) if sys.platform == "darwin" else peak / 1024

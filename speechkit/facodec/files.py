@@ -29,8 +29,6 @@ Shapes: T samples, F frames, K codebooks, D channels, N codes.
 from __future__ import annotations
 
 import math
-import os
-import stat
 import struct
 import zlib
 from dataclasses import dataclass
@@ -43,7 +41,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from speechkit.core.errors import CodecFileError
-from speechkit.core.files import write_bytes
+from speechkit.core.files import open_regular, write_bytes
 from speechkit.core.results import Codes
 from speechkit.core.timebase import frame_count
 from speechkit.facodec.codec import Codec
@@ -200,25 +198,17 @@ def write_codec_file(path: str | Path, file: CodecFile) -> None:
 def read_codec_file(path: str | Path) -> CodecFile:
     """The contents of a file; raises CodecFileError for one that is not whole and sound."""
     try:
-        # Without waiting: opening a named pipe would hang until somebody writes to it.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        file = open_regular(path)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise CodecFileError(f"Cannot open {path}: {reason}.") from error
     try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise CodecFileError(f"{path} is not a regular file: give a {SUFFIX} file.")
-        if status.st_size > MAX_FILE_BYTES:
-            raise CodecFileError(
-                f"{path} is larger than {MAX_FILE_BYTES >> 20} MiB: no codec file is."
-            )
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
+        with file:
             data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise CodecFileError(f"Cannot read {path}: {error.strerror}.") from error
-    finally:
-        os.close(descriptor)
+    if len(data) > MAX_FILE_BYTES:
+        raise CodecFileError(f"{path} is larger than {MAX_FILE_BYTES >> 20} MiB: no codec file is.")
     return parse_codec_file(data, str(path))
 
 

@@ -191,6 +191,8 @@ def _serial(folder: Path) -> int:
 
 def _sync(path: Path) -> None:
     """Wait until a file, or the list of files in a folder, is on the disk."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows opens no folders, and writes their lists at once
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

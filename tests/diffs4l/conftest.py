@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
 from tests.diffs4l.builders import Seed, write_seed
@@ -13,9 +11,3 @@ from tests.diffs4l.builders import Seed, write_seed
 def seed(tmp_path_factory: pytest.TempPathFactory) -> Seed:
     """Eight clips of four speakers with all that speech is made from."""
     return write_seed(tmp_path_factory.mktemp("seed"))
-
-
-@pytest.fixture(autouse=True)
-def _no_tensorboard(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if TensorBoard were not installed: its import takes seconds."""
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)

@@ -24,6 +24,7 @@ from speechkit.data.packed import PackedCorpus, write_packed
 from speechkit.ssl.augment import AugmentConfig, Pool, augment_corpus
 from speechkit.ssl.augment.check import Limits, check_pool, silence_share, survival
 from speechkit.ssl.augment.files import Inputs, read_manifest, require_space
+from speechkit.ssl.augment.ray import ShardMaker
 from speechkit.ssl.augment.synthesis import PEAK, at_loudness_of
 from speechkit.ssl.units import KMeans, Units
 from speechkit.ssl.units.features import mfcc_features
@@ -197,6 +198,18 @@ def test_ray_gives_the_bytes_of_the_plain_loop(seed: Seed, pool: Path, tmp_path:
     report = augment_corpus(inputs_of(seed), CONFIG, tmp_path / "p", ray_workers=2)
     assert report.missing == 0
     assert contents(tmp_path / "p") == contents(pool)
+
+
+def test_a_worker_of_ray_makes_those_bytes_and_none_twice(
+    seed: Seed, pool: Path, tmp_path: Path
+) -> None:
+    augment_corpus(inputs_of(seed), CONFIG, tmp_path / "p", part=(1, 2))
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "p").iterdir()}
+    worker = ShardMaker(inputs_of(seed), CONFIG, tmp_path / "p")
+    # As Ray Data hands it out, shards that were made before a retry among them.
+    worker({"item": np.arange(len(worker.pool.shards))})
+    assert contents(tmp_path / "p") == contents(pool)
+    assert all(path.stat().st_mtime_ns == at for path, at in before.items())
 
 
 def test_loudness_is_the_parents() -> None:

@@ -5,7 +5,8 @@ Only this folder of `ssl` knows the codec and the generator.
 
 from speechkit.ssl.augment.config import AugmentConfig
 from speechkit.ssl.augment.plan import LEVELS, Job, make_plan
-from speechkit.ssl.augment.program import AugmentReport, Pool, augment_corpus
+from speechkit.ssl.augment.pool import Pool
+from speechkit.ssl.augment.program import AugmentReport, augment_corpus
 
 __all__ = [
     "LEVELS",

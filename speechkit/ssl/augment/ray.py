@@ -11,6 +11,7 @@ from typing import Any
 from speechkit.core.errors import ConfigError
 from speechkit.ssl.augment.config import AugmentConfig
 from speechkit.ssl.augment.files import Inputs, is_made
+from speechkit.ssl.augment.pool import Pool
 
 
 class ShardMaker:
@@ -18,8 +19,6 @@ class ShardMaker:
 
     def __init__(self, inputs: Inputs, config: AugmentConfig, folder: Path) -> None:
         """Load everything, once a worker."""
-        from speechkit.ssl.augment.program import Pool
-
         self.pool = Pool(inputs, config, folder)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,9 @@ from speechkit.ssl.ctc.batches import CtcBatch
 from speechkit.ssl.ctc.characters import BLANK, Characters
 from speechkit.ssl.ctc.decoding import greedy_labels
 from speechkit.ssl.encoder import SslEncoder, build_encoder
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 KIND = "speechkit-ssl-ctc"
 

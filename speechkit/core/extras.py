@@ -1,0 +1,43 @@
+"""Packages that only some verbs need, and the extra of speechkit that brings each."""
+
+from __future__ import annotations
+
+from speechkit.core.errors import MissingPackageError
+
+EXTRA_OF = {
+    "fairseq2": "ssl",
+    "faster_whisper": "eval",
+    "flashlight": "lm",
+    "gradio": "demo",
+    "huggingface_hub": "hub",
+    "jiwer": "eval",
+    "kaldi_native_fbank": "eval",
+    "kenlm": "lm",
+    "lhotse": "data",
+    "librosa": "eval",
+    "matplotlib": "demo",
+    "onnxruntime": "eval",
+    "pesq": "eval",
+    "pystoi": "eval",
+    "resemblyzer": "eval",
+    "scipy": "eval",
+    "sklearn": "ssl",
+    "speechmos": "eval",
+    "tensorboard": "train",
+    "torchaudio": "ssl",
+    "tqdm": "train",
+    "whisper_normalizer": "eval",
+}
+"""Extra by the name that is imported; tests hold it against the imports and pyproject.toml."""
+
+
+def missing_package(error: ImportError) -> MissingPackageError | None:
+    """The error for a package that is not installed; None where something else is wrong."""
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return None
+    module = error.name.partition(".")[0]
+    if module not in EXTRA_OF:
+        return None
+    return MissingPackageError(
+        f"This needs {module}, which is not installed: pip install 'speechkit[{EXTRA_OF[module]}]'."
+    )
