@@ -93,12 +93,12 @@ def _rows(table: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            found = json.loads(line)
         except ValueError:
-            row = None
-        if not isinstance(row, dict):
+            found = None
+        if not isinstance(found, dict):
             raise ConfigError(f"Line {number} of {table} is no JSON object.")
-        yield number, row
+        yield number, found
 
 
 def _item(
