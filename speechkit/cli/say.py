@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from speechkit.cli import arguments, inputs, output
+from speechkit.cli import arguments, inputs, output, script
 from speechkit.cli.output import Outcome
 from speechkit.cli.say_batch import say_batch
 from speechkit.cli.say_stream import FORMATS, say_stream
@@ -32,7 +32,9 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
         "--batch of the lines that name none",
     )
     say.add_argument("--transcript", help="what the prompt says; not needed, improves its rhythm")
-    _add_speaking(say).add_argument(
+    text = _add_speaking(say)
+    script.add_dialogue(say, text)
+    text.add_argument(
         "--batch",
         type=Path,
         metavar="FILE",
@@ -91,6 +93,7 @@ def _add_speaking(parser: arguments.Parser) -> argparse._MutuallyExclusiveGroup:
         default=1.0,
         help="speaking rate, 2 being twice as fast (default 1)",
     )
+    script.add_subtitles(parser)
     arguments.add_seed(parser)
     arguments.add_sampling(parser)
     arguments.add_watermark(parser)
@@ -125,12 +128,12 @@ def _say(args: argparse.Namespace) -> Outcome:
         if args.stream or args.show_phones or args.transcript is not None:
             raise ConfigError("--stream, --show-phones and --transcript are for a single text.")
         return say_batch(args)
-    if args.prompt is None:
+    if args.prompt is None and args.script is None:
         raise ConfigError("A text needs a voice: give --prompt.")
     if args.stream:
         args.format = args.format or FORMATS[0]
         return say_stream(args)
-    return _speak(args, {"timbre": args.prompt}, args.transcript)
+    return _speak(args, {"timbre": args.prompt} if args.prompt else {}, args.transcript)
 
 
 def _swap(args: argparse.Namespace) -> Outcome:
@@ -149,8 +152,9 @@ def _swap_recording(args: argparse.Namespace) -> Outcome:
     if not paths:
         names = ", ".join(f"--{name}" for name in ATTRIBUTES)
         raise ConfigError(f"There is nothing to swap with: give at least one of {names}.")
-    if args.lexicon is not None:
-        raise ConfigError("--lexicon is for texts: leave it out with --source.")
+    for name in ("lexicon", *script.SUBTITLES):
+        if getattr(args, name) is not None:
+            raise ConfigError(f"--{name} is for texts: leave it out with --source.")
     inputs.check_output(args.out, inputs.AUDIO_SUFFIXES, args.source, *paths.values())
     sources = {path: inputs.read_source(path) for path in (args.source, *paths.values())}
     arguments.use_threads(args.threads)
@@ -178,29 +182,40 @@ def _swap_recording(args: argparse.Namespace) -> Outcome:
 
 def _speak(args: argparse.Namespace, paths: Mapping[str, Path], transcript: str | None) -> Outcome:
     """Check everything, load the models, speak, write the file."""
-    text_file = [args.text_file] if args.text_file else []
-    inputs.check_output(args.out, inputs.AUDIO_SUFFIXES, *paths.values(), *text_file)
+    named = script.named_voices(args)
+    files = [path for path in (args.text_file, getattr(args, "script", None)) if path]
+    read_from = (*paths.values(), *named.values(), *files)
+    inputs.check_output(args.out, inputs.AUDIO_SUFFIXES, *read_from)
+    script.check_subtitles(args, *read_from, args.out)
     lexicon = inputs.read_lexicon(args.lexicon)
-    text = inputs.read_text(args.text, args.text_file)
+    parts = script.read_parts(args, named)
 
+    from speechkit.narration import narrate, write_turns
     from speechkit.text import Frontend
-    from speechkit.tts import mix_voices, write_script
+    from speechkit.tts import mix_voices
 
     frontend = Frontend(lexicon)
-    script = write_script(text, frontend)
+    turns = write_turns(parts, frontend)
     phones = None if transcript is None else frontend.phones(transcript)
-    sources = {path: inputs.read_source(path) for path in paths.values()}
+    sources = {path: inputs.read_source(path) for path in (*paths.values(), *named.values())}
     arguments.use_threads(args.threads)
 
     started = time.perf_counter()
     tts = inputs.load_tts(args.model, lexicon, device=args.device, dtype=args.dtype)
     loaded = time.perf_counter()
-    made = {path: inputs.make_voice(tts, path, source, phones) for path, source in sources.items()}
+    made = {
+        path: inputs.make_voice(tts, path, source, phones if path in paths.values() else None)
+        for path, source in sources.items()
+    }
     heard = time.perf_counter()
-    voices = {name: made[path] for name, path in paths.items()}
-    speech = tts.synthesize(
-        script,
-        mix_voices(voices.pop("timbre"), **voices),
+    voices = {name: made[path] for name, path in named.items()}
+    if paths:
+        parts_of_voice = {name: made[path] for name, path in paths.items()}
+        voices[""] = mix_voices(parts_of_voice.pop("timbre"), **parts_of_voice)
+    speech = narrate(
+        tts,
+        turns,
+        voices,
         seed=args.seed,
         speed=args.speed,
         steps=args.steps,
@@ -221,6 +236,7 @@ def _finish(
     started, loaded, heard = clock
     factor = (time.perf_counter() - heard) / speech.seconds
     speech.save(args.out)
+    written = [args.out, *script.write_subtitles(args, speech)]
 
     if not args.json:
         output.note_all(speech.notes, quiet=args.quiet)
@@ -241,7 +257,7 @@ def _finish(
         f"real-time factor  {factor:.3f} (seconds: {stages}; "
         f"prompt {heard - loaded:.2f}, loading {loaded - started:.2f})",
         f"watermark         {output.watermark_name(speech.watermark)}",
-        f"wrote             {args.out} ({tts.weights})",
+        f"wrote             {', '.join(map(str, written))} ({tts.weights})",
     ]
     if args.show_phones:
         lines.append("start ms   ms  phone")
