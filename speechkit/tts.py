@@ -53,7 +53,8 @@ PEAK = 0.97
 """Highest sample."""
 
 Progress = Callable[[int, int, str], None]
-"""Called with the piece's number, how many there are, and the stage that begins."""
+"""Called with the number of the piece, from 0 on, or of the last that is drawn together with
+others; how many pieces there are; and the stage that begins."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +166,10 @@ class ZeroShotTTS:
         self.codec.to(place)
         self.generator.to(place)
         return self
+
+    def number_format(self) -> torch.autocast:
+        """The context in which the generator computes in `dtype`."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
     @classmethod
     def from_pretrained(
@@ -311,7 +316,7 @@ class ZeroShotTTS:
         spoken: list[Spoken] = []
         for group in _groups(pieces, PHONES_AT_ONCE.get(self.device.type, 200)):
 
-            def begin(stage: str, number: int = len(spoken)) -> None:
+            def begin(stage: str, number: int = len(spoken) + len(group) - 1) -> None:
                 clock.enter(stage)
                 if progress:
                     progress(number, len(pieces), stage)
@@ -378,7 +383,7 @@ class ZeroShotTTS:
         phones = [torch.tensor(self.vocabulary.ids(piece.phones)) for piece in pieces]
         timbres = [voice.timbre_D for voice in voices]
         draws = Draws(sampler=sampler, seeds=tuple(p.seed for p in pieces), begin=begin)
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        with self.number_format():
             frames = stages.draw_durations(phones, [voice.duration for voice in voices], draws)
             frames = [with_edges(time_scale(frames_P, speed)) for frames_P in frames]
             targets = [stages.regulate(*pair) for pair in zip(phones, frames, strict=True)]
