@@ -15,10 +15,11 @@ from torch import Tensor
 from speechkit.core.errors import TextError
 from speechkit.core.results import Speech, TimedLabel, Voice
 from speechkit.core.rng import derive
+from speechkit.pieces import MAX_CHARACTERS, Script, write_script
 from speechkit.text import TextFrontend, is_boundary
 from speechkit.text.script import MAX_SPEED, MIN_SPEED, Part, Pause
 from speechkit.text.vocab import END
-from speechkit.tts import MAX_CHARACTERS, Progress, Script, ZeroShotTTS, write_script
+from speechkit.tts import Progress, ZeroShotTTS
 from speechkit.watermark import StreamingEmbedder, Watermark, apply_watermark
 
 

@@ -22,8 +22,9 @@ from speechkit.core.results import DurationPrompt, Speech, Voice
 from speechkit.core.rng import derive, generator
 from speechkit.diffusion.duration import phone_positions, regulate_length, time_scale
 from speechkit.diffusion.generator import Draws
+from speechkit.pieces import at_level
 from speechkit.text.vocab import STRESSES, is_boundary
-from speechkit.tts import Progress, ZeroShotTTS, at_level
+from speechkit.tts import Progress, ZeroShotTTS
 from speechkit.watermark import Watermark, apply_watermark
 
 FACTORS = ("timbre", "prosody", "duration", "content", "detail")

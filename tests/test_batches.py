@@ -12,15 +12,9 @@ import torch
 
 from speechkit.core.errors import CheckpointError, ConfigError, TextError
 from speechkit.core.rng import derive
+from speechkit.pieces import CHUNK_CHARACTERS, FIRST_CHARACTERS, MAX_CHARACTERS, Piece
 from speechkit.text import is_boundary
-from speechkit.tts import (
-    CHUNK_CHARACTERS,
-    FIRST_CHARACTERS,
-    MAX_CHARACTERS,
-    PHONES_AT_ONCE,
-    Piece,
-    ZeroShotTTS,
-)
+from speechkit.tts import PHONES_AT_ONCE, ZeroShotTTS
 from speechkit.watermark import DEFAULT_PAYLOAD, Watermark, detect, embed
 from tests.diffusion.builders import live_generator, random_voice
 from tests.facodec.builders import vowel

@@ -10,8 +10,9 @@ import torch
 from speechkit.core.errors import TextError
 from speechkit.core.results import Voice
 from speechkit.narration import narrate, narrate_pieces, write_turns
+from speechkit.pieces import MAX_CHARACTERS
 from speechkit.text.script import Line, Pause, read_script
-from speechkit.tts import MAX_CHARACTERS, ZeroShotTTS
+from speechkit.tts import ZeroShotTTS
 from tests.tiny import tiny_model
 
 LONG = "The ferry leaves at noon, and we are late. " * 5

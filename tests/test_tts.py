@@ -31,16 +31,16 @@ from speechkit.core.errors import (
 from speechkit.core.results import DurationPrompt, PromptCodes, Speech, Voice
 from speechkit.diffusion.config import STAGES
 from speechkit.diffusion.generator import build_generator
-from speechkit.tts import (
+from speechkit.pieces import (
     CHUNK_CHARACTERS,
     EDGE_FRAMES,
     MAX_CHARACTERS,
     PEAK,
-    ZeroShotTTS,
     at_level,
     with_edges,
     write_script,
 )
+from speechkit.tts import ZeroShotTTS
 from speechkit.watermark import DEFAULT_PAYLOAD, Watermark, detect, embed
 from tests.diffusion.builders import live_generator, random_voice
 from tests.facodec.builders import vowel
