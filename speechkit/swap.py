@@ -22,8 +22,9 @@ from speechkit.core.results import DurationPrompt, Speech, Voice
 from speechkit.core.rng import derive, generator
 from speechkit.diffusion.duration import phone_positions, regulate_length, time_scale
 from speechkit.diffusion.generator import Draws
+from speechkit.pieces import at_level
 from speechkit.text.vocab import STRESSES, is_boundary
-from speechkit.tts import Progress, ZeroShotTTS, at_level
+from speechkit.tts import Progress, ZeroShotTTS
 from speechkit.watermark import Watermark, apply_watermark
 
 FACTORS = ("timbre", "prosody", "duration", "content", "detail")
@@ -86,17 +87,18 @@ def swap_recording(
         frames_P = carry_rhythm(own.duration, duration.duration, symbols)
     frames_P = time_scale(frames_P, speed)
     voices = {"prosody": prosody, "content": content, "detail": detail}
-    codes = tts.generator.fill(
-        phones_P,
-        frames_P,
-        time_scale_codes(own.content.codes_KF, own.duration.frames_P, frames_P),
-        {name: getattr(voice, name) for name, voice in voices.items() if voice is not None},
-        (timbre or own).timbre_D,
-        Draws(sampler=sampler, seeds=(seed,), begin=stages.enter),
-    )
+    with tts.number_format():
+        codes = tts.generator.fill(
+            phones_P,
+            frames_P,
+            time_scale_codes(own.content.codes_KF, own.duration.frames_P, frames_P),
+            {name: getattr(voice, name) for name, voice in voices.items() if voice is not None},
+            (timbre or own).timbre_D,
+            Draws(sampler=sampler, seeds=(seed,), begin=stages.enter),
+        )
     stages.enter("decode")
-    rng = generator(derive(seed, "noise"))
-    wave_T = tts.codec.decode(codes, (timbre or own).timbre_D, rng)
+    rng = generator(derive(seed, "noise"), tts.device)
+    wave_T = tts.codec.decode(codes, (timbre or own).timbre_D, rng).cpu()
     stages.enter("watermark")
     watermarked = apply_watermark(at_level(wave_T), tts.sample_rate_hz, watermark)
     given = (own, timbre, duration, *voices.values())

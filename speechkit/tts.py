@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import chain, groupby, islice
+from dataclasses import replace
+from itertools import chain, islice
 from pathlib import Path
 
 import torch
@@ -17,95 +17,38 @@ from torch import Tensor
 from speechkit.core.audio import Prompt, prepare_prompt, read_audio
 from speechkit.core.checkpoint import CONFIG_FILE, WEIGHTS, load_checkpoint
 from speechkit.core.devices import pick_device, pick_dtype
-from speechkit.core.errors import CheckpointError, ConfigError, TextError
-from speechkit.core.results import Speech, TimedLabel, Voice, VoiceSizes, timed
+from speechkit.core.errors import CheckpointError, ConfigError
+from speechkit.core.results import Speech, Voice, VoiceSizes, timed
 from speechkit.core.rng import derive, generator
 from speechkit.diffusion.config import FRAME_STAGES, SamplerConfig
 from speechkit.diffusion.duration import time_scale
 from speechkit.diffusion.generator import Draws, Generator, generator_of
 from speechkit.facodec.codec import Codec
 from speechkit.facodec.pretrained import load_pretrained
-from speechkit.facodec.small.features import speech_gain
+from speechkit.pieces import (
+    CHUNK_CHARACTERS,
+    FIRST_CHARACTERS,
+    MAX_CHARACTERS,
+    Piece,
+    Script,
+    Spoken,
+    at_level,
+    batches,
+    timed_words,
+    with_edges,
+    write_script,
+)
 from speechkit.reading import read_voice
-from speechkit.text import Frontend, PhoneVocabulary, TextFrontend, is_boundary
+from speechkit.text import Frontend, PhoneVocabulary
 from speechkit.watermark import Watermark, Watermarked, apply_watermark, embed_pieces
-
-MAX_CHARACTERS = 20_000
-"""Longest text of one call."""
-
-CHUNK_CHARACTERS = 180
-"""Longest piece that is spoken in one go, about 11 s. The shipped models trained on up to 10 s."""
-
-FIRST_CHARACTERS = 50
-"""Longest first piece of a stream, so that the first sound comes soon."""
 
 PHONES_AT_ONCE = {"cpu": 200, "mps": 1000, "cuda": 4000}
 """Phones that pieces may have together to be drawn in one batch: more takes more memory, and on a
 CPU is no faster."""
 
-EDGE_FRAMES = (5, 10)
-"""Least silence before and after a piece, in frames (100 and 200 ms)."""
-
-LEVEL_RMS = 0.1
-"""Level of speech, −20 dB of full scale in its louder frames."""
-
-PEAK = 0.97
-"""Highest sample."""
-
 Progress = Callable[[int, int, str], None]
-"""Called with the piece's number, how many there are, and the stage that begins."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Script:
-    """A text made ready to be spoken."""
-
-    chunks: tuple[tuple[str, ...], ...]
-    """Phones of each chunk, from `^` to `$`."""
-
-    words: tuple[str, ...]
-    """All words, as they are read out."""
-
-    notes: tuple[str, ...] = ()
-    """What could not be spoken."""
-
-
-def write_script(text: str, frontend: TextFrontend) -> Script:
-    """Text as phones, in chunks of up to `CHUNK_CHARACTERS` characters.
-
-    Raises TextError for a text that is too long, or in which nothing can be spoken.
-    """
-    if len(text) > MAX_CHARACTERS:
-        raise TextError(
-            f"The text has {len(text)} characters; split it into parts of at most {MAX_CHARACTERS}."
-        )
-    pieces = frontend.pieces(text, CHUNK_CHARACTERS)
-    return Script(chunks=pieces.phones, words=pieces.words, notes=pieces.notes)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Piece:
-    """What is spoken in one go."""
-
-    phones: tuple[str, ...]
-    """Phone symbols from `^` to `$`."""
-
-    voice: Voice
-    """Who speaks."""
-
-    seed: int
-    """All its draws follow from it."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Spoken:
-    """A piece as sound."""
-
-    wave_T: Tensor
-    """Samples."""
-
-    frames: tuple[int, ...]
-    """Frames each phone lasts."""
+"""Called with the number of the piece, from 0 on, or of the last that is drawn together with
+others; how many pieces there are; and the stage that begins."""
 
 
 class _Clock:
@@ -165,6 +108,10 @@ class ZeroShotTTS:
         self.codec.to(place)
         self.generator.to(place)
         return self
+
+    def number_format(self) -> torch.autocast:
+        """The context in which the generator computes in `dtype`."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
     @classmethod
     def from_pretrained(
@@ -309,9 +256,9 @@ class ZeroShotTTS:
             for number, phones in enumerate(script.chunks)
         ]
         spoken: list[Spoken] = []
-        for group in _groups(pieces, PHONES_AT_ONCE.get(self.device.type, 200)):
+        for group in batches(pieces, PHONES_AT_ONCE.get(self.device.type, 200)):
 
-            def begin(stage: str, number: int = len(spoken)) -> None:
+            def begin(stage: str, number: int = len(spoken) + len(group) - 1) -> None:
                 clock.enter(stage)
                 if progress:
                     progress(number, len(pieces), stage)
@@ -378,7 +325,7 @@ class ZeroShotTTS:
         phones = [torch.tensor(self.vocabulary.ids(piece.phones)) for piece in pieces]
         timbres = [voice.timbre_D for voice in voices]
         draws = Draws(sampler=sampler, seeds=tuple(p.seed for p in pieces), begin=begin)
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        with self.number_format():
             frames = stages.draw_durations(phones, [voice.duration for voice in voices], draws)
             frames = [with_edges(time_scale(frames_P, speed)) for frames_P in frames]
             targets = [stages.regulate(*pair) for pair in zip(phones, frames, strict=True)]
@@ -410,7 +357,7 @@ class ZeroShotTTS:
             sample_rate_hz=self.sample_rate_hz,
             phones=phones,
             frames=frames,
-            words=_timed_words(script.words, times),
+            words=timed_words(script.words, times),
             seed=seed,
             stages_seconds=seconds,
             notes=(*script.notes, *voice.notes, *watermarked.notes),
@@ -457,33 +404,6 @@ class ZeroShotTTS:
         )
 
 
-def with_edges(frames_P: Tensor) -> Tensor:
-    """Durations with silence of at least `EDGE_FRAMES` at both ends, which are boundaries."""
-    edged_P = frames_P.clone()
-    edged_P[0] = edged_P[0].clamp_min(EDGE_FRAMES[0])
-    edged_P[-1] = edged_P[-1].clamp_min(EDGE_FRAMES[1])
-    return edged_P
-
-
-def at_level(wave_T: Tensor) -> Tensor:
-    """The wave with its speech at `LEVEL_RMS`, lower where a peak would exceed `PEAK`."""
-    gain = speech_gain(wave_T, LEVEL_RMS)
-    peak = float(wave_T.abs().max()) if len(wave_T) else 0.0
-    return wave_T * min(gain, PEAK / max(peak, 1e-5))
-
-
-def _groups(pieces: Sequence[Piece], most: int) -> Iterator[list[Piece]]:
-    """Pieces in order, in batches that have up to `most` phones, at least one piece each."""
-    group: list[Piece] = []
-    for piece in pieces:
-        if group and sum(len(other.phones) for other in group) + len(piece.phones) > most:
-            yield group
-            group = []
-        group.append(piece)
-    if group:
-        yield group
-
-
 def _check_partners(codec: Codec, generator: Generator) -> None:
     """Raise CheckpointError unless the generator writes the codes that the codec reads."""
     sizes, made = codec.quantizer, generator.config
@@ -525,17 +445,4 @@ def mix_voices(
         content=(content or timbre).content,
         detail=(detail or timbre).detail,
         notes=tuple(dict.fromkeys(note for voice in sources for note in voice.notes)),
-    )
-
-
-def _timed_words(words: Sequence[str], phones: Sequence[TimedLabel]) -> tuple[TimedLabel, ...]:
-    """Words with their times: each is a run of phones between two boundaries."""
-    runs = [
-        list(run)
-        for pause, run in groupby(phones, key=lambda phone: is_boundary(phone.label))
-        if not pause
-    ]
-    return tuple(
-        TimedLabel(label=word, start_seconds=run[0].start_seconds, end_seconds=run[-1].end_seconds)
-        for word, run in zip(words, runs, strict=True)
     )

@@ -185,7 +185,7 @@ FACODEC = DATA | {"data"}
 DIFFUSION = FACODEC | {"facodec"}
 MODELS = DIFFUSION | {"diffusion"}
 TTS = MODELS | {"watermark", "reading"}
-ENTRY = TTS | {"tts", "swap", "ssl", "evaluate", "conversion", "doctor"}
+ENTRY = TTS | {"tts", "swap", "ssl", "evaluate", "conversion", "doctor", "narration", "subtitles"}
 MAY_IMPORT: dict[str, set[str]] = {
     "core": set(),
     "text": TEXT,
@@ -203,9 +203,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluate": TTS | {"tts"},
     "conversion": TTS | {"tts"},
     "swap": TTS | {"tts"},
+    "narration": TTS | {"tts"},
+    "subtitles": {"core", "text"},
     "doctor": {"core", "data", "tts"},
     "demo": TTS | {"tts", "conversion", "swap"},
-    "cli": ENTRY | {"demo"},
+    "server": TTS | {"tts", "narration", "subtitles"},
+    "cli": ENTRY | {"demo", "server"},
     "__main__": {"cli"},
     "": TTS | {"tts", "conversion", "swap"},
 }

@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from speechkit.core.errors import DataError, SpeechkitError
-from speechkit.data.corpora import ClipSource, Corpus, read_corpus
+from speechkit.data.clips import ClipSource, Corpus
+from speechkit.data.corpora import read_corpus
 
 MEGABYTE = 10**6
 ROW_BYTES = 2 * 512 + 420

@@ -30,6 +30,7 @@ VERBS: Mapping[str, Sequence[str]] = {
     "conversion": ("convert",),
     "codec": ("codec", "convert-checkpoint"),
     "demo": ("demo",),
+    "serve": ("serve",),
     "doctor": ("doctor",),
     "ssl": ("ssl",),
     "watermark": ("watermark",),

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 PACKED_SUFFIX = ".safetensors"
 STOPPED = 130
 """Exit code where a signal ended the training of the aligner."""
-KINDS = ("auto", "manifest", "metadata", "librispeech", "libritts", "vctk", "ljspeech")
+KINDS = (
+    "auto", "manifest", "metadata", "ljspeech", "librispeech", "libritts", "vctk", "commonvoice",
+    "kaldi", "lhotse", "folder",
+)  # fmt: skip
 
 
 def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
@@ -89,8 +92,9 @@ def add_prepare(verbs: arguments.Verbs[arguments.Parser]) -> None:
         nargs="+",
         type=Path,
         metavar="CORPUS",
-        help="folder of LibriSpeech, LibriTTS, VCTK or LJSpeech, or with metadata.csv or "
-        "manifest.jsonl; or such a table itself",
+        help="folder of LibriSpeech, LibriTTS, VCTK, LJSpeech, Common Voice or Kaldi, or with "
+        "metadata.csv or manifest.jsonl; or such a table itself (CSV, TSV, pipes, JSON lines); or "
+        "a folder of audio whose first folders are the speakers",
     )
     prepare.add_argument(
         "-o", "--out", type=Path, required=True, help="file ending in .safetensors"
@@ -119,7 +123,7 @@ def _prepare(args: argparse.Namespace) -> Outcome:
     """Pack the corpora."""
     inputs.check_suffix(args.out, (PACKED_SUFFIX,))
 
-    from speechkit.data.corpora import Corpus
+    from speechkit.data.clips import Corpus
     from speechkit.data.prepare import PrepareLimits, prepare
     from speechkit.train import show_progress
 

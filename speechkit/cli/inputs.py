@@ -132,14 +132,21 @@ def naming(path: Path) -> Iterator[None]:
         raise PromptError(f"{path}: {error}") from error
 
 
-def load_tts(model: Path | None, lexicon: Mapping[str, tuple[str, ...]]) -> ZeroShotTTS:
+def load_tts(
+    model: Path | None,
+    lexicon: Mapping[str, tuple[str, ...]],
+    *,
+    device: str = "cpu",
+    dtype: str = "auto",
+) -> ZeroShotTTS:
     """The models; says so where their weights are random.
 
-    Raises CheckpointError or ConfigError for a folder that does not hold them.
+    Raises CheckpointError or ConfigError for a folder that does not hold them, ConfigError for a
+    device or number format that is not there.
     """
     from speechkit.tts import ZeroShotTTS
 
-    tts = ZeroShotTTS.from_pretrained(model, lexicon=lexicon)
+    tts = ZeroShotTTS.from_pretrained(model, lexicon=lexicon, device=device, dtype=dtype)
     if not tts.trained:
         output.warn_untrained(tts.weights)
     return tts

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from speechkit.cli import arguments, inputs, output
+from speechkit.cli import arguments, inputs, output, script
 from speechkit.cli.output import Outcome
+from speechkit.cli.say_batch import say_batch
+from speechkit.cli.say_stream import FORMATS, say_stream
 from speechkit.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,12 +27,29 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     say.add_argument(
         "--prompt",
         type=Path,
-        required=True,
         metavar="FILE",
-        help="1 to 30 s of the voice (wav, flac, ogg, mp3), or a .safetensors from `voice`",
+        help="1 to 30 s of the voice (wav, flac, ogg, mp3), or a .safetensors from `voice`; with "
+        "--batch of the lines that name none",
     )
     say.add_argument("--transcript", help="what the prompt says; not needed, improves its rhythm")
-    _add_speaking(say)
+    text = _add_speaking(say)
+    script.add_dialogue(say, text)
+    text.add_argument(
+        "--batch",
+        type=Path,
+        metavar="FILE",
+        help="a .csv or .jsonl in place of a text, with text, voice (or prompt), out, seed; -o is "
+        "then a folder, and what is there already is kept",
+    )
+    say.add_argument(
+        "--overwrite", action="store_true", help="with --batch: speak again what is there"
+    )
+    say.add_argument(
+        "--stream", action="store_true", help="with -o -: sound as soon as it is there"
+    )
+    say.add_argument(
+        "--format", choices=FORMATS, help="of --stream: wav (default), or pcm, bare 16 bit samples"
+    )
     say.set_defaults(handler=_say)
 
     swap = verbs.add_parser(
@@ -56,7 +75,7 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     voice.add_argument("prompt", type=Path, help="1 to 30 s of the voice")
     voice.add_argument("-o", "--out", type=Path, required=True, help="file ending in .safetensors")
     voice.add_argument("--transcript", help="what the prompt says; not needed, improves its rhythm")
-    _add_common(voice)
+    _add_common(voice, generator=False)
     voice.set_defaults(handler=_voice)
 
 
@@ -74,6 +93,7 @@ def _add_speaking(parser: arguments.Parser) -> argparse._MutuallyExclusiveGroup:
         default=1.0,
         help="speaking rate, 2 being twice as fast (default 1)",
     )
+    script.add_subtitles(parser)
     arguments.add_seed(parser)
     arguments.add_sampling(parser)
     arguments.add_watermark(parser)
@@ -84,12 +104,13 @@ def _add_speaking(parser: arguments.Parser) -> argparse._MutuallyExclusiveGroup:
     return text
 
 
-def _add_common(parser: arguments.Parser) -> None:
+def _add_common(parser: arguments.Parser, *, generator: bool = True) -> None:
     """Add the flags of all verbs of this file."""
     parser.add_argument(
         "--lexicon", type=Path, metavar="FILE", help="lines such as: tomato T AH0 M AA1 T OW2"
     )
     arguments.add_model(parser)
+    arguments.add_device(parser, generator=generator)
     arguments.add_threads(parser)
     arguments.add_json(parser)
     parser.add_argument(
@@ -98,8 +119,21 @@ def _add_common(parser: arguments.Parser) -> None:
 
 
 def _say(args: argparse.Namespace) -> Outcome:
-    """Speak with all attributes from one prompt."""
-    return _speak(args, {"timbre": args.prompt}, args.transcript)
+    """Speak with all attributes from one prompt, or many texts each with its own."""
+    if args.batch is None and args.overwrite:
+        raise ConfigError("--overwrite is for --batch.")
+    if args.format is not None and not args.stream:
+        raise ConfigError("--format is for --stream.")
+    if args.batch is not None:
+        if args.stream or args.show_phones or args.transcript is not None:
+            raise ConfigError("--stream, --show-phones and --transcript are for a single text.")
+        return say_batch(args)
+    if args.prompt is None and args.script is None:
+        raise ConfigError("A text needs a voice: give --prompt.")
+    if args.stream:
+        args.format = args.format or FORMATS[0]
+        return say_stream(args)
+    return _speak(args, {"timbre": args.prompt} if args.prompt else {}, args.transcript)
 
 
 def _swap(args: argparse.Namespace) -> Outcome:
@@ -118,14 +152,15 @@ def _swap_recording(args: argparse.Namespace) -> Outcome:
     if not paths:
         names = ", ".join(f"--{name}" for name in ATTRIBUTES)
         raise ConfigError(f"There is nothing to swap with: give at least one of {names}.")
-    if args.lexicon is not None:
-        raise ConfigError("--lexicon is for texts: leave it out with --source.")
+    for name in ("lexicon", *script.SUBTITLES):
+        if getattr(args, name) is not None:
+            raise ConfigError(f"--{name} is for texts: leave it out with --source.")
     inputs.check_output(args.out, inputs.AUDIO_SUFFIXES, args.source, *paths.values())
     sources = {path: inputs.read_source(path) for path in (args.source, *paths.values())}
     arguments.use_threads(args.threads)
 
     started = time.perf_counter()
-    tts = inputs.load_tts(args.model, {})
+    tts = inputs.load_tts(args.model, {}, device=args.device, dtype=args.dtype)
     loaded = time.perf_counter()
     voices = {path: inputs.make_voice(tts, path, read, None) for path, read in sources.items()}
     heard = time.perf_counter()
@@ -147,29 +182,40 @@ def _swap_recording(args: argparse.Namespace) -> Outcome:
 
 def _speak(args: argparse.Namespace, paths: Mapping[str, Path], transcript: str | None) -> Outcome:
     """Check everything, load the models, speak, write the file."""
-    text_file = [args.text_file] if args.text_file else []
-    inputs.check_output(args.out, inputs.AUDIO_SUFFIXES, *paths.values(), *text_file)
+    named = script.named_voices(args)
+    files = [path for path in (args.text_file, getattr(args, "script", None)) if path]
+    read_from = (*paths.values(), *named.values(), *files)
+    inputs.check_output(args.out, inputs.AUDIO_SUFFIXES, *read_from)
+    script.check_subtitles(args, *read_from, args.out)
     lexicon = inputs.read_lexicon(args.lexicon)
-    text = inputs.read_text(args.text, args.text_file)
+    parts = script.read_parts(args, named)
 
+    from speechkit.narration import narrate, write_turns
     from speechkit.text import Frontend
-    from speechkit.tts import mix_voices, write_script
+    from speechkit.tts import mix_voices
 
     frontend = Frontend(lexicon)
-    script = write_script(text, frontend)
+    turns = write_turns(parts, frontend)
     phones = None if transcript is None else frontend.phones(transcript)
-    sources = {path: inputs.read_source(path) for path in paths.values()}
+    sources = {path: inputs.read_source(path) for path in (*paths.values(), *named.values())}
     arguments.use_threads(args.threads)
 
     started = time.perf_counter()
-    tts = inputs.load_tts(args.model, lexicon)
+    tts = inputs.load_tts(args.model, lexicon, device=args.device, dtype=args.dtype)
     loaded = time.perf_counter()
-    made = {path: inputs.make_voice(tts, path, source, phones) for path, source in sources.items()}
+    made = {
+        path: inputs.make_voice(tts, path, source, phones if path in paths.values() else None)
+        for path, source in sources.items()
+    }
     heard = time.perf_counter()
-    voices = {name: made[path] for name, path in paths.items()}
-    speech = tts.synthesize(
-        script,
-        mix_voices(voices.pop("timbre"), **voices),
+    voices = {name: made[path] for name, path in named.items()}
+    if paths:
+        parts_of_voice = {name: made[path] for name, path in paths.items()}
+        voices[""] = mix_voices(parts_of_voice.pop("timbre"), **parts_of_voice)
+    speech = narrate(
+        tts,
+        turns,
+        voices,
         seed=args.seed,
         speed=args.speed,
         steps=args.steps,
@@ -190,6 +236,7 @@ def _finish(
     started, loaded, heard = clock
     factor = (time.perf_counter() - heard) / speech.seconds
     speech.save(args.out)
+    written = [args.out, *script.write_subtitles(args, speech)]
 
     if not args.json:
         output.note_all(speech.notes, quiet=args.quiet)
@@ -210,7 +257,7 @@ def _finish(
         f"real-time factor  {factor:.3f} (seconds: {stages}; "
         f"prompt {heard - loaded:.2f}, loading {loaded - started:.2f})",
         f"watermark         {output.watermark_name(speech.watermark)}",
-        f"wrote             {args.out} ({tts.weights})",
+        f"wrote             {', '.join(map(str, written))} ({tts.weights})",
     ]
     if args.show_phones:
         lines.append("start ms   ms  phone")
@@ -232,7 +279,7 @@ def _voice(args: argparse.Namespace) -> Outcome:
     phones = None if args.transcript is None else Frontend(lexicon).phones(args.transcript)
     source = inputs.read_source(args.prompt)
     arguments.use_threads(args.threads)
-    tts = inputs.load_tts(args.model, lexicon)
+    tts = inputs.load_tts(args.model, lexicon, device=args.device)
     voice = inputs.make_voice(tts, args.prompt, source, phones)
     voice.save(args.out)
     rhythm = voice.duration

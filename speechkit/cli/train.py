@@ -63,6 +63,22 @@ def add_train(verbs: arguments.Verbs[arguments.Parser]) -> None:
     codec.add_argument("--init", type=Path, metavar="FOLDER", help="export of an earlier phase")
     _add_training(codec, _train_codec)
 
+    statistics = models.add_parser(
+        "statistics",
+        help="what teachers know of each clip: for recipes of the codec's decoder with teachers",
+        description="Writes CORPUS.statistics.safetensors beside the corpus, about 0.1 s a clip; "
+        "run again, it goes on where it stopped. Such recipes train on the clips that are known.",
+    )
+    statistics.add_argument("corpus", type=Path, metavar="CORPUS", help="packed, from prepare")
+    statistics.add_argument(
+        "--clips",
+        type=arguments.whole_number(1, 10**9),
+        metavar="N",
+        help="how many to know in all, dealt out among the speakers (default: all)",
+    )
+    arguments.add_json(statistics)
+    statistics.set_defaults(handler=_train_statistics)
+
     generator = models.add_parser("generator", help="phones and a prompt as codes")
     _add_data(generator)
     generator.add_argument(
@@ -168,6 +184,24 @@ def _train_codec(args: argparse.Namespace) -> Outcome:
 
     recipe = _recipe(args, CodecTraining)
     return _outcome(train_codec(args.phase, recipe, args.data, args.out, init=args.init))
+
+
+def _train_statistics(args: argparse.Namespace) -> Outcome:
+    """Work out what teachers know of each clip."""
+    from speechkit.data.packed import PackedCorpus
+    from speechkit.facodec.small.config import FACodecConfig
+    from speechkit.facodec.training.statistics import statistics_path, write_statistics
+    from speechkit.facodec.training.teachers import load_verifier
+    from speechkit.train import show_progress
+
+    corpus = PackedCorpus(args.corpus)
+    show_progress()
+    written = write_statistics(corpus, FACodecConfig(), load_verifier(), args.clips)
+    path = statistics_path(corpus.path)
+    return Outcome(
+        text=f"{path}: {written} clips more",
+        data={"out": str(path), "new": written},
+    )
 
 
 def _train_generator(args: argparse.Namespace) -> Outcome:

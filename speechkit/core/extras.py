@@ -6,16 +6,17 @@ from speechkit.core.errors import MissingPackageError
 
 EXTRA_OF = {
     "fairseq2": "ssl",
+    "fastapi": "server",
     "faster_whisper": "eval",
     "flashlight": "lm",
     "gradio": "demo",
     "huggingface_hub": "hub",
     "jiwer": "eval",
-    "kaldi_native_fbank": "eval",
     "kenlm": "lm",
     "lhotse": "data",
     "librosa": "eval",
     "matplotlib": "demo",
+    "multipart": "server",
     "onnxruntime": "eval",
     "pesq": "eval",
     "pystoi": "eval",
@@ -25,7 +26,9 @@ EXTRA_OF = {
     "speechmos": "eval",
     "tensorboard": "train",
     "torchaudio": "ssl",
+    "starlette": "server",
     "tqdm": "train",
+    "uvicorn": "server",
     "whisper_normalizer": "eval",
 }
 """Extra by the name that is imported; tests hold it against the imports and pyproject.toml."""

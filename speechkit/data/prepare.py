@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import multiprocessing
+import os
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,13 +27,16 @@ import numpy.typing as npt
 from speechkit.core.audio import AudioLimits, read_audio
 from speechkit.core.errors import AudioError, DataError
 from speechkit.core.files import write_atomically
-from speechkit.data.corpora import ClipSource, Corpus, read_corpus
+from speechkit.data.clips import ClipSource, Corpus
+from speechkit.data.corpora import read_corpus
 from speechkit.data.f0 import extract_f0, import_pyworld
 from speechkit.data.packed import PACKED_SAMPLE_RATE_HZ, ClipInfo, PackedClip, write_packed
 from speechkit.data.report import PrepareReport, ReportCounter
 from speechkit.train.progress import progress
 
-Reason = Literal["too short", "too long", "silent", "unreadable", "missing", "duplicate id"]
+Reason = Literal[
+    "too short", "too long", "silent", "unreadable", "missing", "duplicate id", "contradictory"
+]  # fmt: skip
 
 _SILENCE_WINDOW_SAMPLES = 800
 
@@ -99,7 +103,7 @@ def prepare(
         with manifest_path.open("w", encoding="utf-8") as manifest:
             clips = chain.from_iterable(read_corpus(corpus) for corpus in corpora)
             # All of them first: a broken table ends it here, and the time left is known.
-            wanted = list(_select(clips, limits, counter, manifest))
+            wanted = _select(clips, limits, counter, manifest)
             results = _load_all(wanted, limits, workers)
             shown = progress("packing", results, total=len(wanted), unit="clip")
             write_packed(out, _count(shown, counter, manifest))
@@ -116,13 +120,22 @@ def load_clip(clip: ClipSource, limits: PrepareLimits) -> PackedClip | Rejected:
         """Return the clip's rejection."""
         return Rejected(id=clip.id, reason=reason, detail=detail)
 
+    if clip.missing is not None:
+        return reject("missing", clip.missing)
     if not clip.path.is_file():
         return reject("missing", f"there is no '{clip.path}'")
     size_bytes = clip.path.stat().st_size if clip.size_bytes is None else clip.size_bytes
     if size_bytes > limits.max_bytes:
         return reject("unreadable", f"its {size_bytes} bytes are over the limit")
     try:
-        seconds = _header_seconds(clip) if clip.seconds is None else clip.seconds
+        left = _header_seconds(clip)
+        seconds = left if clip.seconds is None else clip.seconds
+        if seconds > left + _header_slack(left):
+            return reject(
+                "unreadable",
+                f"the corpus gives it {seconds:.2f} s from {clip.start_seconds:.2f} s on, but the "
+                f"file has {max(left, 0):.2f} s there",
+            )
         if seconds > limits.max_seconds:
             return reject("too long", f"{seconds:.2f} s")
         pcm_T = _read_pcm(clip, limits)
@@ -157,6 +170,11 @@ def _open_audio(clip: ClipSource) -> BinaryIO:
         return io.BytesIO(shard.read(clip.size_bytes))
 
 
+def _header_slack(seconds: float) -> float:
+    """Return by how much a table's rounded length may differ from the file's."""
+    return 0.1 + 0.01 * max(seconds, 0.0)
+
+
 def _header_seconds(clip: ClipSource) -> float:
     """Return the length that the file's header states; raises RuntimeError for no audio."""
     import soundfile
@@ -174,6 +192,10 @@ def _read_pcm(clip: ClipSource, limits: PrepareLimits) -> npt.NDArray[np.int16]:
         raise AudioError("it holds NaN or infinite samples")
     first = round(clip.start_seconds * PACKED_SAMPLE_RATE_HZ)
     end = None if clip.seconds is None else first + round(clip.seconds * PACKED_SAMPLE_RATE_HZ)
+    rest = (wave_T.shape[0] - (end or 0)) / PACKED_SAMPLE_RATE_HZ
+    if first == 0 and rest < _header_slack(wave_T.shape[0] / PACKED_SAMPLE_RATE_HZ):
+        # All of it, which a table rounds.
+        end = None
     return np.clip(np.rint(wave_T[first:end] * 32768.0), -32768, 32767).astype(np.int16)
 
 
@@ -190,21 +212,49 @@ def _loudest_dbfs(pcm_T: npt.NDArray[np.int16]) -> float:
 
 def _select(
     clips: Iterable[ClipSource], limits: PrepareLimits, counter: ReportCounter, manifest: TextIO
-) -> Iterator[ClipSource]:
-    """Yield the clips that were asked for, each id once."""
+) -> list[ClipSource]:
+    """Return the clips that were asked for, each id once, without those that contradict others."""
     ids: set[str] = set()
+    selected: list[ClipSource] = []
+    of_audio: dict[tuple[str, int, float], ClipSource] = {}
+    contradicted: dict[tuple[str, int, float], str] = {}
     for clip in clips:
         unwanted = (limits.splits is not None and clip.split not in limits.splits) or (
             limits.languages is not None and clip.language not in limits.languages
         )
         if unwanted:
             counter.skipped_clips += 1
-        elif clip.id in ids:
+            continue
+        first = of_audio.setdefault(_audio_key(clip), clip)
+        if conflict := _conflict(first, clip):
+            contradicted[_audio_key(clip)] = conflict
+        if clip.id in ids and not conflict:
             detail = f"'{clip.source}' has the id of an earlier clip"
             _reject(Rejected(id=clip.id, reason="duplicate id", detail=detail), counter, manifest)
         else:
             ids.add(clip.id)
-            yield clip
+            selected.append(clip)
+    # None of them: nothing tells which of two transcripts is the right one.
+    for clip in selected:
+        if detail := contradicted.get(_audio_key(clip), ""):
+            rejected = Rejected(id=clip.id, reason="contradictory", detail=detail)
+            _reject(rejected, counter, manifest)
+    return [clip for clip in selected if _audio_key(clip) not in contradicted]
+
+
+def _audio_key(clip: ClipSource) -> tuple[str, int, float]:
+    """Return what makes two clips the same audio."""
+    return os.path.normpath(clip.path), clip.offset_bytes, clip.start_seconds
+
+
+def _conflict(first: ClipSource, clip: ClipSource) -> str:
+    """Return how two entries of the same audio contradict each other; empty where they do not."""
+    if first.text and clip.text and first.text != clip.text:
+        return f"'{clip.source}' has two texts: '{first.text[:60]}' and '{clip.text[:60]}'"
+    named = first.speaker != first.id and clip.speaker != clip.id
+    if named and first.speaker != clip.speaker:
+        return f"'{clip.source}' has two speakers: '{first.speaker}' and '{clip.speaker}'"
+    return ""
 
 
 def _count(
@@ -231,13 +281,16 @@ def _count(
         reasons = ", ".join(f"{count} {reason}" for reason, count in counter.rejected.items())
         raise DataError(
             f"No clip is left to pack: {reasons or 'none'} rejected, {counter.skipped_clips} of "
-            "other splits or languages. Check the corpus and the limits."
+            "other splits or languages. "
+            + " ".join(f"{name}: {detail}." for name, detail in counter.examples.items())
+            + " Check the corpus and the limits."
         )
 
 
 def _reject(rejected: Rejected, counter: ReportCounter, manifest: TextIO) -> None:
     """Count a rejected clip and note it in the manifest."""
     counter.rejected[rejected.reason] += 1
+    counter.examples.setdefault(rejected.reason, rejected.detail)
     line = {"id": rejected.id, "rejected": rejected.reason, "detail": rejected.detail}
     _write_line(manifest, line)
 

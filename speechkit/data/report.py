@@ -32,6 +32,8 @@ class PrepareReport:
     """Clips of splits and languages that were not asked for."""
     rejected: Mapping[str, int]
     """Rejected clips by reason."""
+    examples: Mapping[str, str]
+    """The first rejected clip's sentence, by reason."""
     wall_seconds: float
     """How long it took."""
     megabytes: float
@@ -51,6 +53,7 @@ class PrepareReport:
             ("languages", _counts(self.clips_by_language)),
             ("licences", _counts(self.clips_by_license)),
             ("rejected", _counts(self.rejected) or "none"),
+            *(("", f"{reason}: {detail}") for reason, detail in self.examples.items()),
             ("not asked for", f"{self.skipped_clips}"),
             ("size", f"{self.megabytes:.1f} MB"),
             ("took", f"{self.wall_seconds:.1f} s"),
@@ -67,6 +70,7 @@ class ReportCounter:
         self.clips = 0
         self.skipped_clips = 0
         self.rejected: Counter[str] = Counter()
+        self.examples: dict[str, str] = {}
         self._clips_by_license: Counter[str] = Counter()
         self._clips_by_language: Counter[str] = Counter()
         self._seconds_by_language: defaultdict[str, float] = defaultdict(float)
@@ -110,6 +114,7 @@ class ReportCounter:
             hours_by_language=hours,
             skipped_clips=self.skipped_clips,
             rejected=dict(self.rejected.most_common()),
+            examples=dict(self.examples),
             wall_seconds=wall_seconds,
             megabytes=packed_bytes / 1e6,
         )

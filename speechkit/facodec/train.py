@@ -13,8 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from speechkit.core.checkpoint import load_checkpoint, load_state
 from speechkit.core.config import to_dict
@@ -31,6 +33,8 @@ from speechkit.facodec.training.decoder_task import DecoderConfig, DecoderTask
 from speechkit.facodec.training.paper_config import PaperConfig
 from speechkit.facodec.training.paper_task import PaperTask
 from speechkit.facodec.training.segments import SegmentSampler
+from speechkit.facodec.training.statistics import read_statistics
+from speechkit.facodec.training.teachers import build_teachers
 from speechkit.facodec.training.vocoder_task import VocoderTask
 from speechkit.text.frames import FrameClasses
 from speechkit.text.vocab import DEFAULT_VOCABULARY
@@ -175,9 +179,16 @@ class Start:
         return start_codec(self.recipe.codec, self.corpus, self.init, self.recipe.train.seed)
 
     def segments(
-        self, crop_frames: int, reference_frames: int, level_rms: float | None
+        self,
+        crop_frames: int,
+        reference_frames: int,
+        level_rms: float | None,
+        *,
+        other_reference: float = 0.0,
+        resampled: float = 0.0,
+        usable_N: Tensor | None = None,
     ) -> tuple[SegmentSampler, SegmentSampler]:
-        """Segments to train on, and held-out ones."""
+        """Segments to train on, and held-out ones, which are as recorded."""
         train_set, held_out = (
             SegmentSampler(
                 self.corpus,
@@ -187,17 +198,20 @@ class Start:
                 reference_frames=reference_frames,
                 level_rms=level_rms,
                 validation=validation,
+                other_reference=other_reference,
+                resampled=0.0 if validation else resampled,
+                usable_N=usable_N,
             )
             for validation in (False, True)
         )
         return train_set, held_out
 
     def small_segments(
-        self, codec: FACodec, crop_frames: int
+        self, codec: FACodec, crop_frames: int, **changes: Any
     ) -> tuple[SegmentSampler, SegmentSampler]:
         """Segments at the small codec's level, with another crop for timbre."""
         reference_frames = self.recipe.acoustic.reference_frames
-        return self.segments(crop_frames, reference_frames, codec.config.level_rms)
+        return self.segments(crop_frames, reference_frames, codec.config.level_rms, **changes)
 
 
 def _acoustic(start: Start) -> AcousticTask:
@@ -222,9 +236,21 @@ def _vocoder(start: Start, *, coded: bool) -> VocoderTask:
 def _decoder(start: Start) -> DecoderTask:
     _require_init(start, "acoustic")
     config, codec = start.recipe.decoder, start.codec()
-    segments = start.small_segments(codec, config.crop_frames)
+    known = read_statistics(start.corpus, codec.config) if config.taught else None
+    teachers = None if known is None else build_teachers(known)
+    texts_N = torch.tensor([bool(clip["text"]) for clip in start.corpus.clips])
+    usable_N = texts_N if config.with_text else torch.ones_like(texts_N)
+    if known is not None:
+        usable_N = usable_N & known.known_N
+    segments = start.small_segments(
+        codec,
+        config.crop_frames,
+        other_reference=config.other_reference,
+        resampled=config.resampled,
+        usable_N=usable_N,
+    )
     with _seeded(start.recipe.train.seed):
-        return DecoderTask(codec, *segments, config)
+        return DecoderTask(codec, *segments, config, teachers)
 
 
 def _adversarial(start: Start) -> AdversarialTask:

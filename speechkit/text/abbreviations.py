@@ -96,15 +96,52 @@ _VERSUS = re.compile(r"(?<=[a-z]) vs?\.? (?=[A-Z\d])")
 _INITIALISM = re.compile(
     r"(?<![\w.])(?:[A-Za-z]\.){2,}[A-Za-z]?(?!\w)|\b(?:Ph\.?D|M\.?Sc|B\.?Sc)\b\.?"
 )
+_ERA = re.compile(r"(?<=\d )([ABab])\.([DCdc])(?![\w.])")
 _INITIALS = re.compile(r"(?<![\w'.])(?<![A-Z] )((?:[A-HJ-Z]\. ?){1,6})(?=([A-Z][a-z]+))")
-_STARTERS = frozenset(
-    ["A", "About", "After", "Again", "All", "Also", "Although", "Always", "An", "And", "Another", "Any", "Anyone", "Are", "As", "At", "Be", "Because", "Before", "Both", "But", "By", "Can", "Could", "Did", "Do", "Does", "During", "Each", "Either", "Even", "Every", "Everyone", "Few", "Finally", "First", "For", "From", "Further", "Had", "Has", "Have", "He", "Her", "Here", "His", "How", "However", "I", "If", "In", "Instead", "Is", "It", "Its", "Just", "Last", "Later", "Let", "Like", "Many", "Maybe", "Meanwhile", "More", "Most", "Much", "My", "Neither", "Never", "Next", "No", "Nobody", "None", "Nor", "Not", "Nothing", "Now", "Of", "Often", "On", "Once", "One", "Only", "Or", "Other", "Others", "Our", "Over", "People", "Perhaps", "Please", "Several", "She", "Should", "Since", "So", "Some", "Someone", "Sometimes", "Soon", "Still", "Such", "Than", "That", "The", "Their", "Then", "There", "Therefore", "These", "They", "This", "Those", "Though", "Thus", "To", "Today", "Together", "Too", "Two", "Under", "Unless", "Until", "Was", "We", "Well", "Were", "What", "When", "Where", "Whether", "Which", "While", "Who", "Why", "Will", "With", "Within", "Without", "Would", "Yes", "Yesterday", "Yet", "You", "Your"]
-)
+_STARTERS = frozenset((
+    "A", "About", "After", "Again", "All", "Also", "Although", "Always", "An", "And", "Another",
+    "Any", "Anyone", "Are", "As", "At", "Be", "Because", "Before", "Both", "But", "By", "Can",
+    "Could", "Did", "Do", "Does", "During", "Each", "Either", "Even", "Every", "Everyone", "Few",
+    "Finally", "First", "For", "From", "Further", "Had", "Has", "Have", "He", "Her", "Here", "His",
+    "How", "However", "I", "If", "In", "Instead", "Is", "It", "Its", "Just", "Last", "Later", "Let",
+    "Like", "Many", "Maybe", "Meanwhile", "More", "Most", "Much", "My", "Neither", "Never", "Next",
+    "No", "Nobody", "None", "Nor", "Not", "Nothing", "Now", "Of", "Often", "On", "Once", "One",
+    "Only", "Or", "Other", "Others", "Our", "Over", "People", "Perhaps", "Please", "Several", "She",
+    "Should", "Since", "So", "Some", "Someone", "Sometimes", "Soon", "Still", "Such", "Than",
+    "That", "The", "Their", "Then", "There", "Therefore", "These", "They", "This", "Those",
+    "Though", "Thus", "To", "Today", "Together", "Too", "Two", "Under", "Unless", "Until", "Was",
+    "We", "Well", "Were", "What", "When", "Where", "Whether", "Which", "While", "Who", "Why",
+    "Will", "With", "Within", "Without", "Would", "Yes", "Yesterday", "Yet", "You", "Your",
+))  # fmt: skip
 """Words that, after a letter and a full stop, begin a sentence rather than go on with a name."""
 
-_NAMES = frozenset(
-    ["Abdullah", "Abdul", "Adrian", "Agnes", "Ahmed", "Alan", "Albert", "Alexander", "Alexandra", "Alexios", "Alfonso", "Alfred", "Amenhotep", "Andrew", "Anna", "Anne", "Anthony", "Antiochus", "Artaxerxes", "Arthur", "August", "Augustus", "Baldwin", "Basil", "Baudouin", "Bayezid", "Beatrice", "Bela", "Benedict", "Benjamin", "Boleslaw", "Boniface", "Calixtus", "Carl", "Casimir", "Catherine", "Celestine", "Charles", "Christian", "Christina", "Clement", "Cleopatra", "Clovis", "Conrad", "Constantine", "Constantius", "Cosimo", "Cyrus", "Daniel", "Darius", "David", "Donald", "Edmund", "Edward", "Edwin", "Elizabeth", "Emmanuel", "Eric", "Ernest", "Eugene", "Felipe", "Felix", "Ferdinand", "Francis", "Francisco", "Franz", "Frank", "Frederick", "Frederik", "Fuad", "George", "Gerald", "Gilbert", "Godfrey", "Gordon", "Gregory", "Gustav", "Gustavus", "Haakon", "Hadrian", "Harald", "Harold", "Harry", "Hassan", "Henri", "Henry", "Herbert", "Honorius", "Howard", "Hugh", "Humbert", "Hussein", "Innocent", "Isaac", "Isabella", "Ivan", "Jack", "Jacob", "James", "Jerome", "Joan", "Joanna", "John", "Joseph", "Juan", "Julius", "Justin", "Justinian", "Karl", "Kenneth", "Ladislaus", "Lawrence", "Leo", "Leonard", "Leopold", "Lewis", "Lothair", "Louis", "Louise", "Lucius", "Ludwig", "Magnus", "Malcolm", "Manuel", "Margaret", "Marcellus", "Maria", "Martin", "Mary", "Matthew", "Maximilian", "Mehmed", "Michael", "Mohammed", "Muhammad", "Murad", "Mustafa", "Napoleon", "Nectanebo", "Nicholas", "Norodom", "Olaf", "Oliver", "Oscar", "Otto", "Patrick", "Paul", "Pedro", "Peter", "Philip", "Philippe", "Pius", "Ptolemy", "Rainier", "Ralph", "Rama", "Rameses", "Ramesses", "Ramses", "Ranavalona", "Raymond", "Richard", "Robert", "Roger", "Roland", "Ronald", "Rudolf", "Rudolph", "Rupert", "Samuel", "Sancho", "Sam", "Sargon", "Selim", "Seti", "Shapur", "Sigismund", "Sixtus", "Stephen", "Suleiman", "Sverre", "Sylvester", "Theodore", "Theodosius", "Theobald", "Thomas", "Thutmose", "Tiberius", "Tutankhamun", "Umberto", "Urban", "Valdemar", "Valentinian", "Vasili", "Victor", "Victoria", "Vittorio", "Vladimir", "Walter", "Wenceslaus", "Wilhelm", "Wilhelmina", "William", "Willem", "Xerxes", "Zog"]
-)
+_NAMES = frozenset((
+    "Abdullah", "Abdul", "Adrian", "Agnes", "Ahmed", "Alan", "Albert", "Alexander", "Alexandra",
+    "Alexios", "Alfonso", "Alfred", "Amenhotep", "Andrew", "Anna", "Anne", "Anthony", "Antiochus",
+    "Artaxerxes", "Arthur", "August", "Augustus", "Baldwin", "Basil", "Baudouin", "Bayezid",
+    "Beatrice", "Bela", "Benedict", "Benjamin", "Boleslaw", "Boniface", "Calixtus", "Carl",
+    "Casimir", "Catherine", "Celestine", "Charles", "Christian", "Christina", "Clement",
+    "Cleopatra", "Clovis", "Conrad", "Constantine", "Constantius", "Cosimo", "Cyrus", "Daniel",
+    "Darius", "David", "Donald", "Edmund", "Edward", "Edwin", "Elizabeth", "Emmanuel", "Eric",
+    "Ernest", "Eugene", "Felipe", "Felix", "Ferdinand", "Francis", "Francisco", "Franz", "Frank",
+    "Frederick", "Frederik", "Fuad", "George", "Gerald", "Gilbert", "Godfrey", "Gordon", "Gregory",
+    "Gustav", "Gustavus", "Haakon", "Hadrian", "Harald", "Harold", "Harry", "Hassan", "Henri",
+    "Henry", "Herbert", "Honorius", "Howard", "Hugh", "Humbert", "Hussein", "Innocent", "Isaac",
+    "Isabella", "Ivan", "Jack", "Jacob", "James", "Jerome", "Joan", "Joanna", "John", "Joseph",
+    "Juan", "Julius", "Justin", "Justinian", "Karl", "Kenneth", "Ladislaus", "Lawrence", "Leo",
+    "Leonard", "Leopold", "Lewis", "Lothair", "Louis", "Louise", "Lucius", "Ludwig", "Magnus",
+    "Malcolm", "Manuel", "Margaret", "Marcellus", "Maria", "Martin", "Mary", "Matthew",
+    "Maximilian", "Mehmed", "Michael", "Mohammed", "Muhammad", "Murad", "Mustafa", "Napoleon",
+    "Nectanebo", "Nicholas", "Norodom", "Olaf", "Oliver", "Oscar", "Otto", "Patrick", "Paul",
+    "Pedro", "Peter", "Philip", "Philippe", "Pius", "Ptolemy", "Rainier", "Ralph", "Rama",
+    "Rameses", "Ramesses", "Ramses", "Ranavalona", "Raymond", "Richard", "Robert", "Roger",
+    "Roland", "Ronald", "Rudolf", "Rudolph", "Rupert", "Samuel", "Sancho", "Sam", "Sargon", "Selim",
+    "Seti", "Shapur", "Sigismund", "Sixtus", "Stephen", "Suleiman", "Sverre", "Sylvester",
+    "Theodore", "Theodosius", "Theobald", "Thomas", "Thutmose", "Tiberius", "Tutankhamun",
+    "Umberto", "Urban", "Valdemar", "Valentinian", "Vasili", "Victor", "Victoria", "Vittorio",
+    "Vladimir", "Walter", "Wenceslaus", "Wilhelm", "Wilhelmina", "William", "Willem", "Xerxes",
+    "Zog",
+))  # fmt: skip
 """Names of rulers and of people, after whom a numeral is an ordinal: "Henry the eighth"."""
 _RULING = (
     "King|Queen|Pope|Emperor|Empress|Tsar|Czar|Pharaoh|Sultan|Shah|Prince|Princess|Duke|Count|Earl|"
@@ -168,9 +205,16 @@ _ONSETS = frozenset((
     "scr", "sh", "shr", "sk", "sl", "sm", "sn", "sp", "sph", "spl", "spr", "squ", "st", "str",
     "sv", "sw", "th", "thr", "thw", "tr", "ts", "tw", "vl", "wh", "wr", "zh",
 ))  # fmt: skip
-_CODAS = frozenset(
-    ["bs", "bt", "ch", "ck", "cks", "ct", "cts", "ds", "ff", "ffs", "ft", "fts", "gh", "ghs", "ght", "ghts", "gn", "gs", "ks", "lb", "lbs", "ld", "lds", "lf", "lk", "lks", "ll", "lls", "lm", "lms", "lp", "lps", "ls", "lt", "lts", "mb", "mbs", "mn", "mp", "mps", "mpt", "ms", "nch", "nd", "nds", "ng", "ngs", "nk", "nks", "nn", "ns", "nt", "nth", "nts", "ph", "pht", "ps", "pt", "pts", "rb", "rbs", "rc", "rch", "rd", "rds", "rf", "rg", "rk", "rks", "rl", "rls", "rm", "rms", "rn", "rns", "rp", "rps", "rs", "rsh", "rst", "rt", "rth", "rts", "rv", "sh", "sk", "sks", "sm", "sms", "sp", "sps", "ss", "st", "sts", "tch", "th", "ths", "ts", "tt", "wd", "wk", "wl", "wls", "wn", "wns", "ws", "xt", "zz"]
-)
+_CODAS = frozenset((
+    "bs", "bt", "ch", "ck", "cks", "ct", "cts", "ds", "ff", "ffs", "ft", "fts", "gh", "ghs", "ght",
+    "ghts", "gn", "gs", "ks", "lb", "lbs", "ld", "lds", "lf", "lk", "lks", "ll", "lls", "lm", "lms",
+    "lp", "lps", "ls", "lt", "lts", "mb", "mbs", "mn", "mp", "mps", "mpt", "ms", "nch", "nd", "nds",
+    "ng", "ngs", "nk", "nks", "nn", "ns", "nt", "nth", "nts", "ph", "pht", "ps", "pt", "pts", "rb",
+    "rbs", "rc", "rch", "rd", "rds", "rf", "rg", "rk", "rks", "rl", "rls", "rm", "rms", "rn", "rns",
+    "rp", "rps", "rs", "rsh", "rst", "rt", "rth", "rts", "rv", "sh", "sk", "sks", "sm", "sms", "sp",
+    "sps", "ss", "st", "sts", "tch", "th", "ths", "ts", "tt", "wd", "wk", "wl", "wls", "wn", "wns",
+    "ws", "xt", "zz",
+))  # fmt: skip
 _SHAPE = re.compile(r"([^aeiouy]*)[aeiouy].*?([^aeiouy]*)$")
 
 
@@ -179,6 +223,7 @@ def expand_abbreviations(text: str) -> str:
     text = _VERSUS.sub(" versus ", _COMPASS.sub(_compass, text))
     text = _TITLE.sub(_title, _PLACE_BARE.sub(_place_bare, _PLACE.sub(_place, text)))
     if "." in text:
+        text = _ERA.sub(r"\1.\2.", text)
         text = _COUNTED.sub(_counted, text)
         text = _PLAIN.sub(_plain, text)
         text = _INITIALS.sub(_initials, _INITIALISM.sub(_initialism, text))

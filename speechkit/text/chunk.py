@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 WORD_END, CLAUSE, SENTENCE = range(3)
 """How strong a break is; pieces end at the strongest that fits."""
 
+
 def pack(lengths: Sequence[int], breaks: Sequence[int], limit: int) -> list[slice]:
     """Runs of items, in order, whose lengths with a space between two sum to at most `limit`.
 

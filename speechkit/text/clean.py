@@ -35,7 +35,7 @@ _COMMENT = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 _TAG = re.compile(
-    r"<(/?)([A-Za-z][A-Za-z0-9:-]{0,30})((?:\s+[A-Za-z_:][\w:.-]{0,30}\s*=\s*"
+    r"<(/?)([A-Za-z][A-Za-z0-9:-]{0,30})(?:(?<=[A-Za-z]{3})=[^\s\"'<>=]{1,40})?((?:\s+[A-Za-z_:][\w:.-]{0,30}\s*=\s*"
     r"(?:\"[^\"<>]{0,300}\"|'[^'<>]{0,300}'|[^\s\"'<>=]{1,300}))*)\s*(/?)>"
 )
 _KNOWN_TAGS = frozenset((
@@ -68,46 +68,11 @@ _LINK = re.compile(r"!?\[([^\[\]]{1,300})\]\((?:[^()\s]{1,500})(?: \"[^\"]{0,200
 _SMILEY = re.compile(r"(?:(?<=\s)|^)[:;=8][-'o]?[()DPp|/\\](?=\s|$)")
 _SPACED_THOUSANDS = re.compile(r"(?<=\d)[\u00a0\u202f\u2009](?=\d{3}(?!\d))")
 _LINES = re.compile(r"[^\S\n]*\n\s*")
-_OPEN_ENDED = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "of",
-        "to",
-        "in",
-        "on",
-        "at",
-        "by",
-        "for",
-        "from",
-        "with",
-        "and",
-        "or",
-        "but",
-        "nor",
-        "as",
-        "is",
-        "are",
-        "was",
-        "were",
-        "be",
-        "than",
-        "that",
-        "my",
-        "our",
-        "your",
-        "his",
-        "her",
-        "its",
-        "their",
-        "this",
-        "these",
-        "those",
-        "into",
-        "onto",
-    ]
-)
+_OPEN_ENDED = frozenset((
+    "a", "an", "the", "of", "to", "in", "on", "at", "by", "for", "from", "with", "and", "or", "but",
+    "nor", "as", "is", "are", "was", "were", "be", "than", "that", "my", "our", "your", "his",
+    "her", "its", "their", "this", "these", "those", "into", "onto",
+))  # fmt: skip
 """Words that no line of its own ends with: the sentence goes on."""
 _WRAPPED = 50
 """A line this long whose next begins in lower case was cut by an editor, not by its writer."""
@@ -170,6 +135,8 @@ def _without_markup(text: str) -> str:
                 pieces.append(_break(match[3]))
             elif name in _NEW_LINE_TAGS:
                 pieces.append("\n")
+            elif match[4]:
+                pieces.append(" " if dropped else f" {match[2]} ")
             elif not dropped:
                 pieces.append(f" {match[2]} ")
         text = "".join([*pieces, text[end:]])

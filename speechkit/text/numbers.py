@@ -10,12 +10,16 @@ _ONES = (
 _TENS = (
     "_", "_", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety",
 )  # fmt: skip
-_SCALES = ("", "thousand", "million", "billion", "trillion")
+_SCALES = (
+    "", "thousand", "million", "billion", "trillion", "quadrillion", "quintillion", "sextillion",
+)  # fmt: skip
 _ORDINALS = {
     "one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth",
     "nine": "ninth", "twelve": "twelfth",
 }  # fmt: skip
-_LONGEST_DIGITS = 3 * len(_SCALES)
+_LONGEST_DIGITS = 15
+"""Digits of the longest number without commas that counts something; a longer one is a code."""
+_LONGEST_GROUPED = 3 * len(_SCALES)
 _ROMAN_DIGITS = (
     (1000, "M"), (900, "CM"), (500, "D"), (400, "CD"), (100, "C"), (90, "XC"), (50, "L"),
     (40, "XL"), (10, "X"), (9, "IX"), (5, "V"), (4, "IV"), (1, "I"),
@@ -36,10 +40,11 @@ def digits(text: str) -> str:
 def cardinal(number: str) -> str:
     """The words of a whole number given as digits and commas.
 
-    Read digit by digit when it has a leading zero or more than 15 digits.
+    Read digit by digit when it has a leading zero or more than 15 digits (24 in groups of three).
     """
     plain = number.replace(",", "")
-    if len(plain) > _LONGEST_DIGITS or (plain[0] == "0" and len(plain) > 1):
+    longest = _LONGEST_GROUPED if "," in number else _LONGEST_DIGITS
+    if len(plain) > longest or (plain[0] == "0" and len(plain) > 1):
         return digits(plain)
     value = int(plain)
     if value == 0:

@@ -116,17 +116,13 @@ _INCHES = re.compile(
 )
 _INCHES_GLUED = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)in\b(?!-)")
 _COORDINATE = re.compile(
-
-        r"(\d{1,3}(?:\.\d+)?)°\s?(?:(\d{1,2}(?:\.\d+)?)'\s?(?:(\d{1,2}(?:\.\d+)?)(?:\"|"
-        r"'')\s?)?)?([NSEW])\b"
-
+    r"(\d{1,3}(?:\.\d+)?)°\s?(?:(\d{1,2}(?:\.\d+)?)'\s?(?:(\d{1,2}(?:\.\d+)?)(?:\"|"
+    r"'')\s?)?)?([NSEW])\b"
 )
 _HEADINGS = {"N": "north", "S": "south", "E": "east", "W": "west"}
 _CLOCKED = re.compile(
-
-        r"(?<![\w.])(\d{1,3})h\s?(\d{1,2})m(?:in)?(?:\s?(\d{1,2})s)?\b|"
-        r"(?<![\w.])(\d{1,3})m\s?(\d{1,2})s\b"
-
+    r"(?<![\w.])(\d{1,3})h\s?(\d{1,2})m(?:in)?(?:\s?(\d{1,2})s)?\b|"
+    r"(?<![\w.])(\d{1,3})m\s?(\d{1,2})s\b"
 )
 _POWERS = {"2": "square ", "3": "cubic "}
 
@@ -147,10 +143,8 @@ _DOWNWARDS = re.compile(
     r"(?<![\d.,:/-])(\d{1,9}(?:\.\d{1,9})?) - (\d{1,9}(?:\.\d{1,9})?)(?![\d,]|\.\d| -)"
 )
 _SCORED = re.compile(
-
-        r"(?i)\b(?:w[io]n|wins|lost|lose|beat|lead|led|draw|drew|score|tied|victory|defeat|"
-        r"final)\b[^.]{0,40}$"
-
+    r"(?i)\b(?:w[io]n|wins|lost|lose|beat|lead|led|draw|drew|score|tied|victory|defeat|"
+    r"final)\b[^.]{0,40}$"
 )
 _MINUS = re.compile(rf"(?:(?<=[\s(=<>~:,])|^)-(?=(?:{_SIGN}\s?)?\.?\d)")
 _RANGE = re.compile(rf"(?<=\d)(%|s|°[CF]?|[kmKM])?(?:\s-\s|-)(?=[{_SIGN_CHARACTERS}]?\d)")

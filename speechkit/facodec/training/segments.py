@@ -5,16 +5,19 @@ Shapes: B batch, T samples, G pitch frames (100/s), F code frames (50/s), N clip
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from speechkit.core.errors import DataError
 from speechkit.data.alignment import Alignment
 from speechkit.data.packed import PackedCorpus
 from speechkit.data.split import HELD_OUT_SHARE, split_clips
 from speechkit.facodec.small.features import Pitch, speech_gain, split_pitch
+from speechkit.facodec.training.perturb import draw_ratio, played_frames, resampled
 from speechkit.text.frames import FrameClasses
 
 HOP = 320
@@ -31,7 +34,7 @@ class SegmentBatch:
     """The crops."""
 
     reference_BT: Tensor
-    """Other crops of the same recordings, for timbre."""
+    """Other crops of the same recordings or of the same speakers, for timbre."""
 
     contour_BG: Tensor
     """Normalised pitch contour of the crops."""
@@ -54,11 +57,22 @@ class SegmentBatch:
     speaker_B: Tensor
     """Speaker indices."""
 
+    clip_B: Tensor
+    """Clips of the corpus, −1 for a crop that is no longer its clip's voice."""
+
+    level_B: Tensor
+    """Log of the gain over that which brings the clips to the codec's level."""
+
 
 class SegmentSampler:
     """Draws segments; a share `held_out` of the speakers is for validation only.
 
-    Clips are brought to the level `level_rms`; None leaves them at their own.
+    Clips are brought to the level `level_rms`; None leaves them at their own. Of the references, a
+    share `other_reference` comes from another clip of the speaker, where there is one; a share
+    `resampled` of all items is played a little faster or slower, which makes new voices. Where
+    `usable_N` is given, crops come from the clips in it that are True alone.
+
+    Raises DataError where that leaves no clip.
     """
 
     def __init__(
@@ -72,15 +86,28 @@ class SegmentSampler:
         level_rms: float | None,
         held_out: float = HELD_OUT_SHARE,
         validation: bool = False,
+        other_reference: float = 0.0,
+        resampled: float = 0.0,
+        usable_N: Tensor | None = None,
     ) -> None:
         self.corpus, self.alignment = corpus, alignment
         self.crop_frames, self.reference_frames = crop_frames, reference_frames
         self.level_rms = level_rms
+        self.other_reference, self.resampled = other_reference, resampled
         self._class_of = torch.tensor(classes.of_phone)
         self.clips_N = split_clips(corpus, validation=validation, held_out=held_out)
+        if usable_N is not None:
+            self.clips_N = self.clips_N[usable_N.numpy()[self.clips_N]]
+            if not len(self.clips_N):
+                raise DataError(
+                    "No clip of the corpus is left to draw segments from: prepare more clips."
+                )
         self._cumulative_N = torch.from_numpy(np.cumsum(self._weights()))
         self._pitch: dict[int, Pitch] = {}
         self._gain: dict[int, float] = {}
+        self._clips_of: dict[int, list[int]] = {}
+        for clip in self.clips_N.tolist():
+            self._clips_of.setdefault(corpus.speaker(clip), []).append(clip)
 
     def _weights(self) -> np.ndarray:
         """Chance of each clip: by its length, with large speakers taken less often a second."""
@@ -100,23 +127,36 @@ class SegmentSampler:
 
     def _item(self, clip: int, rng: torch.Generator) -> dict[str, Tensor]:
         frames = -(-self.corpus.samples(clip) // HOP)
-        start = _start(frames, self.crop_frames, rng)
-        other = _start(frames, self.reference_frames, rng)
+        ratio = draw_ratio(self.resampled, rng) if self.resampled else 1.0
+        start = _start(frames, math.ceil(self.crop_frames * ratio), rng)
+        other = self._other(clip, rng) if self.other_reference else clip
+        other_frames = -(-self.corpus.samples(other) // HOP)
+        other_start = _start(other_frames, math.ceil(self.reference_frames * ratio), rng)
+        level = (float(torch.rand((), generator=rng)) - 0.5) * 0.2 * math.log(10)
         pitch, gain = self._known(clip)
-        gain = gain * 10 ** ((float(torch.rand((), generator=rng)) - 0.5) * 0.2)
         mean, deviation = _moments(pitch)
-        span = slice(2 * start, 2 * (start + self.crop_frames))
+        places_G = 2 * start + played_frames(2 * self.crop_frames, ratio)
         return {
-            "wave_BT": self._wave(clip, start, self.crop_frames) * gain,
-            "reference_BT": self._wave(clip, other, self.reference_frames) * gain,
-            "contour_BG": _pad(pitch.contour_G[span], 2 * self.crop_frames),
-            "voiced_BG": _pad(pitch.voiced_G[span], 2 * self.crop_frames),
-            "median_B": torch.tensor(pitch.median),
+            "wave_BT": self._wave(clip, start, self.crop_frames, ratio) * gain * math.exp(level),
+            "reference_BT": self._wave(other, other_start, self.reference_frames, ratio)
+            * self._known(other)[1]
+            * math.exp(level),
+            "contour_BG": _taken(pitch.contour_G, places_G, 0),
+            "voiced_BG": _taken(pitch.voiced_G, places_G, 0),
+            "median_B": torch.tensor(pitch.median + math.log(ratio)),
             "contour_mean_B": torch.tensor(mean),
             "contour_deviation_B": torch.tensor(deviation),
-            "phone_BF": self._phones(clip, start),
+            "phone_BF": self._phones(clip, start + played_frames(self.crop_frames, ratio)),
             "speaker_B": torch.tensor(self.corpus.speaker(clip)),
+            "clip_B": torch.tensor(clip if ratio == 1 else -1),
+            "level_B": torch.tensor(level),
         }
+
+    def _other(self, clip: int, rng: torch.Generator) -> int:
+        """The clip that timbre is read from."""
+        clips = self._clips_of[self.corpus.speaker(clip)]
+        chosen, place = torch.rand(2, generator=rng, dtype=torch.float64).tolist()
+        return clips[int(place * len(clips))] if chosen < self.other_reference else clip
 
     def _known(self, clip: int) -> tuple[Pitch, float]:
         if clip not in self._pitch:
@@ -127,16 +167,19 @@ class SegmentSampler:
                 self._gain[clip] = speech_gain(self.corpus.wave(clip), self.level_rms)
         return self._pitch[clip], self._gain[clip]
 
-    def _wave(self, clip: int, start: int, frames: int) -> Tensor:
-        return _pad(self.corpus.wave(clip, start * HOP, (start + frames) * HOP), frames * HOP)
+    def _wave(self, clip: int, start: int, frames: int, ratio: float) -> Tensor:
+        if ratio == 1:
+            wave_T = self.corpus.wave(clip, start * HOP, (start + frames) * HOP)
+            return nn.functional.pad(wave_T, (0, frames * HOP - len(wave_T)))
+        end = start * HOP + math.ceil(frames * HOP * ratio)
+        return resampled(self.corpus.wave(clip, start * HOP, end), ratio, frames * HOP)
 
-    def _phones(self, clip: int, start: int) -> Tensor:
+    def _phones(self, clip: int, places_F: Tensor) -> Tensor:
         if self.alignment is None or not self.alignment.has(clip):
             return torch.full((self.crop_frames,), UNLABELLED)
         ids = self.alignment.phones(clip).long()
         phone_F = torch.repeat_interleave(self._class_of[ids], self.alignment.frames(clip).long())
-        cut = phone_F[start : start + self.crop_frames]
-        return nn.functional.pad(cut, (0, self.crop_frames - len(cut)), value=UNLABELLED)
+        return _taken(phone_F, places_F, UNLABELLED)
 
 
 def _moments(pitch: Pitch) -> tuple[float, float]:
@@ -151,5 +194,7 @@ def _start(frames: int, wanted: int, rng: torch.Generator) -> int:
     return int(torch.randint(max(1, frames - wanted + 1), (), generator=rng))
 
 
-def _pad(x_T: Tensor, length: int) -> Tensor:
-    return nn.functional.pad(x_T, (0, length - len(x_T)))
+def _taken(x_F: Tensor, places_F: Tensor, beyond: float) -> Tensor:
+    """The values at these places, `beyond` past the end."""
+    padded = nn.functional.pad(x_F, (0, 1), value=beyond)
+    return padded[places_F.clamp_max(len(x_F))]

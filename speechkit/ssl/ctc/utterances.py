@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from speechkit.core.errors import DataError
-from speechkit.data.corpora import ClipSource, Corpus, read_corpus
+from speechkit.data.clips import ClipSource, Corpus
+from speechkit.data.corpora import read_corpus
 from speechkit.data.packed import PackedCorpus
 from speechkit.data.prepare import PrepareLimits, Rejected, load_clip
 from speechkit.ssl.selection import Selection
