@@ -25,21 +25,10 @@ from speechkit.diffusion.duration import time_scale
 from speechkit.diffusion.generator import Draws, Generator, generator_of
 from speechkit.facodec.codec import Codec
 from speechkit.facodec.pretrained import load_pretrained
-from speechkit.pieces import (
-    CHUNK_CHARACTERS,
-    FIRST_CHARACTERS,
-    MAX_CHARACTERS,
-    Piece,
-    Script,
-    Spoken,
-    at_level,
-    batches,
-    timed_words,
-    with_edges,
-    write_script,
-)
+from speechkit.pieces import Piece, Spoken, at_level, batches, timed_words, with_edges
 from speechkit.reading import read_voice
 from speechkit.text import Frontend, PhoneVocabulary
+from speechkit.text.turns import FIRST_CHARACTERS, Script, write_script
 from speechkit.watermark import Watermark, Watermarked, apply_watermark, embed_pieces
 
 PHONES_AT_ONCE = {"cpu": 200, "mps": 1000, "cuda": 4000}
@@ -298,12 +287,10 @@ class ZeroShotTTS:
         sampler = self.sampling(steps)
         time_scale(torch.ones(1, dtype=torch.long), speed)
         voice.check(self.voice_sizes)
-        if len(text) > MAX_CHARACTERS:
-            write_script(text, self.frontend)
-        found = self.frontend.pieces(text, CHUNK_CHARACTERS, first=FIRST_CHARACTERS)
+        script = write_script(text, self.frontend, first=FIRST_CHARACTERS)
         pieces = [
             Piece(phones=phones, voice=voice, seed=derive(seed, number))
-            for number, phones in enumerate(found.phones)
+            for number, phones in enumerate(script.chunks)
         ]
         waves = (
             self._speak([piece], sampler, speed, lambda stage: None)[0].wave_T for piece in pieces

@@ -193,6 +193,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "facodec": FACODEC,
     "diffusion": DIFFUSION,
     "train": {"core"},
+    "voices": {"core"},
     "watermark": {"core"},
     "ssl": {"core", "data", "train"},
     # The synthesis of training data stands on both halves of the package.
@@ -206,11 +207,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "narration": TTS | {"tts"},
     "subtitles": {"core", "text"},
     "doctor": {"core", "data", "tts"},
-    "demo": TTS | {"tts", "conversion", "swap"},
-    "server": TTS | {"tts", "narration", "subtitles"},
-    "cli": ENTRY | {"demo", "server"},
+    "demo": TTS | {"tts", "conversion", "swap", "voices"},
+    "server": TTS | {"tts", "narration", "subtitles", "voices"},
+    "cli": ENTRY | {"demo", "server", "voices"},
     "__main__": {"cli"},
-    "": TTS | {"tts", "conversion", "swap"},
+    "": TTS | {"tts", "conversion", "swap", "voices"},
 }
 
 

@@ -31,15 +31,8 @@ from speechkit.core.errors import (
 from speechkit.core.results import DurationPrompt, PromptCodes, Speech, Voice
 from speechkit.diffusion.config import STAGES
 from speechkit.diffusion.generator import build_generator
-from speechkit.pieces import (
-    CHUNK_CHARACTERS,
-    EDGE_FRAMES,
-    MAX_CHARACTERS,
-    PEAK,
-    at_level,
-    with_edges,
-    write_script,
-)
+from speechkit.pieces import EDGE_FRAMES, PEAK, at_level, with_edges
+from speechkit.text.turns import CHUNK_CHARACTERS, MAX_CHARACTERS, write_script
 from speechkit.tts import ZeroShotTTS
 from speechkit.watermark import DEFAULT_PAYLOAD, Watermark, detect, embed
 from tests.diffusion.builders import live_generator, random_voice
