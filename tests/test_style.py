@@ -184,7 +184,7 @@ DATA = TEXT | {"text", "train"}
 FACODEC = DATA | {"data"}
 DIFFUSION = FACODEC | {"facodec"}
 MODELS = DIFFUSION | {"diffusion"}
-TTS = MODELS | {"watermark", "reading"}
+TTS = MODELS | {"watermark", "reading", "pieces"}
 ENTRY = TTS | {"tts", "swap", "ssl", "evaluate", "conversion", "doctor", "narration", "subtitles"}
 MAY_IMPORT: dict[str, set[str]] = {
     "core": set(),
@@ -200,6 +200,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ssl/augment": MODELS | {"ssl"},
     "ssl/diffs4l": MODELS | {"ssl"},
     "reading": MODELS,
+    "pieces": {"core", "facodec", "text"},
     "tts": TTS,
     "evaluate": TTS | {"tts"},
     "conversion": TTS | {"tts"},
