@@ -172,3 +172,17 @@ def test_importing_the_package_is_quick_and_sets_how_threads_wait() -> None:
         [sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=True
     )
     assert done.stdout.split()[0] == "ACTIVE"
+
+
+def test_patterns_are_those_of_python_3_10() -> None:
+    """Possessive quantifiers and atomic groups came with 3.11, and fail when they are compiled."""
+    newer = re.compile(r"\\[dwsDWS][*+?}]\+|[\])][*+?]\+|\(\?>")
+    assert newer.search(r"\d++")
+    found = [
+        f"{path.name}: {node.value[:40]}"
+        for path in (ROOT / "speechkit").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if newer.search(node.value)
+    ]
+    assert not found
