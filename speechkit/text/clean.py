@@ -31,7 +31,8 @@ _AFTER_NFKC = str.maketrans(
     }
 )  # fmt: skip
 _COMMENT = re.compile(
-    r"<!--.*?-->|<(script|style)\b[^>]*>.*?</\1\s*>|<\?[^>]{0,200}\?>|<!\w[^>]{0,200}>",
+    r"<!--.*?-->|<(script|style)\b[^>]*>.*?</\1\s*>|<\?[A-Za-z][^<>]{0,200}\?>"
+    r"|<!(?:doctype|element|entity|attlist|notation)\b[^<>]{0,200}>",
     re.DOTALL | re.IGNORECASE,
 )
 _TAG = re.compile(
