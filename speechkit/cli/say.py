@@ -121,9 +121,6 @@ def _add_common(parser: arguments.Parser, *, generator: bool = True) -> None:
     arguments.add_device(parser, generator=generator)
     arguments.add_threads(parser)
     arguments.add_json(parser)
-    parser.add_argument(
-        "--quiet", action="store_true", help="print errors, warnings and the JSON object alone"
-    )
 
 
 def _say(args: argparse.Namespace) -> Outcome:
@@ -178,8 +175,9 @@ def _swap_recording(args: argparse.Namespace) -> Outcome:
     inputs.check_output(args.out, inputs.AUDIO_SUFFIXES, args.source, *paths.values())
     for path in (args.source, *paths.values()):
         inputs.check_source(path)
-    output.Progress(quiet=args.quiet).tell("loading the models")
-    sources = {path: inputs.read_source(path) for path in (args.source, *paths.values())}
+    output.Progress().tell("loading the models")
+    sources = {path: inputs.read_source(path) for path in paths.values()}
+    sources[args.source] = inputs.read_source(args.source, keep_pauses=True)
     arguments.use_threads(args.threads)
 
     started = time.perf_counter()
@@ -222,7 +220,7 @@ def _speak(args: argparse.Namespace, paths: Mapping[str, Path], transcript: str 
     frontend = Frontend(lexicon)
     turns = write_turns(parts, frontend)
     phones = None if transcript is None else frontend.phones(transcript)
-    progress = output.Progress(quiet=args.quiet)
+    progress = output.Progress()
     progress.tell("loading the models")
 
     from speechkit.narration import narrate
@@ -271,7 +269,7 @@ def _finish(
     written = [args.out, *script.write_subtitles(args, speech)]
 
     if not args.json:
-        output.note_all(speech.notes, quiet=args.quiet)
+        output.note_all(speech.notes)
     data = {
         "out": str(args.out),
         "real_time_factor": factor,
@@ -281,8 +279,6 @@ def _finish(
         "trained": tts.trained,
         **speech.to_json(),
     }
-    if args.quiet:
-        return Outcome(text="", data=data)
     stages = ", ".join(f"{name} {took:.2f}" for name, took in speech.stages_seconds.items())
     lines = [
         f"wrote             {', '.join(map(str, written))}",
@@ -311,7 +307,7 @@ def _voice(args: argparse.Namespace) -> Outcome:
 
     phones = None if args.transcript is None else Frontend(lexicon).phones(args.transcript)
     inputs.check_source(args.prompt)
-    output.Progress(quiet=args.quiet).tell("loading the models")
+    output.Progress().tell("loading the models")
     source = inputs.read_source(args.prompt)
     arguments.use_threads(args.threads)
     tts = inputs.load_tts(args.model, lexicon, device=args.device)
@@ -328,6 +324,6 @@ def _voice(args: argparse.Namespace) -> Outcome:
         "notes": list(voice.notes),
     }
     if not args.json:
-        output.note_all(voice.notes, quiet=args.quiet)
+        output.note_all(voice.notes)
     text = f"phones  {' '.join(symbols)}\nwrote   {args.out} ({tts.weights})"
-    return Outcome(text="" if args.quiet else text, data=data)
+    return Outcome(text=text, data=data)

@@ -70,7 +70,7 @@ def say_stream(args: argparse.Namespace) -> Outcome:
         steps=args.steps,
         watermark=arguments.watermark(args),
     )
-    output.note_all((*script.notes, *voice.notes), quiet=args.quiet)
+    output.note_all((*script.notes, *voice.notes))
     sink = sys.stdout.buffer
     if args.format == "wav":
         sink.write(wav_header(tts.sample_rate_hz))

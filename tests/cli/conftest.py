@@ -56,8 +56,10 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 def buzz(seconds: float, pitch_hz: float = 120.0) -> npt.NDArray[np.float32]:
     """A voiced sound that comes and goes like syllables."""
     time_T = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
-    harmonics = sum(np.sin(2 * np.pi * pitch_hz * n * time_T) / n for n in range(1, 20))
-    return np.asarray(0.2 * harmonics * np.sin(2 * np.pi * 2 * time_T) ** 2, np.float32)
+    partials = range(1, int(7800 / pitch_hz))
+    harmonics = sum(np.sin(2 * np.pi * pitch_hz * n * time_T) / n for n in partials)
+    syllables = np.clip(1.5 * np.sin(2 * np.pi * 2 * time_T) ** 2 - 0.5, 0, 1)
+    return np.asarray(0.2 * harmonics * syllables, np.float32)
 
 
 @pytest.fixture(scope="session")

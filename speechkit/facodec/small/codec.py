@@ -236,7 +236,7 @@ class FACodec(nn.Module):
         wave_T = nn.functional.pad(wave_T, (0, -len(wave_T) % self.config.hop_samples))
         mel_BMG = self.mel(wave_T[None].to(self.mel.window.device))
         if f0_G is None:
-            from speechkit.data.f0 import extract_f0
+            from speechkit.core.f0 import extract_f0
 
             f0_G = torch.from_numpy(extract_f0(wave_T.numpy()))
         pitch = split_pitch(nn.functional.pad(f0_G, (0, mel_BMG.shape[-1] - len(f0_G))).numpy())
