@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain, groupby
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from speechkit.core.audio import Prompt, prepare_prompt, read_audio
 from speechkit.core.checkpoint import CONFIG_FILE, WEIGHTS, load_checkpoint
-from speechkit.core.errors import CheckpointError, ConfigError, TextError
+from speechkit.core.errors import CheckpointError, ConfigError
 from speechkit.core.results import Speech, TimedLabel, Voice, VoiceSizes, timed
 from speechkit.core.rng import derive, generator
 from speechkit.diffusion.config import SamplerConfig, StageSampling
@@ -24,46 +24,13 @@ from speechkit.diffusion.duration import time_scale
 from speechkit.diffusion.generator import Draws, Generator, generator_of
 from speechkit.facodec.small.codec import FACodec, codec_of
 from speechkit.reading import read_voice
-from speechkit.text import Frontend, PhoneVocabulary, TextFrontend, is_boundary
+from speechkit.text import Frontend, PhoneVocabulary, is_boundary
 from speechkit.text.frames import FrameClasses
+from speechkit.text.turns import Script, write_script
 from speechkit.watermark import Watermark, Watermarked, apply_watermark
-
-MAX_CHARACTERS = 20_000
-"""Longest text of one call."""
-
-CHUNK_CHARACTERS = 180
-"""Longest piece that is spoken in one go, about 11 s. The shipped models trained on up to 8 s, and
-their phone accuracy is the same over all of such a piece (0.64, pieces of 90 and of 180)."""
 
 Progress = Callable[[int, int, str], None]
 """Called with the chunk's number, how many there are, and the stage that begins."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Script:
-    """A text made ready to be spoken."""
-
-    chunks: tuple[tuple[str, ...], ...]
-    """Phones of each chunk, from `^` to `$`."""
-
-    words: tuple[str, ...]
-    """All words, as they are read out."""
-
-    notes: tuple[str, ...] = ()
-    """What could not be spoken."""
-
-
-def write_script(text: str, frontend: TextFrontend) -> Script:
-    """Text as phones, in chunks of up to `CHUNK_CHARACTERS` characters.
-
-    Raises TextError for a text that is too long, or in which nothing can be spoken.
-    """
-    if len(text) > MAX_CHARACTERS:
-        raise TextError(
-            f"The text has {len(text)} characters; split it into parts of at most {MAX_CHARACTERS}."
-        )
-    pieces = frontend.pieces(text, CHUNK_CHARACTERS)
-    return Script(chunks=pieces.phones, words=pieces.words, notes=pieces.notes)
 
 
 class _Clock:

@@ -23,7 +23,7 @@ from tests.facodec.builders import vowel
 from tests.facodec.paper import builders as paper
 from tests.tiny import TINY_CODEC, tiny_model
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parent.parent / "speechkit" / "voices"
 WOMAN, MAN = EXAMPLES / "synthetic_af_heart.flac", EXAMPLES / "synthetic_am_michael.flac"
 
 

@@ -185,7 +185,7 @@ FACODEC = DATA | {"data"}
 DIFFUSION = FACODEC | {"facodec"}
 MODELS = DIFFUSION | {"diffusion"}
 TTS = MODELS | {"watermark", "reading"}
-ENTRY = TTS | {"tts", "swap", "ssl", "evaluate", "conversion", "doctor"}
+ENTRY = TTS | {"tts", "swap", "ssl", "evaluate", "conversion", "doctor", "narration", "subtitles"}
 MAY_IMPORT: dict[str, set[str]] = {
     "core": set(),
     "text": TEXT,
@@ -193,6 +193,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "facodec": FACODEC,
     "diffusion": DIFFUSION,
     "train": {"core"},
+    "voices": {"core"},
     "watermark": {"core"},
     "ssl": {"core", "data", "train"},
     "reading": MODELS,
@@ -200,11 +201,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluate": TTS | {"tts"},
     "conversion": TTS | {"tts"},
     "swap": TTS | {"tts"},
+    "narration": TTS | {"tts"},
+    "subtitles": {"core", "text"},
     "doctor": {"core", "data", "tts"},
-    "demo": TTS | {"tts", "conversion", "swap"},
-    "cli": ENTRY | {"demo"},
+    "demo": TTS | {"tts", "conversion", "swap", "voices"},
+    "server": TTS | {"tts", "narration", "subtitles", "voices"},
+    "cli": ENTRY | {"demo", "server", "voices"},
     "__main__": {"cli"},
-    "": TTS | {"tts", "conversion", "swap"},
+    "": TTS | {"tts", "conversion", "swap", "voices"},
 }
 
 

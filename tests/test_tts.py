@@ -29,7 +29,8 @@ from speechkit.core.errors import (
 from speechkit.core.results import DurationPrompt, PromptCodes, Speech, Voice
 from speechkit.diffusion.config import STAGES, DenoiserConfig
 from speechkit.diffusion.generator import build_generator
-from speechkit.tts import CHUNK_CHARACTERS, MAX_CHARACTERS, ZeroShotTTS, write_script
+from speechkit.text.turns import CHUNK_CHARACTERS, MAX_CHARACTERS, write_script
+from speechkit.tts import ZeroShotTTS
 from speechkit.watermark import DEFAULT_PAYLOAD, Watermark, detect, embed
 from tests.diffusion.builders import live_generator, random_voice
 from tests.facodec.builders import vowel

@@ -17,12 +17,14 @@ from speechkit import __version__
 from speechkit.cli.arguments import Parser
 from speechkit.cli.output import Outcome, emit, fail
 from speechkit.core.errors import SpeechkitError
+from speechkit.core.extras import missing_package
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
 
 VERBS: Mapping[str, Sequence[str]] = {
     "say": ("say", "swap", "voice"),
+    "voices": ("voices",),
     "data": ("prepare", "align", "encode"),
     "train": ("train", "release"),
     "evaluate": ("eval",),
@@ -30,6 +32,7 @@ VERBS: Mapping[str, Sequence[str]] = {
     "conversion": ("convert",),
     "codec": ("codec", "convert-checkpoint"),
     "demo": ("demo",),
+    "serve": ("serve",),
     "doctor": ("doctor",),
     "ssl": ("ssl",),
     "watermark": ("watermark",),
@@ -57,9 +60,6 @@ def build_parser(verb: str | None = None) -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code: 0, 2 for bad input, 130 when interrupted."""
-    # Threads that spin while they wait make a busy machine tens of times slower; torch reads this
-    # when it is first imported, which the handlers do.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     argv = sys.argv[1:] if argv is None else argv
     try:
         args = build_parser(argv[0] if argv else None).parse_args(argv)
@@ -74,6 +74,12 @@ def main(argv: list[str] | None = None) -> int:
     except SpeechkitError as error:
         fail(str(error))
         return error.exit_code
+    except ModuleNotFoundError as error:
+        missing = missing_package(error)
+        if missing is None:
+            raise
+        fail(str(missing))
+        return missing.exit_code
     except KeyboardInterrupt:
         fail("interrupted")
         return INTERRUPTED

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from speechkit.cli import arguments, inputs, output, suites
 from speechkit.cli.output import Outcome
+from speechkit.core.audio import audio_seconds
+from speechkit.core.errors import AudioError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +38,11 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
         help="1 to 30 s of the voice; give it again for more recordings of the same voice",
     )
     convert.add_argument(
-        "-o", "--out", type=Path, required=True, help="file ending in .wav, .flac or .ogg"
+        "-o",
+        "--out",
+        type=Path,
+        required=True,
+        help=f"file ending in {', '.join(inputs.AUDIO_SUFFIXES)}",
     )
     convert.add_argument(
         "--pitch",
@@ -79,6 +85,12 @@ def add_suite(kinds: arguments.Verbs[arguments.Parser]) -> None:
 def _convert(args: argparse.Namespace) -> Outcome:
     """Check everything, load the codec, convert, write the file piece by piece."""
     inputs.check_output(args.out, inputs.AUDIO_SUFFIXES, args.source, *args.target)
+    for path in args.target:
+        inputs.check_source(path)
+    if not args.source.exists():
+        raise AudioError(f"There is no recording {args.source}: check the path.")
+    audio_seconds(args.source)
+    output.Progress(quiet=args.quiet).tell("loading the codec")
     prompts = [inputs.read_prompt(path) for path in args.target]
     arguments.use_threads(args.threads)
 

@@ -6,18 +6,21 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from speechkit.cli import output
+from speechkit.core.audio import AUDIO_SUFFIXES as AUDIO_SUFFIXES
+from speechkit.core.audio import audio_seconds, check_length, encode_audio
 from speechkit.core.errors import AudioError, ConfigError, PromptError, TextError
 
 if TYPE_CHECKING:
     from speechkit.core.audio import Prompt
-    from speechkit.core.results import Voice
+    from speechkit.core.results import Speech, Voice
     from speechkit.tts import ZeroShotTTS
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg")
+STANDARD_OUTPUT = Path("-")
 VOICE_SUFFIX = ".safetensors"
 
 MAX_TEXT_BYTES = 1 << 20
@@ -37,6 +40,8 @@ def check_output(path: Path, suffixes: tuple[str, ...], *inputs: Path) -> None:
 
     `inputs` are files that the command reads and must not overwrite.
     """
+    if path == STANDARD_OUTPUT:
+        return
     check_suffix(path, suffixes)
     if not path.parent.is_dir():
         raise ConfigError(f"There is no folder {path.parent} for the output: make it first.")
@@ -45,6 +50,31 @@ def check_output(path: Path, suffixes: tuple[str, ...], *inputs: Path) -> None:
     for source in inputs:
         if path.exists() and source.exists() and path.samefile(source):
             raise ConfigError(f"The output {path} is also an input: give it another name.")
+
+
+def speech_file(out: Path | None, *, as_json: bool) -> Path:
+    """Where speech goes: as asked, else a new speech.wav here; "-" is standard output.
+
+    Raises ConfigError where standard output is a terminal or has other things to say.
+    """
+    if out is None:
+        names = chain(["speech.wav"], (f"speech-{number}.wav" for number in count(2)))
+        return next(path for path in map(Path, names) if not path.exists())
+    if out == STANDARD_OUTPUT:
+        if as_json:
+            raise ConfigError("--json writes to standard output too: give -o a file.")
+        if sys.stdout.isatty():
+            raise ConfigError("Standard output is a terminal: pipe it on, or give -o a file.")
+    return out
+
+
+def save_speech(speech: Speech, out: Path) -> None:
+    """Write speech to a file, or as a WAV file to standard output."""
+    if out != STANDARD_OUTPUT:
+        speech.save(out)
+        return
+    sys.stdout.buffer.write(encode_audio(speech.wave_T, speech.sample_rate_hz, ".wav"))
+    sys.stdout.buffer.flush()
 
 
 def read_text(text: str | None, file: Path | None) -> str:
@@ -98,6 +128,18 @@ def read_lexicon(path: Path | None) -> dict[str, tuple[str, ...]]:
             )
         lexicon[word] = tuple(phones)
     return lexicon
+
+
+def check_source(path: Path) -> None:
+    """What can be told of a prompt or a saved voice without torch, which takes seconds to import.
+
+    Raises AudioError or PromptError, each naming the file.
+    """
+    if not path.exists():
+        raise AudioError(f"There is no prompt {path}: check the path.")
+    if path.suffix.lower() != VOICE_SUFFIX:
+        with naming(path):
+            check_length(audio_seconds(path))
 
 
 def read_source(path: Path) -> Prompt | Voice:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,9 @@ class Outcome:
     data: Mapping[str, Any]
     """The same as plain JSON values."""
 
+    aside: bool = False
+    """Whether the lines go to standard error, because standard output carries the result."""
+
     exit_code: int = 0
     """What the program returns: not 0 where some of many inputs were bad."""
 
@@ -26,15 +29,24 @@ class Outcome:
 def emit(outcome: Outcome, *, as_json: bool) -> None:
     """Print the outcome: its lines, or exactly one JSON object on one line."""
     text = json.dumps(outcome.data) if as_json else outcome.text
+    _clear_line()
     if text:
+        stream = sys.stderr if outcome.aside and not as_json else sys.stdout
         # File names need not be text that the terminal can show.
-        encoding = sys.stdout.encoding or "utf-8"
-        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+        encoding = stream.encoding or "utf-8"
+        print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
 
 
 def say_aside(kind: str, message: str) -> None:
     """Print one line on standard error, whatever line breaks the message holds."""
+    _clear_line()
     print(f"speechkit: {kind}: {' '.join(message.split())}", file=sys.stderr, flush=True)
+
+
+def _clear_line() -> None:
+    """Take away what `Progress` has left on a terminal."""
+    if sys.stderr.isatty():
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
 def fail(message: str) -> None:
@@ -62,22 +74,29 @@ def warn_untrained(subject: str) -> None:
     )
 
 
-def chunk_progress(*, quiet: bool) -> Callable[[int, int, str], None]:
-    """A progress callback for `ZeroShotTTS.synthesize` that reports long text.
+class Progress:
+    """What is being done: on a terminal one line that is rewritten, elsewhere a few lines."""
 
-    On a terminal one line is rewritten at each stage; elsewhere each chunk gets one line.
-    """
-    seen: list[int] = []
+    def __init__(self, *, quiet: bool) -> None:
+        """`quiet` tells nothing."""
+        self._quiet, self._terminal = quiet, sys.stderr.isatty()
+        self._seen = -1
 
-    def report(number: int, count: int, stage: str) -> None:
-        if quiet or count < 2:
-            return
+    def tell(self, message: str) -> None:
+        """Something that may take long begins."""
+        if not self._quiet and not self._terminal:
+            say_aside("progress", message)
+        self.stage(message)
+
+    def stage(self, message: str) -> None:
+        """Something short begins: told on a terminal alone."""
+        if not self._quiet and self._terminal:
+            print(f"\r\033[K{message} …", end="", file=sys.stderr, flush=True)
+
+    def chunk(self, number: int, count: int, stage: str) -> None:
+        """The callback for `ZeroShotTTS.synthesize`; of a long text each chunk is told once."""
         line = f"chunk {number + 1} of {count}: {stage}"
-        if sys.stderr.isatty():
-            last = number + 1 == count and stage == "decode"
-            print(f"\r\033[K{line}", end="\n" if last else "", file=sys.stderr, flush=True)
-        elif number not in seen:
+        self.stage(line if count > 1 else f"speaking: {stage}")
+        if count > 1 and number > self._seen and not self._quiet and not self._terminal:
             print(line, file=sys.stderr, flush=True)
-        seen.append(number)
-
-    return report
+        self._seen = number

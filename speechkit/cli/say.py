@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from speechkit.cli import arguments, inputs, output
+from speechkit.cli import arguments, inputs, output, script, table
 from speechkit.cli.output import Outcome
 from speechkit.core.errors import ConfigError
 
@@ -25,13 +25,15 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     say.add_argument(
         "--prompt",
         type=Path,
-        required=True,
         metavar="FILE",
-        help="1 to 30 s of the voice (wav, flac, ogg, mp3), or a .safetensors from `voice`",
+        help="1 to 30 s of the voice (wav, flac, ogg, mp3), or a .safetensors from `voice`; "
+        "default: the first of the bundled ones, which `voices` lists",
     )
     say.add_argument("--transcript", help="what the prompt says; not needed, improves its rhythm")
-    _add_speaking(say)
-    say.set_defaults(handler=_say)
+    text = _add_speaking(say)
+    script.add_dialogue(say, text)
+    table.add_csv(say, text)
+    say.set_defaults(handler=_say, verb="say")
 
     swap = verbs.add_parser(
         "swap", help="a text, or a recording, with each attribute from another voice"
@@ -50,7 +52,7 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
         metavar="FILE",
         help="a recording in place of a text: what is not given stays as it is there",
     )
-    swap.set_defaults(handler=_swap)
+    swap.set_defaults(handler=_swap, verb="swap --timbre FILE")
 
     voice = verbs.add_parser("voice", help="analyse a prompt once, to speak with it often")
     voice.add_argument("prompt", type=Path, help="1 to 30 s of the voice")
@@ -62,11 +64,19 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
 
 def _add_speaking(parser: arguments.Parser) -> argparse._MutuallyExclusiveGroup:
     """Add the flags of verbs that write speech; gives the group of what is spoken."""
-    text = parser.add_mutually_exclusive_group(required=True)
-    text.add_argument("--text", help="what to say; - reads standard input")
+    # Outside the group, or what follows an unknown flag would be the fault that is told.
+    parser.add_argument(
+        "spoken", nargs="?", metavar="TEXT", help="what to say; - is standard input"
+    )
+    text = parser.add_mutually_exclusive_group()
+    text.add_argument("--text", help="the same")
     text.add_argument("--text-file", type=Path, metavar="FILE", help="UTF-8 file with the text")
     parser.add_argument(
-        "-o", "--out", type=Path, required=True, help="file ending in .wav, .flac or .ogg"
+        "-o",
+        "--out",
+        type=Path,
+        help=f"file ending in {', '.join(inputs.AUDIO_SUFFIXES)}; - writes a WAV file to standard "
+        "output (default: speech.wav, or speech-2.wav and so on where that is taken)",
     )
     parser.add_argument(
         "--speed",
@@ -74,6 +84,7 @@ def _add_speaking(parser: arguments.Parser) -> argparse._MutuallyExclusiveGroup:
         default=1.0,
         help="speaking rate, 2 being twice as fast (default 1)",
     )
+    script.add_subtitles(parser)
     arguments.add_seed(parser)
     arguments.add_sampling(parser)
     arguments.add_watermark(parser)
@@ -98,12 +109,27 @@ def _add_common(parser: arguments.Parser) -> None:
 
 
 def _say(args: argparse.Namespace) -> Outcome:
-    """Speak with all attributes from one prompt."""
-    return _speak(args, {"timbre": args.prompt}, args.transcript)
+    """Speak with all attributes from one prompt, by default the first bundled one."""
+    _take_text(args, args.script, args.csv)
+    args.prompt = script.default_prompt(args)
+    if args.csv is not None:
+        return table.speak_table(args)
+    return _speak(args, {"timbre": args.prompt} if args.prompt else {}, args.transcript)
+
+
+def _take_text(args: argparse.Namespace, *others: Path | None) -> None:
+    """Make `args.text` what is to be said; raises ConfigError unless one thing alone is."""
+    given = [one for one in (args.spoken, args.text, args.text_file, *others) if one is not None]
+    if not given:
+        raise ConfigError(f"There is nothing to say: speechkit {args.verb} 'Good morning.'")
+    if len(given) > 1:
+        raise ConfigError("There are several texts: give one.")
+    args.text = args.text if args.spoken is None else args.spoken
 
 
 def _swap(args: argparse.Namespace) -> Outcome:
     """Speak, or swap in a recording, with attributes from several prompts."""
+    _take_text(args, args.source)
     if args.source is not None:
         return _swap_recording(args)
     if args.timbre is None:
@@ -118,9 +144,14 @@ def _swap_recording(args: argparse.Namespace) -> Outcome:
     if not paths:
         names = ", ".join(f"--{name}" for name in ATTRIBUTES)
         raise ConfigError(f"There is nothing to swap with: give at least one of {names}.")
-    if args.lexicon is not None:
-        raise ConfigError("--lexicon is for texts: leave it out with --source.")
+    for name in ("lexicon", *script.SUBTITLES):
+        if getattr(args, name) is not None:
+            raise ConfigError(f"--{name} is for texts: leave it out with --source.")
+    args.out = inputs.speech_file(args.out, as_json=args.json)
     inputs.check_output(args.out, inputs.AUDIO_SUFFIXES, args.source, *paths.values())
+    for path in (args.source, *paths.values()):
+        inputs.check_source(path)
+    output.Progress(quiet=args.quiet).tell("loading the models")
     sources = {path: inputs.read_source(path) for path in (args.source, *paths.values())}
     arguments.use_threads(args.threads)
 
@@ -146,35 +177,55 @@ def _swap_recording(args: argparse.Namespace) -> Outcome:
 
 
 def _speak(args: argparse.Namespace, paths: Mapping[str, Path], transcript: str | None) -> Outcome:
-    """Check everything, load the models, speak, write the file."""
-    text_file = [args.text_file] if args.text_file else []
-    inputs.check_output(args.out, inputs.AUDIO_SUFFIXES, *paths.values(), *text_file)
+    """Check everything, then import torch and load the models, speak, write the file."""
+    args.out = inputs.speech_file(args.out, as_json=args.json)
+    named = script.named_voices(args)
+    files = [path for path in (args.text_file, getattr(args, "script", None)) if path]
+    read_from = (*paths.values(), *named.values(), *files)
+    inputs.check_output(args.out, inputs.AUDIO_SUFFIXES, *read_from)
+    script.check_subtitles(args, *read_from, args.out)
     lexicon = inputs.read_lexicon(args.lexicon)
-    text = inputs.read_text(args.text, args.text_file)
+    parts = script.read_parts(args, named)
 
     from speechkit.text import Frontend
-    from speechkit.tts import mix_voices, write_script
+    from speechkit.text.turns import write_turns
 
+    for path in (*paths.values(), *named.values()):
+        inputs.check_source(path)
     frontend = Frontend(lexicon)
-    script = write_script(text, frontend)
+    turns = write_turns(parts, frontend)
     phones = None if transcript is None else frontend.phones(transcript)
-    sources = {path: inputs.read_source(path) for path in paths.values()}
+    progress = output.Progress(quiet=args.quiet)
+    progress.tell("loading the models")
+
+    from speechkit.narration import narrate
+    from speechkit.tts import mix_voices
+
+    sources = {path: inputs.read_source(path) for path in (*paths.values(), *named.values())}
     arguments.use_threads(args.threads)
 
     started = time.perf_counter()
     tts = inputs.load_tts(args.model, lexicon)
     loaded = time.perf_counter()
-    made = {path: inputs.make_voice(tts, path, source, phones) for path, source in sources.items()}
+    progress.stage("reading the voice")
+    made = {
+        path: inputs.make_voice(tts, path, source, phones if path in paths.values() else None)
+        for path, source in sources.items()
+    }
     heard = time.perf_counter()
-    voices = {name: made[path] for name, path in paths.items()}
-    speech = tts.synthesize(
-        script,
-        mix_voices(voices.pop("timbre"), **voices),
+    voices = {name: made[path] for name, path in named.items()}
+    if paths:
+        parts_of_voice = {name: made[path] for name, path in paths.items()}
+        voices[""] = mix_voices(parts_of_voice.pop("timbre"), **parts_of_voice)
+    speech = narrate(
+        tts,
+        turns,
+        voices,
         seed=args.seed,
         speed=args.speed,
         steps=args.steps,
         watermark=arguments.watermark(args),
-        progress=output.chunk_progress(quiet=args.quiet),
+        progress=progress.chunk,
     )
     return _finish(args, tts, speech, clock=(started, loaded, heard))
 
@@ -189,7 +240,8 @@ def _finish(
     """Write the file and say how it went; `clock` is when loading, prompts and speaking began."""
     started, loaded, heard = clock
     factor = (time.perf_counter() - heard) / speech.seconds
-    speech.save(args.out)
+    inputs.save_speech(speech, args.out)
+    written = [args.out, *script.write_subtitles(args, speech)]
 
     if not args.json:
         output.note_all(speech.notes, quiet=args.quiet)
@@ -206,11 +258,12 @@ def _finish(
         return Outcome(text="", data=data)
     stages = ", ".join(f"{name} {took:.2f}" for name, took in speech.stages_seconds.items())
     lines = [
+        f"wrote             {', '.join(map(str, written))}",
         speech.text(),
         f"real-time factor  {factor:.3f} (seconds: {stages}; "
         f"prompt {heard - loaded:.2f}, loading {loaded - started:.2f})",
         f"watermark         {output.watermark_name(speech.watermark)}",
-        f"wrote             {args.out} ({tts.weights})",
+        f"weights           {tts.weights}",
     ]
     if args.show_phones:
         lines.append("start ms   ms  phone")
@@ -219,7 +272,7 @@ def _finish(
             f"{1000 * (phone.end_seconds - phone.start_seconds):4.0f}  {phone.label}"
             for phone in speech.timed_phones
         ]
-    return Outcome(text="\n".join(lines), data=data)
+    return Outcome(text="\n".join(lines), data=data, aside=args.out == inputs.STANDARD_OUTPUT)
 
 
 def _voice(args: argparse.Namespace) -> Outcome:
@@ -230,6 +283,8 @@ def _voice(args: argparse.Namespace) -> Outcome:
     from speechkit.text import Frontend
 
     phones = None if args.transcript is None else Frontend(lexicon).phones(args.transcript)
+    inputs.check_source(args.prompt)
+    output.Progress(quiet=args.quiet).tell("loading the models")
     source = inputs.read_source(args.prompt)
     arguments.use_threads(args.threads)
     tts = inputs.load_tts(args.model, lexicon)

