@@ -46,8 +46,8 @@ def coded(model: Path, prompt: Path, tmp_path_factory: pytest.TempPathFactory) -
     return path
 
 
-WRITERS = ("say.wav", "say.ogg", "say.flac", "swap.wav", "voice.safetensors", "convert.wav")
-WRITERS = (*WRITERS, "encode.skc", "decode.wav", "decode.flac", "embed.wav", "embed.flac")
+SPEAKERS = ("say.wav", "say.ogg", "say.flac", "swap.wav", "voice.safetensors", "convert.wav")
+WRITERS = (*SPEAKERS, "encode.skc", "decode.wav", "decode.flac", "embed.wav", "embed.flac")
 
 
 @pytest.fixture
