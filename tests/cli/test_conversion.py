@@ -103,7 +103,7 @@ def bad(tmp_path: Path, prompt: Path) -> dict[str, Path]:
     [
         ("--source", "tiny", "less than one frame"),
         ("--source", "noise", "not an audio file"),
-        ("--source", "missing", "No such file"),
+        ("--source", "missing", "check the path"),
         ("--source", "long", "3700 s long: the limit is 3600 s"),
         ("--target", "silent", "silent"),
         ("--target", "tiny", "at least 1 s"),
