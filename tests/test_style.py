@@ -204,11 +204,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "conversion": TTS | {"tts"},
     "swap": TTS | {"tts"},
     "narration": TTS | {"tts"},
+    "export": TTS | {"tts"},
     "subtitles": {"core", "text"},
     "doctor": {"core", "data", "tts"},
     "demo": TTS | {"tts", "conversion", "swap"},
     "server": TTS | {"tts", "narration", "subtitles"},
-    "cli": ENTRY | {"demo", "server"},
+    "cli": ENTRY | {"demo", "export", "server"},
     "__main__": {"cli"},
     "": TTS | {"tts", "conversion", "swap"},
 }

@@ -1,7 +1,7 @@
 """The models in ONNX: written by `export_onnx`, run by onnxruntime through `load_onnx`.
 
-    export_onnx(None, "onnx-model")
-    tts = load_onnx("onnx-model")  # a ZeroShotTTS like any other
+export_onnx(None, "onnx-model")
+tts = load_onnx("onnx-model")  # a ZeroShotTTS like any other
 """
 
 from speechkit.export.runtime import is_onnx, load_onnx

@@ -221,9 +221,7 @@ class Vocoder(nn.Module):
         noise_BJM = base_BJM + correction[..., 1, :].flatten(1, 2) - 1.5 * voiced_BJ1
         # Filtered in one go: both are linear, and one synthesis serves their sum.
         spectrum = self._shape(pulses_BT, harmonic_BJM) + self._shape(noise_BT, noise_BJM)
-        wave_B1T = nn.functional.conv_transpose1d(
-            spectrum, self.synthesis_N1W, stride=vocoder.hop
-        )
+        wave_B1T = nn.functional.conv_transpose1d(spectrum, self.synthesis_N1W, stride=vocoder.hop)
         half = vocoder.hop // 2
         return wave_B1T[:, 0, half : half + pulses_BT.shape[-1]]
 

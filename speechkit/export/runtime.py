@@ -47,7 +47,9 @@ class Graphs:
         about = made.config.get("onnx")
         files = about.get("files") if isinstance(about, dict) else None
         if not isinstance(files, dict):
-            raise CheckpointError(f"{folder} holds no exported model: write one with export onnx.")
+            raise CheckpointError(
+                f"{folder} holds no exported model: write one with speechkit export onnx."
+            )
         self.sessions: dict[str, onnxruntime.InferenceSession] = {}
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
@@ -120,7 +122,9 @@ class OnnxDenoiser(Denoiser):
 class OnnxCodec:
     """The small codec; see `Codec`."""
 
-    def __init__(self, config: FACodecConfig, graphs: Graphs, vectors: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self, config: FACodecConfig, graphs: Graphs, vectors: Mapping[str, Tensor]
+    ) -> None:
         """`vectors` are the entries of each codebook."""
         self.config, self.graphs, self.vectors = config, graphs, vectors
 
@@ -233,17 +237,18 @@ def load_onnx(
         OnnxDenoiser(config.duration, graphs["generator"], "duration", [durations]),
         OnnxDenoiser(config.frame, graphs["generator"], "frame", frame_stages),
     )
-    about = {part: checkpoint.config["onnx"] for part, checkpoint in made.items()}
+    codec = OnnxCodec(
+        from_dict(FACodecConfig, _part(made["codec"], "codec")),
+        graphs["codec"],
+        made["codec"].state,
+    )
+    about = {part: _part(checkpoint, "onnx") for part, checkpoint in made.items()}
+    names = [f"{part} {str(one.get('weights_sha256'))[:8]}" for part, one in about.items()]
     return ZeroShotTTS(
-        OnnxCodec(
-            from_dict(FACodecConfig, _part(made["codec"], "codec")),
-            graphs["codec"],
-            made["codec"].state,
-        ),
+        codec,
         Generator(config, networks).eval(),
         lexicon=lexicon,
-        weights=", ".join(f"{part} {str(one.get('weights_sha256'))[:8]}" for part, one in about.items())
-        + " (ONNX)",
+        weights=f"{', '.join(names)} in ONNX",
         trained=all(one.get("trained") is True for one in about.values()),
     )
 
@@ -252,5 +257,5 @@ def _part(made: Checkpoint, name: str) -> dict[str, Any]:
     """A part of config.json; raises CheckpointError where it is missing."""
     part = made.config.get(name)
     if not isinstance(part, dict):
-        raise CheckpointError(f"This config.json is not a codec's: it has no part named {name}.")
+        raise CheckpointError(f"This config.json has no part named {name}: export the model again.")
     return part

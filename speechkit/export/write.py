@@ -102,7 +102,9 @@ def _check(root: Path, folder: Path) -> None:
     """Raise unless there is something to read, a place to write, and the package to do it."""
     for part in ("codec", "generator"):
         if not (root / part / CONFIG_FILE).is_file():
-            raise CheckpointError(f"{root} holds no {part}: give a folder with codec/ and generator/.")
+            raise CheckpointError(
+                f"{root} holds no {part}: give a folder with codec/ and generator/."
+            )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} is there already: give the name of a new or empty folder.")
     try:
@@ -149,9 +151,7 @@ def codec_graphs(codec: FACodec) -> dict[str, Graph]:
     """`encoder`, `phones`, `acoustics` and `vocoder`."""
     rng, config, frames = new_rng(0), codec.config, 20
     sizes, mels = config.quantizer, config.mel.n_mels
-    codes_BKF = torch.randint(
-        sizes.codebook_size, (2, sizes.codebooks, frames), generator=rng
-    )
+    codes_BKF = torch.randint(sizes.codebook_size, (2, sizes.codebooks, frames), generator=rng)
     content = slice(sizes.prosody_codebooks, sizes.prosody_codebooks + sizes.content_codebooks)
     wave_BT = 0.05 * torch.randn(2, frames * config.hop_samples, generator=rng)
     track_BG = torch.rand(2, 2 * frames, generator=rng)
