@@ -14,7 +14,6 @@ RUN if [ "$TORCH_INDEX" = cpu ]; then \
     fi
 COPY pyproject.toml README.md LICENSE ./
 COPY speechkit speechkit
-COPY examples examples
 RUN pip install '.[server]'
 
 FROM python:${PYTHON}-slim
@@ -22,7 +21,7 @@ COPY --from=build /venv /venv
 # No shell is needed, no root, and nothing is written but uploaded voices.
 RUN useradd --system --uid 10001 --no-create-home speechkit \
  && install -d -o speechkit -g speechkit /voices
-ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1 OMP_WAIT_POLICY=PASSIVE
+ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1
 USER speechkit
 VOLUME /voices
 EXPOSE 8000

@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3.11 python3 python; do \
 STAMP := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | sha256sum | cut -c1-16)
 CHECKED := speechkit tests $(wildcard recipes app.py)
 
-DEMO_PROMPT ?= examples/synthetic_af_heart.flac
+DEMO_VOICE ?= heart
 DEMO_TEXT ?= The quick brown fox jumped over the lazy dog, and nobody on the pier had noticed.
 DEMO_OUT ?= demo.wav
 
@@ -19,7 +19,7 @@ help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(STAMP) ## set up, then speak a sentence in the voice of a bundled prompt: demo.wav
-	$(BIN)/speechkit say --prompt "$(DEMO_PROMPT)" --text "$(DEMO_TEXT)" -o "$(DEMO_OUT)"
+	$(BIN)/speechkit say "$(DEMO_TEXT)" --voice "$(DEMO_VOICE)" -o "$(DEMO_OUT)"
 
 test: lint ## set up, then lint, types and all tests but the slow ones
 	$(BIN)/python -m pytest -q -m "not slow"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,12 @@ if TYPE_CHECKING:
     from speechkit.facodec.small.codec import FACodec
     from speechkit.swap import swap_recording
     from speechkit.tts import ZeroShotTTS
+    from speechkit.voices import bundled_voice, bundled_voices
+
+if "torch" not in sys.modules:
+    # Threads that spin while they wait make a busy machine tens of times slower. OpenMP reads this
+    # once, when torch loads it; whoever imported torch first, or set the variable, has decided.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
 
@@ -22,6 +30,8 @@ __all__ = [
     "VoiceConverter",
     "ZeroShotTTS",
     "__version__",
+    "bundled_voice",
+    "bundled_voices",
     "swap_recording",
 ]
 
@@ -32,6 +42,8 @@ _HOME = {
     "Voice": "speechkit.core.results",
     "VoiceConverter": "speechkit.conversion",
     "ZeroShotTTS": "speechkit.tts",
+    "bundled_voice": "speechkit.voices",
+    "bundled_voices": "speechkit.voices",
     "swap_recording": "speechkit.swap",
 }
 

@@ -16,8 +16,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from speechkit.core.audio import Prompt, prepare_prompt, read_audio, write_audio
+from speechkit.core.audio import naming, read_audio, write_audio
 from speechkit.core.errors import AudioError, ConfigError, PromptError
+from speechkit.core.prompt import Prompt, prepare_prompt, read_prompt
 from speechkit.core.rng import derive, generator
 from speechkit.facodec.codec import Codec
 from speechkit.facodec.pretrained import load_pretrained
@@ -190,12 +191,10 @@ class VoiceConverter:
 
     def _prompt(self, recording: Recording) -> Prompt:
         """A recording of a target made ready; a PromptError names it."""
-        wave_T = self._wave(recording)
-        try:
-            return prepare_prompt(wave_T, self.sample_rate_hz)
-        except PromptError as error:
-            name = "The target" if isinstance(recording, Tensor) else f"{recording}"
-            raise PromptError(f"{name}: {error}") from error
+        if not isinstance(recording, Tensor):
+            return read_prompt(recording, self.sample_rate_hz)
+        with naming("The target"):
+            return prepare_prompt(self._wave(recording), self.sample_rate_hz)
 
     def _wave(self, recording: Recording) -> Tensor:
         """A recording as a finite mono wave."""

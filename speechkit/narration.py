@@ -5,6 +5,7 @@ Shapes: T samples.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, groupby
@@ -12,29 +13,14 @@ from itertools import chain, groupby
 import torch
 from torch import Tensor
 
-from speechkit.core.errors import TextError
 from speechkit.core.results import Speech, TimedLabel, Voice
 from speechkit.core.rng import derive
-from speechkit.pieces import MAX_CHARACTERS, Script, write_script
-from speechkit.text import TextFrontend, is_boundary
-from speechkit.text.script import MAX_SPEED, MIN_SPEED, Part, Pause
+from speechkit.text import is_boundary
+from speechkit.text.script import MAX_SPEED, MIN_SPEED, Pause
+from speechkit.text.turns import Script, Turn
 from speechkit.text.vocab import END
 from speechkit.tts import Progress, ZeroShotTTS
 from speechkit.watermark import StreamingEmbedder, Watermark, apply_watermark
-
-
-@dataclass(frozen=True, kw_only=True)
-class Turn:
-    """A line made ready to be spoken."""
-
-    script: Script
-    """Its phones and words."""
-
-    voice: str = ""
-    """Name of its voice."""
-
-    speed: float = 1.0
-    """Speaking rate, on top of that of the whole."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,27 +35,6 @@ class SpeechPiece:
 
     notes: tuple[str, ...] = ()
     """What the listener should know, said once."""
-
-
-def write_turns(parts: Iterable[Part], frontend: TextFrontend) -> tuple[Turn | Pause, ...]:
-    """Every line as phones; raises TextError for one that cannot be spoken, or all too long."""
-    turns: list[Turn | Pause] = []
-    characters = 0
-    parts = tuple(parts)
-    for number, part in enumerate(parts, start=1):
-        if isinstance(part, Pause):
-            turns.append(part)
-            continue
-        characters += len(part.text)
-        if characters > MAX_CHARACTERS:
-            raise TextError(f"The text is too long: the limit is {MAX_CHARACTERS} characters.")
-        try:
-            script = write_script(part.text, frontend)
-        except TextError as error:
-            where = f"Part {number} ({part.text.strip()[:30]!r}): " if len(parts) > 1 else ""
-            raise TextError(f"{where}{error}") from error
-        turns.append(Turn(script=script, voice=part.voice, speed=part.speed))
-    return tuple(turns)
 
 
 def narrate(
@@ -92,9 +57,14 @@ def narrate(
         _speak(tts, turns, voices, seed=seed, speed=speed, steps=steps, progress=progress)
     )
     whole = _joined(spoken)
+    began = time.perf_counter()
     marked = apply_watermark(whole.wave_T, whole.sample_rate_hz, watermark)
+    stages = dict(whole.stages_seconds)
+    if watermark is not None:
+        stages["watermark"] = time.perf_counter() - began
     return replace(
         whole,
+        stages_seconds=stages,
         wave_T=marked.wave_T,
         notes=(*whole.notes, *marked.notes),
         watermark=marked.payload,

@@ -1,4 +1,4 @@
-"""What is spoken in one go: a text as a script, its pieces, and their sound at its level.
+"""What is spoken in one go: pieces of a script, and their sound at its level.
 
 Shapes: T samples, P phones.
 """
@@ -11,19 +11,9 @@ from itertools import groupby
 
 from torch import Tensor
 
-from speechkit.core.errors import TextError
 from speechkit.core.results import TimedLabel, Voice
 from speechkit.facodec.small.features import speech_gain
-from speechkit.text import TextFrontend, is_boundary
-
-MAX_CHARACTERS = 20_000
-"""Longest text of one call."""
-
-CHUNK_CHARACTERS = 180
-"""Longest piece that is spoken in one go, about 11 s. The shipped models trained on up to 10 s."""
-
-FIRST_CHARACTERS = 50
-"""Longest first piece of a stream, so that the first sound comes soon."""
+from speechkit.text import is_boundary
 
 EDGE_FRAMES = (5, 10)
 """Least silence before and after a piece, in frames (100 and 200 ms)."""
@@ -33,33 +23,6 @@ LEVEL_RMS = 0.1
 
 PEAK = 0.97
 """Highest sample."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Script:
-    """A text made ready to be spoken."""
-
-    chunks: tuple[tuple[str, ...], ...]
-    """Phones of each chunk, from `^` to `$`."""
-
-    words: tuple[str, ...]
-    """All words, as they are read out."""
-
-    notes: tuple[str, ...] = ()
-    """What could not be spoken."""
-
-
-def write_script(text: str, frontend: TextFrontend) -> Script:
-    """Text as phones, in chunks of up to `CHUNK_CHARACTERS` characters.
-
-    Raises TextError for a text that is too long, or in which nothing can be spoken.
-    """
-    if len(text) > MAX_CHARACTERS:
-        raise TextError(
-            f"The text has {len(text)} characters; split it into parts of at most {MAX_CHARACTERS}."
-        )
-    pieces = frontend.pieces(text, CHUNK_CHARACTERS)
-    return Script(chunks=pieces.phones, words=pieces.words, notes=pieces.notes)
 
 
 @dataclass(frozen=True, kw_only=True)

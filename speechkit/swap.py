@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from speechkit.core.prompt import Prompt, prepare_prompt, read_prompt
 from speechkit.core.results import DurationPrompt, Speech, Voice
 from speechkit.core.rng import derive, generator
 from speechkit.diffusion.duration import phone_positions, regulate_length, time_scale
@@ -80,7 +81,7 @@ def swap_recording(
     sampler = tts.sampling(steps)
     time_scale(torch.ones(1, dtype=torch.long), speed)  # raises before anything expensive
     stages = _Stages(progress)
-    own = source if isinstance(source, Voice) else tts.voice(source)
+    own = source if isinstance(source, Voice) else tts.voice(_prepared(tts, source))
     symbols = tts.vocabulary.symbols
     phones_P, frames_P = own.duration.phones_P, own.duration.frames_P
     if duration is not None:
@@ -113,6 +114,13 @@ def swap_recording(
         notes=(*notes, *watermarked.notes),
         watermark=watermarked.payload,
     )
+
+
+def _prepared(tts: ZeroShotTTS, source: str | Path | Tensor) -> Prompt:
+    """A recording made ready with its own pauses."""
+    if isinstance(source, Tensor):
+        return prepare_prompt(source, tts.sample_rate_hz, keep_pauses=True)
+    return read_prompt(source, tts.sample_rate_hz, keep_pauses=True)
 
 
 class _Stages:

@@ -14,32 +14,22 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from speechkit.core.audio import Prompt, prepare_prompt, read_audio
 from speechkit.core.checkpoint import CONFIG_FILE, WEIGHTS, load_checkpoint
 from speechkit.core.devices import pick_device, pick_dtype
 from speechkit.core.errors import CheckpointError, ConfigError
+from speechkit.core.prompt import Prompt, prepare_prompt, read_prompt
 from speechkit.core.results import Speech, Voice, VoiceSizes, timed
 from speechkit.core.rng import derive, generator
 from speechkit.diffusion.config import FRAME_STAGES, SamplerConfig
 from speechkit.diffusion.duration import time_scale
 from speechkit.diffusion.generator import Draws, Generator, generator_of
+from speechkit.diffusion.limits import bound_durations
 from speechkit.facodec.codec import Codec
 from speechkit.facodec.pretrained import load_pretrained
-from speechkit.pieces import (
-    CHUNK_CHARACTERS,
-    FIRST_CHARACTERS,
-    MAX_CHARACTERS,
-    Piece,
-    Script,
-    Spoken,
-    at_level,
-    batches,
-    timed_words,
-    with_edges,
-    write_script,
-)
+from speechkit.pieces import Piece, Spoken, at_level, batches, timed_words, with_edges
 from speechkit.reading import read_voice
 from speechkit.text import Frontend, PhoneVocabulary
+from speechkit.text.turns import FIRST_CHARACTERS, Script, write_script
 from speechkit.watermark import Watermark, Watermarked, apply_watermark, embed_pieces
 
 PHONES_AT_ONCE = {"cpu": 200, "mps": 1000, "cuda": 4000}
@@ -152,6 +142,11 @@ class ZeroShotTTS:
         return self.codec.sample_rate_hz
 
     @property
+    def frame_seconds(self) -> float:
+        """How long a frame of the codec lasts."""
+        return self.codec.hop_samples / self.codec.sample_rate_hz
+
+    @property
     def voice_sizes(self) -> VoiceSizes:
         """What a voice must fit to be used here; see `Voice.check`."""
         codebooks = self.codec.quantizer
@@ -175,7 +170,7 @@ class ZeroShotTTS:
         PromptError, TextError.
         """
         if isinstance(prompt, str | Path):
-            prompt = read_audio(prompt, self.sample_rate_hz)
+            prompt = read_prompt(prompt, self.sample_rate_hz)
         if isinstance(prompt, Tensor):
             prompt = prepare_prompt(prompt, self.sample_rate_hz)
         phones = self.frontend.phones(transcript) if isinstance(transcript, str) else transcript
@@ -298,12 +293,10 @@ class ZeroShotTTS:
         sampler = self.sampling(steps)
         time_scale(torch.ones(1, dtype=torch.long), speed)
         voice.check(self.voice_sizes)
-        if len(text) > MAX_CHARACTERS:
-            write_script(text, self.frontend)
-        found = self.frontend.pieces(text, CHUNK_CHARACTERS, first=FIRST_CHARACTERS)
+        script = write_script(text, self.frontend, first=FIRST_CHARACTERS)
         pieces = [
             Piece(phones=phones, voice=voice, seed=derive(seed, number))
-            for number, phones in enumerate(found.phones)
+            for number, phones in enumerate(script.chunks)
         ]
         waves = (
             self._speak([piece], sampler, speed, lambda stage: None)[0].wave_T for piece in pieces
@@ -327,6 +320,10 @@ class ZeroShotTTS:
         draws = Draws(sampler=sampler, seeds=tuple(p.seed for p in pieces), begin=begin)
         with self.number_format():
             frames = stages.draw_durations(phones, [voice.duration for voice in voices], draws)
+            frames = [
+                bound_durations(frames_P, stages.pauses(phones_P), self.frame_seconds)
+                for phones_P, frames_P in zip(phones, frames, strict=True)
+            ]
             frames = [with_edges(time_scale(frames_P, speed)) for frames_P in frames]
             targets = [stages.regulate(*pair) for pair in zip(phones, frames, strict=True)]
             for name in FRAME_STAGES:
@@ -351,7 +348,7 @@ class ZeroShotTTS:
     ) -> Speech:
         phones = tuple(chain(*script.chunks))
         frames = tuple(chain(*(piece.frames for piece in spoken)))
-        times = timed(phones, frames, self.codec.hop_samples / self.sample_rate_hz)
+        times = timed(phones, frames, self.frame_seconds)
         return Speech(
             wave_T=watermarked.wave_T,
             sample_rate_hz=self.sample_rate_hz,

@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def examples() -> Path:
     """The folder of bundled synthetic prompts."""
-    return ROOT / "examples"
+    return ROOT / "speechkit" / "voices"
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,9 @@ import torch
 
 from speechkit.core.errors import CheckpointError, ConfigError, TextError
 from speechkit.core.rng import derive
-from speechkit.pieces import CHUNK_CHARACTERS, FIRST_CHARACTERS, MAX_CHARACTERS, Piece
+from speechkit.pieces import Piece
 from speechkit.text import is_boundary
+from speechkit.text.turns import CHUNK_CHARACTERS, FIRST_CHARACTERS, MAX_CHARACTERS
 from speechkit.tts import PHONES_AT_ONCE, ZeroShotTTS
 from speechkit.watermark import DEFAULT_PAYLOAD, Watermark, detect, embed
 from tests.diffusion.builders import live_generator, random_voice

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from speechkit.core.f0 import extract_f0
 from speechkit.core.results import Speech, Voice
-from speechkit.data.f0 import extract_f0
 from speechkit.tts import ZeroShotTTS
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parent.parent / "speechkit" / "voices"
 TEXT = "The road over the mountain is usually empty."
 
 

@@ -15,15 +15,15 @@ from torch import Tensor
 import speechkit
 from speechkit.conversion import VoiceConverter
 from speechkit.core.errors import AudioError, CheckpointError, ConfigError, PromptError
+from speechkit.core.f0 import extract_f0
 from speechkit.core.rng import derive, generator
-from speechkit.data.f0 import extract_f0
 from speechkit.facodec.small.codec import build_codec
 from speechkit.watermark import DEFAULT_PAYLOAD, Watermark, embed
-from tests.facodec.builders import vowel
+from tests.facodec.builders import babble
 from tests.facodec.paper import builders as paper
 from tests.tiny import TINY_CODEC, tiny_model
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parent.parent / "speechkit" / "voices"
 WOMAN, MAN = EXAMPLES / "synthetic_af_heart.flac", EXAMPLES / "synthetic_am_michael.flac"
 
 
@@ -41,7 +41,7 @@ def tiny() -> VoiceConverter:
 
 
 def wave(seconds: float = 1.2, f0_hz: float = 120.0, kind: int = 0) -> Tensor:
-    return torch.from_numpy(vowel(seconds, f0_hz, kind))
+    return torch.from_numpy(babble(seconds, f0_hz, kind))
 
 
 def test_codes_come_from_the_source_and_timbre_from_the_target(tiny: VoiceConverter) -> None:
@@ -151,7 +151,7 @@ def test_folders_and_files(tmp_path: Path) -> None:
     assert not converter.trained
     assert converter.weights.startswith("codec ")
     for rate_hz, name in ((16_000, "a.wav"), (44_100, "b.flac")):
-        sound = vowel(1.5) if rate_hz == 16_000 else np.stack([np.tile(vowel(1.5), 3)] * 2, 1)
+        sound = babble(1.5) if rate_hz == 16_000 else np.stack([np.tile(babble(1.5), 3)] * 2, 1)
         soundfile.write(tmp_path / name, sound, rate_hz)
     made = converter.convert(tmp_path / "a.wav", str(tmp_path / "b.flac"))
     assert len(made.wave_T) == 24_000

@@ -9,9 +9,9 @@ import torch
 
 from speechkit.core.errors import TextError
 from speechkit.core.results import Voice
-from speechkit.narration import narrate, narrate_pieces, write_turns
-from speechkit.pieces import MAX_CHARACTERS
+from speechkit.narration import narrate, narrate_pieces
 from speechkit.text.script import Line, Pause, read_script
+from speechkit.text.turns import MAX_CHARACTERS, write_turns
 from speechkit.tts import ZeroShotTTS
 from tests.tiny import tiny_model
 

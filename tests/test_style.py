@@ -184,7 +184,7 @@ DATA = TEXT | {"text", "train"}
 FACODEC = DATA | {"data"}
 DIFFUSION = FACODEC | {"facodec"}
 MODELS = DIFFUSION | {"diffusion"}
-TTS = MODELS | {"watermark", "reading"}
+TTS = MODELS | {"watermark", "reading", "pieces"}
 ENTRY = TTS | {"tts", "swap", "ssl", "evaluate", "conversion", "doctor", "narration", "subtitles"}
 MAY_IMPORT: dict[str, set[str]] = {
     "core": set(),
@@ -193,12 +193,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "facodec": FACODEC,
     "diffusion": DIFFUSION,
     "train": {"core"},
+    "voices": {"core"},
     "watermark": {"core"},
     "ssl": {"core", "data", "train"},
     # The synthesis of training data stands on both halves of the package.
     "ssl/augment": MODELS | {"ssl"},
     "ssl/diffs4l": MODELS | {"ssl"},
     "reading": MODELS,
+    "pieces": {"core", "facodec", "text"},
     "tts": TTS,
     "evaluate": TTS | {"tts"},
     "conversion": TTS | {"tts"},
@@ -207,11 +209,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "export": TTS | {"tts"},
     "subtitles": {"core", "text"},
     "doctor": {"core", "data", "tts"},
-    "demo": TTS | {"tts", "conversion", "swap"},
-    "server": TTS | {"tts", "narration", "subtitles"},
-    "cli": ENTRY | {"demo", "export", "server"},
+    "demo": TTS | {"tts", "conversion", "swap", "voices"},
+    "server": TTS | {"tts", "narration", "subtitles", "voices"},
+    "cli": ENTRY | {"demo", "export", "server", "voices"},
     "__main__": {"cli"},
-    "": TTS | {"tts", "conversion", "swap"},
+    "": TTS | {"tts", "conversion", "swap", "voices"},
 }
 
 

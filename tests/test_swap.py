@@ -20,7 +20,7 @@ from speechkit.tts import ZeroShotTTS
 from speechkit.watermark import detect
 from tests.tiny import tiny_model
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+EXAMPLES = Path(__file__).resolve().parents[1] / "speechkit" / "voices"
 SOURCE, OTHER = (EXAMPLES / f"synthetic_{name}.flac" for name in ("af_heart", "bm_george"))
 
 

@@ -20,11 +20,11 @@ import soundfile
 import torch
 
 from speechkit import ZeroShotTTS
+from speechkit.voices import bundled_voice
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMPTS: Mapping[str, Path] = {
-    name.rpartition("_")[2]: ROOT / "examples" / f"synthetic_{name}.flac"
-    for name in ("af_heart", "am_michael", "bf_emma")
+    name: bundled_voice(name).path for name in ("heart", "michael", "emma")
 }
 """Synthetic voices: nobody's."""
 

@@ -8,21 +8,22 @@ they need when they run, so that `--help` needs no torch.
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 
 from speechkit import __version__
-from speechkit.cli.arguments import Parser
-from speechkit.cli.output import Outcome, emit, fail
+from speechkit.cli.arguments import Parser, add_quiet
+from speechkit.cli.output import Outcome, emit, fail, flush, hushed, printing, streams
 from speechkit.core.errors import SpeechkitError
+from speechkit.core.extras import missing_package
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
 
 VERBS: Mapping[str, Sequence[str]] = {
     "say": ("say", "swap", "voice"),
+    "voices": ("voices",),
     "data": ("prepare", "align", "encode"),
     "train": ("train", "release"),
     "evaluate": ("eval",),
@@ -54,37 +55,49 @@ def build_parser(verb: str | None = None) -> Parser:
     wanted = [module for module, added in VERBS.items() if verb in added] or list(VERBS)
     for module in wanted:
         import_module(f"speechkit.cli.{module}").add_verbs(verbs)
+    add_quiet(parser)
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code: 0, 2 for bad input, 130 when interrupted."""
-    # Threads that spin while they wait make a busy machine tens of times slower; torch reads this
-    # when it is first imported, which the handlers do.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     argv = sys.argv[1:] if argv is None else argv
+    with streams():
+        try:
+            code = _run(argv)
+            flush()
+            return code
+        except SpeechkitError as error:
+            fail(str(error))
+            return error.exit_code
+        except ModuleNotFoundError as error:
+            missing = missing_package(error)
+            if missing is None:
+                raise
+            fail(str(missing))
+            return missing.exit_code
+        except KeyboardInterrupt:
+            fail("interrupted")
+            return INTERRUPTED
+        except OSError as error:
+            fail(f"{error.filename or 'The system'}: {error.strerror or error}.")
+            return SpeechkitError.exit_code
+
+
+def _run(argv: list[str]) -> int:
+    """Parse, do, print; returns the exit code, also of `--help`."""
     try:
-        args = build_parser(argv[0] if argv else None).parse_args(argv)
+        parser = build_parser(argv[0] if argv else None)
+        with printing():
+            args = parser.parse_args(argv)
         as_json = bool(getattr(args, "json", False))
-        # With --json, standard output belongs to the one object.
-        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-            result = args.handler(args)
-        if isinstance(result, Outcome):
-            emit(result, as_json=as_json)
-            return result.exit_code
-        return int(result or 0)
-    except SpeechkitError as error:
-        fail(str(error))
-        return error.exit_code
-    except KeyboardInterrupt:
-        fail("interrupted")
-        return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output has gone; flushing it once more at exit would complain again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 1
-    except OSError as error:
-        fail(f"{error.filename or 'The system'}: {error.strerror or error}.")
-        return SpeechkitError.exit_code
+        with hushed(quiet=args.quiet):
+            # With --json, standard output belongs to the one object.
+            with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+                result = args.handler(args)
+            if isinstance(result, Outcome):
+                emit(result, as_json=as_json)
+                return result.exit_code
+            return int(result or 0)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from speechkit.core.errors import ConfigError
 
@@ -22,6 +23,10 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise ConfigError with argparse's message and where to read on."""
         raise ConfigError(f"{message}; {self.prog} --help lists what it takes")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Print help; argparse's own hides it where the stream refuses that."""
+        (file or sys.stderr).write(message or "")
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:
@@ -59,6 +64,18 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", action="store_true", help="print exactly one JSON object on standard output"
     )
+
+
+def add_quiet(parser: argparse.ArgumentParser) -> None:
+    """Add --quiet to every verb of a parser."""
+    nested = [action for action in parser._actions if isinstance(action, Verbs)]  # noqa: SLF001
+    for verbs in nested:
+        for verb in dict.fromkeys(verbs.choices.values()):
+            add_quiet(verb)
+    if not nested:
+        parser.add_argument(
+            "--quiet", action="store_true", help="print errors, warnings and the JSON object alone"
+        )
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:

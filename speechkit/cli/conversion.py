@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from speechkit.cli import arguments, inputs, output, suites
 from speechkit.cli.output import Outcome
+from speechkit.core.audio import audio_seconds
+from speechkit.core.errors import AudioError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +38,11 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
         help="1 to 30 s of the voice; give it again for more recordings of the same voice",
     )
     convert.add_argument(
-        "-o", "--out", type=Path, required=True, help="file ending in .wav, .flac or .ogg"
+        "-o",
+        "--out",
+        type=Path,
+        required=True,
+        help=f"file ending in {', '.join(inputs.AUDIO_SUFFIXES)}",
     )
     convert.add_argument(
         "--pitch",
@@ -55,9 +61,6 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     arguments.add_seed(convert)
     arguments.add_threads(convert)
     arguments.add_json(convert)
-    convert.add_argument(
-        "--quiet", action="store_true", help="print errors, warnings and the JSON object alone"
-    )
     convert.set_defaults(handler=_convert)
 
 
@@ -79,6 +82,12 @@ def add_suite(kinds: arguments.Verbs[arguments.Parser]) -> None:
 def _convert(args: argparse.Namespace) -> Outcome:
     """Check everything, load the codec, convert, write the file piece by piece."""
     inputs.check_output(args.out, inputs.AUDIO_SUFFIXES, args.source, *args.target)
+    for path in args.target:
+        inputs.check_source(path)
+    if not args.source.exists():
+        raise AudioError(f"There is no recording {args.source}: check the path.")
+    audio_seconds(args.source)
+    output.Progress().tell("loading the codec")
     prompts = [inputs.read_prompt(path) for path in args.target]
     arguments.use_threads(args.threads)
 
@@ -103,14 +112,14 @@ def _convert(args: argparse.Namespace) -> Outcome:
         watermark=watermark,
     )
     rate_hz = converter.sample_rate_hz
-    samples = write_audio_pieces(args.out, _told(waves, rate_hz, quiet=args.quiet), rate_hz)
+    samples = write_audio_pieces(args.out, _told(waves, rate_hz), rate_hz)
     took, seconds = time.perf_counter() - started, samples / rate_hz
     payload = None if watermark is None or seconds < MIN_SECONDS else watermark.payload
     notes = target.notes
     if watermark is not None and payload is None:
         notes = (*notes, f"Too short to carry a watermark, which takes {MIN_SECONDS:g} s.")
     if not args.json:
-        output.note_all(notes, quiet=args.quiet)
+        output.note_all(notes)
     data = {
         "out": str(args.out),
         "seconds": seconds,
@@ -130,7 +139,7 @@ def _convert(args: argparse.Namespace) -> Outcome:
         f"watermark         {output.watermark_name(payload)}\n"
         f"wrote             {args.out} ({converter.weights})"
     )
-    return Outcome(text="" if args.quiet else text, data=data)
+    return Outcome(text=text, data=data)
 
 
 def load_converter(codec: Path | None) -> VoiceConverter:
@@ -143,13 +152,13 @@ def load_converter(codec: Path | None) -> VoiceConverter:
     return converter
 
 
-def _told(waves: Iterable[Tensor], rate_hz: int, *, quiet: bool) -> Iterator[Tensor]:
+def _told(waves: Iterable[Tensor], rate_hz: int) -> Iterator[Tensor]:
     """The same waves, with a line of progress a minute of speech."""
     seconds, told = 0.0, 0.0
     for wave_T in waves:
         yield wave_T
         seconds += len(wave_T) / rate_hz
-        if not quiet and seconds >= told + PROGRESS_SECONDS:
+        if seconds >= told + PROGRESS_SECONDS:
             told = seconds
             output.say_aside("progress", f"{seconds:.0f} s written")
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from speechkit.cli import output
-from speechkit.core.errors import AudioError, ConfigError, PromptError, TextError
+from speechkit.core.audio import AUDIO_SUFFIXES as AUDIO_SUFFIXES
+from speechkit.core.audio import audio_seconds, check_length, encode_audio, naming
+from speechkit.core.errors import AudioError, ConfigError, StreamError, TextError
+from speechkit.core.files import check_replaceable
 
 if TYPE_CHECKING:
-    from speechkit.core.audio import Prompt
-    from speechkit.core.results import Voice
+    from speechkit.core.prompt import Prompt
+    from speechkit.core.results import Speech, Voice
     from speechkit.tts import ZeroShotTTS
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg")
+STANDARD_OUTPUT = Path("-")
 VOICE_SUFFIX = ".safetensors"
 
 MAX_TEXT_BYTES = 1 << 20
@@ -37,14 +40,45 @@ def check_output(path: Path, suffixes: tuple[str, ...], *inputs: Path) -> None:
 
     `inputs` are files that the command reads and must not overwrite.
     """
+    if path == STANDARD_OUTPUT:
+        return
     check_suffix(path, suffixes)
     if not path.parent.is_dir():
         raise ConfigError(f"There is no folder {path.parent} for the output: make it first.")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise ConfigError(f"The folder {path.parent} cannot be written to: give another output.")
+    check_replaceable(path)
     for source in inputs:
         if path.exists() and source.exists() and path.samefile(source):
             raise ConfigError(f"The output {path} is also an input: give it another name.")
+
+
+def speech_file(out: Path | None, *, as_json: bool) -> Path:
+    """Where speech goes: as asked, else a new speech.wav here; "-" is standard output.
+
+    Raises ConfigError where standard output is a terminal or has other things to say.
+    """
+    if out is None:
+        names = chain(["speech.wav"], (f"speech-{number}.wav" for number in count(2)))
+        return next(path for path in map(Path, names) if not path.exists())
+    if out == STANDARD_OUTPUT:
+        if as_json:
+            raise ConfigError("--json writes to standard output too: give -o a file.")
+        if sys.stdout is None:
+            raise StreamError("Standard output is closed: give a file with --out.")
+        if sys.stdout.isatty():
+            raise ConfigError("Standard output is a terminal: pipe it on, or give -o a file.")
+    return out
+
+
+def save_speech(speech: Speech, out: Path) -> None:
+    """Write speech to a file, or as a WAV file to standard output."""
+    if out != STANDARD_OUTPUT:
+        speech.save(out)
+        return
+    with output.printing():
+        sys.stdout.buffer.write(encode_audio(speech.wave_T, speech.sample_rate_hz, ".wav"))
+        sys.stdout.buffer.flush()
 
 
 def read_text(text: str | None, file: Path | None) -> str:
@@ -59,7 +93,12 @@ def read_text(text: str | None, file: Path | None) -> str:
         except OSError as error:
             raise TextError(f"Cannot read the text {file}: {error.strerror}.") from error
     if text == "-":
-        return _decoded(sys.stdin.buffer, "Standard input")
+        if sys.stdin is None:
+            raise TextError("Standard input is closed: give the text with --text or --text-file.")
+        try:
+            return _decoded(sys.stdin.buffer, "Standard input")
+        except OSError as error:
+            raise TextError(f"Cannot read standard input: {error.strerror}.") from error
     try:
         (text or "").encode("utf-8")
     except UnicodeEncodeError as error:
@@ -100,36 +139,38 @@ def read_lexicon(path: Path | None) -> dict[str, tuple[str, ...]]:
     return lexicon
 
 
-def read_source(path: Path) -> Prompt | Voice:
+def check_source(path: Path) -> None:
+    """What can be told of a prompt or a saved voice without torch, which takes seconds to import.
+
+    Raises AudioError or PromptError, each naming the file.
+    """
+    if not path.exists():
+        raise AudioError(f"There is no prompt {path}: check the path.")
+    if path.suffix.lower() != VOICE_SUFFIX:
+        with naming(path):
+            check_length(audio_seconds(path))
+
+
+def read_source(path: Path, *, keep_pauses: bool = False) -> Prompt | Voice:
     """A prompt, made ready at the rate of our models, or a saved voice.
 
-    Raises AudioError, PromptError or CheckpointError, each naming the file.
+    `keep_pauses` as of `prepare_prompt`. Raises AudioError, PromptError or CheckpointError, each
+    naming the file.
     """
     from speechkit.core.results import Voice
 
     if path.suffix.lower() == VOICE_SUFFIX and path.exists():
         return Voice.load(path)
-    return read_prompt(path)
+    return read_prompt(path, keep_pauses=keep_pauses)
 
 
-def read_prompt(path: Path) -> Prompt:
+def read_prompt(path: Path, *, keep_pauses: bool = False) -> Prompt:
     """A recording of a voice, made ready at the rate of our models; errors as of `read_source`."""
-    from speechkit.core.audio import prepare_prompt, read_audio
+    from speechkit.core import prompt
 
     if not path.exists():
         raise AudioError(f"There is no prompt {path}: check the path.")
-    wave_T = read_audio(path)
-    with naming(path):
-        return prepare_prompt(wave_T)
-
-
-@contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Put the prompt's name in front of a PromptError, which does not know it."""
-    try:
-        yield
-    except PromptError as error:
-        raise PromptError(f"{path}: {error}") from error
+    return prompt.read_prompt(path, keep_pauses=keep_pauses)
 
 
 def load_tts(
@@ -171,10 +212,11 @@ def make_voice(
     from speechkit.core.timebase import SAMPLE_RATE_HZ
 
     if not isinstance(source, Voice):
-        with naming(path):
+        if tts.sample_rate_hz != SAMPLE_RATE_HZ:
             # For models of another rate the file is read again.
-            prompt = source if tts.sample_rate_hz == SAMPLE_RATE_HZ else path
-            return tts.voice(prompt, transcript)
+            return tts.voice(path, transcript)
+        with naming(path):
+            return tts.voice(source, transcript)
     if transcript is not None:
         raise ConfigError(f"{path} is a saved voice: a transcript was of use when it was made.")
     source.check(tts.voice_sizes, name=str(path))

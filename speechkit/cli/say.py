@@ -28,8 +28,8 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
         "--prompt",
         type=Path,
         metavar="FILE",
-        help="1 to 30 s of the voice (wav, flac, ogg, mp3), or a .safetensors from `voice`; with "
-        "--batch of the lines that name none",
+        help="1 to 30 s of the voice (wav, flac, ogg, mp3), or a .safetensors from `voice`; "
+        "default: the first of the bundled ones, which `voices` lists",
     )
     say.add_argument("--transcript", help="what the prompt says; not needed, improves its rhythm")
     text = _add_speaking(say)
@@ -50,7 +50,7 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     say.add_argument(
         "--format", choices=FORMATS, help="of --stream: wav (default), or pcm, bare 16 bit samples"
     )
-    say.set_defaults(handler=_say)
+    say.set_defaults(handler=_say, verb="say")
 
     swap = verbs.add_parser(
         "swap", help="a text, or a recording, with each attribute from another voice"
@@ -69,7 +69,7 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
         metavar="FILE",
         help="a recording in place of a text: what is not given stays as it is there",
     )
-    swap.set_defaults(handler=_swap)
+    swap.set_defaults(handler=_swap, verb="swap --timbre FILE")
 
     voice = verbs.add_parser("voice", help="analyse a prompt once, to speak with it often")
     voice.add_argument("prompt", type=Path, help="1 to 30 s of the voice")
@@ -81,11 +81,19 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
 
 def _add_speaking(parser: arguments.Parser) -> argparse._MutuallyExclusiveGroup:
     """Add the flags of verbs that write speech; gives the group of what is spoken."""
-    text = parser.add_mutually_exclusive_group(required=True)
-    text.add_argument("--text", help="what to say; - reads standard input")
+    # Outside the group, or what follows an unknown flag would be the fault that is told.
+    parser.add_argument(
+        "spoken", nargs="?", metavar="TEXT", help="what to say; - is standard input"
+    )
+    text = parser.add_mutually_exclusive_group()
+    text.add_argument("--text", help="the same")
     text.add_argument("--text-file", type=Path, metavar="FILE", help="UTF-8 file with the text")
     parser.add_argument(
-        "-o", "--out", type=Path, required=True, help="file ending in .wav, .flac or .ogg"
+        "-o",
+        "--out",
+        type=Path,
+        help=f"file ending in {', '.join(inputs.AUDIO_SUFFIXES)}; - writes a WAV file to standard "
+        "output (default: speech.wav, or speech-2.wav and so on where that is taken)",
     )
     parser.add_argument(
         "--speed",
@@ -113,31 +121,39 @@ def _add_common(parser: arguments.Parser, *, generator: bool = True) -> None:
     arguments.add_device(parser, generator=generator)
     arguments.add_threads(parser)
     arguments.add_json(parser)
-    parser.add_argument(
-        "--quiet", action="store_true", help="print errors, warnings and the JSON object alone"
-    )
 
 
 def _say(args: argparse.Namespace) -> Outcome:
-    """Speak with all attributes from one prompt, or many texts each with its own."""
+    """Speak with all attributes from one prompt, the first bundled one if none, or a table."""
+    _take_text(args, args.script, args.batch)
     if args.batch is None and args.overwrite:
         raise ConfigError("--overwrite is for --batch.")
     if args.format is not None and not args.stream:
         raise ConfigError("--format is for --stream.")
+    args.prompt = script.default_prompt(args)
     if args.batch is not None:
         if args.stream or args.show_phones or args.transcript is not None:
             raise ConfigError("--stream, --show-phones and --transcript are for a single text.")
         return say_batch(args)
-    if args.prompt is None and args.script is None:
-        raise ConfigError("A text needs a voice: give --prompt.")
     if args.stream:
         args.format = args.format or FORMATS[0]
         return say_stream(args)
     return _speak(args, {"timbre": args.prompt} if args.prompt else {}, args.transcript)
 
 
+def _take_text(args: argparse.Namespace, *others: Path | None) -> None:
+    """Make `args.text` what is to be said; raises ConfigError unless one thing alone is."""
+    given = [one for one in (args.spoken, args.text, args.text_file, *others) if one is not None]
+    if not given:
+        raise ConfigError(f"There is nothing to say: speechkit {args.verb} 'Good morning.'")
+    if len(given) > 1:
+        raise ConfigError("There are several texts: give one.")
+    args.text = args.text if args.spoken is None else args.spoken
+
+
 def _swap(args: argparse.Namespace) -> Outcome:
     """Speak, or swap in a recording, with attributes from several prompts."""
+    _take_text(args, args.source)
     if args.source is not None:
         return _swap_recording(args)
     if args.timbre is None:
@@ -155,8 +171,13 @@ def _swap_recording(args: argparse.Namespace) -> Outcome:
     for name in ("lexicon", *script.SUBTITLES):
         if getattr(args, name) is not None:
             raise ConfigError(f"--{name} is for texts: leave it out with --source.")
+    args.out = inputs.speech_file(args.out, as_json=args.json)
     inputs.check_output(args.out, inputs.AUDIO_SUFFIXES, args.source, *paths.values())
-    sources = {path: inputs.read_source(path) for path in (args.source, *paths.values())}
+    for path in (args.source, *paths.values()):
+        inputs.check_source(path)
+    output.Progress().tell("loading the models")
+    sources = {path: inputs.read_source(path) for path in paths.values()}
+    sources[args.source] = inputs.read_source(args.source, keep_pauses=True)
     arguments.use_threads(args.threads)
 
     started = time.perf_counter()
@@ -181,7 +202,8 @@ def _swap_recording(args: argparse.Namespace) -> Outcome:
 
 
 def _speak(args: argparse.Namespace, paths: Mapping[str, Path], transcript: str | None) -> Outcome:
-    """Check everything, load the models, speak, write the file."""
+    """Check everything, then import torch and load the models, speak, write the file."""
+    args.out = inputs.speech_file(args.out, as_json=args.json)
     named = script.named_voices(args)
     files = [path for path in (args.text_file, getattr(args, "script", None)) if path]
     read_from = (*paths.values(), *named.values(), *files)
@@ -190,19 +212,27 @@ def _speak(args: argparse.Namespace, paths: Mapping[str, Path], transcript: str 
     lexicon = inputs.read_lexicon(args.lexicon)
     parts = script.read_parts(args, named)
 
-    from speechkit.narration import narrate, write_turns
     from speechkit.text import Frontend
-    from speechkit.tts import mix_voices
+    from speechkit.text.turns import write_turns
 
+    for path in (*paths.values(), *named.values()):
+        inputs.check_source(path)
     frontend = Frontend(lexicon)
     turns = write_turns(parts, frontend)
     phones = None if transcript is None else frontend.phones(transcript)
+    progress = output.Progress()
+    progress.tell("loading the models")
+
+    from speechkit.narration import narrate
+    from speechkit.tts import mix_voices
+
     sources = {path: inputs.read_source(path) for path in (*paths.values(), *named.values())}
     arguments.use_threads(args.threads)
 
     started = time.perf_counter()
     tts = inputs.load_tts(args.model, lexicon, device=args.device, dtype=args.dtype)
     loaded = time.perf_counter()
+    progress.stage("reading the voice")
     made = {
         path: inputs.make_voice(tts, path, source, phones if path in paths.values() else None)
         for path, source in sources.items()
@@ -220,7 +250,7 @@ def _speak(args: argparse.Namespace, paths: Mapping[str, Path], transcript: str 
         speed=args.speed,
         steps=args.steps,
         watermark=arguments.watermark(args),
-        progress=output.chunk_progress(quiet=args.quiet),
+        progress=progress.chunk,
     )
     return _finish(args, tts, speech, clock=(started, loaded, heard))
 
@@ -235,11 +265,11 @@ def _finish(
     """Write the file and say how it went; `clock` is when loading, prompts and speaking began."""
     started, loaded, heard = clock
     factor = (time.perf_counter() - heard) / speech.seconds
-    speech.save(args.out)
+    inputs.save_speech(speech, args.out)
     written = [args.out, *script.write_subtitles(args, speech)]
 
     if not args.json:
-        output.note_all(speech.notes, quiet=args.quiet)
+        output.note_all(speech.notes)
     data = {
         "out": str(args.out),
         "real_time_factor": factor,
@@ -249,15 +279,14 @@ def _finish(
         "trained": tts.trained,
         **speech.to_json(),
     }
-    if args.quiet:
-        return Outcome(text="", data=data)
     stages = ", ".join(f"{name} {took:.2f}" for name, took in speech.stages_seconds.items())
     lines = [
+        f"wrote             {', '.join(map(str, written))}",
         speech.text(),
         f"real-time factor  {factor:.3f} (seconds: {stages}; "
         f"prompt {heard - loaded:.2f}, loading {loaded - started:.2f})",
         f"watermark         {output.watermark_name(speech.watermark)}",
-        f"wrote             {', '.join(map(str, written))} ({tts.weights})",
+        f"weights           {tts.weights}",
     ]
     if args.show_phones:
         lines.append("start ms   ms  phone")
@@ -266,7 +295,7 @@ def _finish(
             f"{1000 * (phone.end_seconds - phone.start_seconds):4.0f}  {phone.label}"
             for phone in speech.timed_phones
         ]
-    return Outcome(text="\n".join(lines), data=data)
+    return Outcome(text="\n".join(lines), data=data, aside=args.out == inputs.STANDARD_OUTPUT)
 
 
 def _voice(args: argparse.Namespace) -> Outcome:
@@ -277,6 +306,8 @@ def _voice(args: argparse.Namespace) -> Outcome:
     from speechkit.text import Frontend
 
     phones = None if args.transcript is None else Frontend(lexicon).phones(args.transcript)
+    inputs.check_source(args.prompt)
+    output.Progress().tell("loading the models")
     source = inputs.read_source(args.prompt)
     arguments.use_threads(args.threads)
     tts = inputs.load_tts(args.model, lexicon, device=args.device)
@@ -293,6 +324,6 @@ def _voice(args: argparse.Namespace) -> Outcome:
         "notes": list(voice.notes),
     }
     if not args.json:
-        output.note_all(voice.notes, quiet=args.quiet)
+        output.note_all(voice.notes)
     text = f"phones  {' '.join(symbols)}\nwrote   {args.out} ({tts.weights})"
-    return Outcome(text="" if args.quiet else text, data=data)
+    return Outcome(text=text, data=data)

@@ -17,7 +17,7 @@ from speechkit.core.errors import ConfigError, SpeechkitError
 
 if TYPE_CHECKING:
     from speechkit.core.results import Voice
-    from speechkit.pieces import Script
+    from speechkit.text.turns import Script
     from speechkit.tts import ZeroShotTTS
 
 COLUMNS = ("text", "voice", "prompt", "out", "seed")
@@ -174,7 +174,7 @@ _Ready = tuple["Item", "Script", "Voice"]
 
 def _ready(tts: ZeroShotTTS, items: Sequence[Item], done: _Done) -> list[_Ready]:
     """Items with their phones and voices, each voice read once; those with a fault are told."""
-    from speechkit.pieces import write_script
+    from speechkit.text.turns import write_script
 
     voices: dict[Path, Voice | SpeechkitError] = {}
     ready = []

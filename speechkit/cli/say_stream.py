@@ -52,8 +52,8 @@ def say_stream(args: argparse.Namespace) -> Outcome:
     lexicon = inputs.read_lexicon(args.lexicon)
     text = inputs.read_text(args.text, args.text_file)
 
-    from speechkit.pieces import write_script
     from speechkit.text import Frontend
+    from speechkit.text.turns import write_script
 
     frontend = Frontend(lexicon)
     script = write_script(text, frontend)
@@ -70,7 +70,7 @@ def say_stream(args: argparse.Namespace) -> Outcome:
         steps=args.steps,
         watermark=arguments.watermark(args),
     )
-    output.note_all((*script.notes, *voice.notes), quiet=args.quiet)
+    output.note_all((*script.notes, *voice.notes))
     sink = sys.stdout.buffer
     if args.format == "wav":
         sink.write(wav_header(tts.sample_rate_hz))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from speechkit.cli import arguments, inputs
 from speechkit.core.errors import ConfigError
 from speechkit.core.files import write_text
+from speechkit.voices import bundled_voice, bundled_voices
 
 if TYPE_CHECKING:
     from speechkit.core.results import Speech
@@ -33,8 +34,9 @@ def add_dialogue(parser: arguments.Parser, text: argparse._MutuallyExclusiveGrou
         type=_named,
         action="append",
         default=[],
-        metavar="NAME=FILE",
-        help="a voice for --script or for SSML's <voice name>: recording or saved voice; repeat it",
+        metavar="NAME",
+        help="a bundled voice, see `voices`; NAME=FILE gives --script or SSML's <voice name> a "
+        "recording, a saved voice or a bundled one; repeat it",
     )
 
 
@@ -46,17 +48,36 @@ def add_subtitles(parser: arguments.Parser) -> None:
 
 
 def _named(text: str) -> tuple[str, Path]:
-    """An argument type: NAME=FILE."""
+    """An argument type: NAME=FILE, or the name of a bundled voice, for all that has no name."""
     name, equals, file = text.partition("=")
-    if not equals or not file or not re.fullmatch(r"[^\W\d_][\w .'-]{0,39}", name):
+    if not equals:
+        return "", bundled_voice(name).path
+    if not file or not re.fullmatch(r"[^\W\d_][\w .'-]{0,39}", name):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=FILE, such as ANNA=anna.wav")
-    return name, Path(file)
+    bundled = [voice.path for voice in bundled_voices() if voice.name == file.lower()]
+    return name, bundled[0] if bundled and not Path(file).exists() else Path(file)
+
+
+def default_prompt(args: argparse.Namespace) -> Path | None:
+    """Where the voice of all that names none comes from; None for a script with its own voices.
+
+    Raises ConfigError where there are several.
+    """
+    given: list[Path] = [path for name, path in args.voice if not name]
+    given += [args.prompt] if args.prompt else []
+    if len(given) > 1:
+        raise ConfigError("There are several voices: give one --voice NAME or one --prompt.")
+    if given:
+        return given[0]
+    return None if args.script is not None else bundled_voice().path
 
 
 def named_voices(args: argparse.Namespace) -> dict[str, Path]:
     """The files of --voice by name; raises ConfigError for a name that comes twice."""
     named: dict[str, Path] = {}
     for name, path in getattr(args, "voice", []):
+        if not name:
+            continue
         if name.casefold() in (other.casefold() for other in named):
             raise ConfigError(f"--voice {name} is given twice: leave one out.")
         named[name] = path

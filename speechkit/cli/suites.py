@@ -13,8 +13,8 @@ from speechkit.core.errors import DataError
 if TYPE_CHECKING:
     from speechkit.evaluate import Report, Scorers
 
-HELD_OUT = Path("../shared/data/eval-librispeech-test-other-0.tar")
-"""Where the held-out shard lies beside a checkout."""
+HELD_OUT = Path(__file__).parents[3] / "shared" / "data" / "eval-librispeech-test-other-0.tar"
+"""Where the held-out shard lies beside a checkout, wherever the command runs."""
 
 REPORT = "report.json"
 
@@ -22,7 +22,10 @@ REPORT = "report.json"
 def add_flags(parser: arguments.Parser, folder: str) -> None:
     """Add the flags of the suites that make speech and score it."""
     parser.add_argument(
-        "--data", type=Path, default=HELD_OUT, help=f"shard or packed corpus (default {HELD_OUT})"
+        "--data",
+        type=Path,
+        default=HELD_OUT,
+        help="shard or packed corpus (default: the one beside a checkout)",
     )
     parser.add_argument(
         "-o",
@@ -61,7 +64,10 @@ def build_scorers(args: argparse.Namespace, *, reference: bool) -> Scorers:
     from speechkit import evaluate
 
     if not args.data.exists():
-        raise DataError(f"There is no held-out corpus {args.data}: give one with --data.")
+        raise DataError(
+            f"There is no held-out corpus {args.data}: give a shard, or what `speechkit prepare` "
+            "made of your recordings, with --data."
+        )
     return evaluate.build_scorers(
         evaluate.ScorerConfig(
             asr=args.asr,

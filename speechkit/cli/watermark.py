@@ -63,8 +63,8 @@ def add_suite(kinds: arguments.Verbs[arguments.Parser]) -> None:
         type=Path,
         nargs="+",
         default=[suites.HELD_OUT],
-        help=f"shards or packed corpora, all clips of which are looked at (default "
-        f"{suites.HELD_OUT})",
+        help="shards or packed corpora, all clips of which are looked at (default: the held-out "
+        "one of a checkout)",
     )
     suite.add_argument(
         "--clips",

@@ -1,4 +1,4 @@
-"""Audio files in and out, and voice prompts made fit for use.
+"""Audio files in and out.
 
 Every file is taken to be hostile: its kind, size and length are checked before it is decoded, and
 decoding goes block by block, so memory is bounded by the limits and not by what a header claims.
@@ -9,7 +9,7 @@ Legend: T samples, N samples of one decoded block, C channels.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from speechkit.core.audio_kinds import HEAD_BYTES, complaint, padding
 from speechkit.core.errors import AudioError, PromptError
 from speechkit.core.files import open_regular, write_atomically
 from speechkit.core.timebase import SAMPLE_RATE_HZ
@@ -42,17 +43,10 @@ AUDIO_SUFFIXES = tuple(AUDIO_FORMATS)
 
 _UNKNOWN_FRAMES = (1 << 63) - 1
 """What libsndfile says of a FLAC file whose header does not tell its length."""
-_MAGIC = (b"RIFF", b"RF64", b"riff", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"caff")
 
 MIN_PROMPT_SECONDS = 1.0
-_FRAME_SECONDS = 0.02
-_SILENT_RMS = 5e-4
-"""A frame below -66 dB of full scale holds no voice; room noise of a usable recording is above."""
-_MIN_SOUND_SECONDS = 0.2
-_CLIPPED_LEVEL = 0.985
-_CLIPPED_SHARE = 1e-3
-_OVERSHOOT = 2.0
-"""Resampling lifts a clipped peak a little over 1; more than this is a wrongly scaled file."""
+_CANCELLED = 0.1
+"""Channels cancel where their mean has less than this share of the power it should have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,33 +62,28 @@ class AudioLimits:
 DEFAULT_LIMITS = AudioLimits()
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Prompt:
-    """A recording that a voice can be taken from."""
-
-    wave_T: Tensor
-    """Float32, no DC, peak at most 1."""
-    seconds: float
-    """Length of ``wave_T``."""
-    notes: tuple[str, ...]
-    """What was changed or is not ideal, one sentence each; for the user to read."""
-
-
 def read_audio(
     source: str | Path | BinaryIO,
     sample_rate_hz: int = SAMPLE_RATE_HZ,
     limits: AudioLimits = DEFAULT_LIMITS,
+    *,
+    name: str = "",
 ) -> Tensor:
     """Return a recording as a float32 mono ``wave_T`` at ``sample_rate_hz``.
 
-    Reads WAV, FLAC, Ogg (Vorbis, Opus), MP3, AIFF, AU and CAF from a path or an open binary file;
-    channels are averaged. A header that promises more than the file holds yields what is there.
-    Raises AudioError for anything that is not such a file, is damaged, breaks the limits, or holds
-    no samples or samples that are not finite.
+    Reads WAV, FLAC, Ogg (Vorbis, Opus), MP3, AIFF, AU and CAF from a path or an open binary file.
+    Channels are averaged; where they cancel each other (one is the other inverted) the loudest is
+    taken. A header that promises more than the file holds yields what is there. ``name`` is what
+    errors call the recording, by default the path. Raises AudioError for anything that is not such
+    a file, is damaged, breaks the limits, or holds no samples or samples that are not finite.
     """
-    name = f"{source}" if isinstance(source, (str, Path)) else "The audio"
+    name = name or (f"{source}" if isinstance(source, (str, Path)) else "The audio")
     with _sounding(source, name, limits) as sound:
-        blocks = list(_resampled(_decoded(sound, name), sound.samplerate, sample_rate_hz))
+        mix = _Mix(sound, name)
+        blocks = list(_resampled(mix.blocks(), sound.samplerate, sample_rate_hz))
+        if mix.cancels:
+            sound.seek(0)
+            blocks = list(_resampled(mix.loudest(), sound.samplerate, sample_rate_hz))
     wave_T = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
     if not len(wave_T):
         raise AudioError(f"{name} holds no sound: record it again.")
@@ -163,16 +152,55 @@ def _encode(
     if suffix.lower() not in AUDIO_FORMATS:
         raise AudioError(f'Cannot write "{suffix}" files: use one of {", ".join(AUDIO_FORMATS)}.')
     kind, subtype = AUDIO_FORMATS[suffix.lower()]
-    samples = 0
+    samples, sink = 0, _Sink(file)
     try:
-        with soundfile.SoundFile(file, "w", sample_rate_hz, 1, subtype, format=kind) as sound:
+        with soundfile.SoundFile(sink, "w", sample_rate_hz, 1, subtype, format=kind) as sound:
             for wave_T in waves:
                 samples += write_blocks(sound, wave_T)
     except (soundfile.SoundFileError, ValueError) as error:
+        sink.check()
         raise AudioError(f"Cannot write {suffix} at {sample_rate_hz} Hz: {error}") from error
+    sink.check()
     if not samples:
         raise AudioError("There is no sound to write.")
     return samples
+
+
+class _Sink:
+    """An open file as soundfile writes it: what the system refuses is kept until `check`.
+
+    libsndfile calls these from C, where an exception would be printed and forgotten.
+    """
+
+    def __init__(self, file: BinaryIO | io.BytesIO) -> None:
+        self._file = file
+        self._refused: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        """Write, or pretend to."""
+        self._try(lambda: self._file.write(data))
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place; gives where that is."""
+        return self._try(lambda: self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        """Where the file stands."""
+        return self._try(self._file.tell)
+
+    def check(self) -> None:
+        """Raise the first OSError that there was."""
+        self._try(lambda: self._file.flush() or 0)
+        if self._refused is not None:
+            raise self._refused
+
+    def _try(self, call: Callable[[], int]) -> int:
+        try:
+            return 0 if self._refused else call()
+        except OSError as error:
+            self._refused = error
+            return 0
 
 
 def write_blocks(sound: Any, wave_T: Tensor) -> int:
@@ -197,48 +225,13 @@ def pcm16(wave_T: Tensor) -> NDArray[np.int16]:
     return (wave_T * 32768).round().clamp(-32768, 32767).to(torch.int16).numpy()
 
 
-def prepare_prompt(
-    wave_T: Tensor,
-    sample_rate_hz: int = SAMPLE_RATE_HZ,
-    min_seconds: float = MIN_PROMPT_SECONDS,
-    max_seconds: float = 30.0,
-) -> Prompt:
-    """Return a recording as a prompt: DC removed, too loud turned down, too long cropped.
-
-    A crop starts where the sound does. Clipping, a change of level and a crop are told in
-    ``notes``. Raises PromptError for a recording that is silent, shorter than ``min_seconds``, not
-    mono, or not finite.
-    """
-    if wave_T.ndim != 1:
-        raise PromptError(f"A prompt must be mono, not of shape {tuple(wave_T.shape)}.")
-
-    import torch
-
-    wave_T = wave_T.detach().to("cpu", torch.float32)
-    if not bool(torch.isfinite(wave_T).all()):
-        raise PromptError("The prompt holds values that are not finite (NaN or infinity).")
-    seconds = len(wave_T) / sample_rate_hz
-    check_length(seconds, min_seconds)
-    notes = []
-    peak = float(wave_T.abs().max())
-    if peak > _OVERSHOOT:
-        notes.append("The prompt is scaled beyond full scale; it was turned down to fit.")
-    elif float((wave_T.abs() >= _CLIPPED_LEVEL).float().mean()) > _CLIPPED_SHARE:
-        notes.append("The prompt is clipped (recorded too loud); the voice may sound harsh.")
-    wave_T = wave_T / max(peak, 1.0)
-    wave_T = wave_T - wave_T.double().mean().float()
-    first_sample = _first_sound(wave_T, sample_rate_hz)
-    longest = int(max_seconds * sample_rate_hz)
-    if len(wave_T) > longest:
-        start = min(first_sample, len(wave_T) - longest)
-        wave_T = wave_T[start : start + longest].clone()
-        start_seconds = start / sample_rate_hz
-        notes.append(
-            f"The prompt is {seconds:.1f} s long; only {start_seconds:.1f} to "
-            f"{start_seconds + max_seconds:.1f} s of it was used."
-        )
-    wave_T = wave_T / max(float(wave_T.abs().max()), 1.0)
-    return Prompt(wave_T=wave_T, seconds=len(wave_T) / sample_rate_hz, notes=tuple(notes))
+@contextmanager
+def naming(source: str | Path) -> Iterator[None]:
+    """Put a recording's name in front of a PromptError, which does not know it."""
+    try:
+        yield
+    except PromptError as error:
+        raise PromptError(f"{source}: {error}") from error
 
 
 def check_length(seconds: float, min_seconds: float = MIN_PROMPT_SECONDS) -> None:
@@ -247,18 +240,6 @@ def check_length(seconds: float, min_seconds: float = MIN_PROMPT_SECONDS) -> Non
         raise PromptError(
             f"The prompt is {seconds:.2f} s long: give at least {min_seconds:g} s of speech."
         )
-
-
-def _first_sound(wave_T: Tensor, sample_rate_hz: int) -> int:
-    """Return the sample where sound starts, or raise PromptError when there is hardly any."""
-    frame_samples = max(1, round(_FRAME_SECONDS * sample_rate_hz))
-    whole = len(wave_T) // frame_samples * frame_samples
-    # Around each frame's own mean: after a click, what DC removal leaves elsewhere is no sound.
-    rms = wave_T[:whole].view(-1, frame_samples).std(dim=1, correction=0)
-    sounding = (rms > _SILENT_RMS).nonzero().flatten()
-    if len(sounding) * _FRAME_SECONDS < _MIN_SOUND_SECONDS:
-        raise PromptError("The prompt is silent: check the microphone and record it again.")
-    return int(sounding[0]) * frame_samples
 
 
 @contextmanager
@@ -271,8 +252,12 @@ def _sounding(source: str | Path | BinaryIO, name: str, limits: AudioLimits) -> 
             with soundfile.SoundFile(file) as sound:
                 _check_promises(sound, name, limits)
                 yield sound
+        except soundfile.LibsndfileError as error:
+            # Without the prefix, which names a stream.
+            reason = error.error_string.strip().rstrip(".")
+            raise AudioError(f"{name} is damaged or not an audio file: {reason}.") from error
         except (soundfile.SoundFileError, OSError, ValueError) as error:
-            raise AudioError(f"{name} is damaged or not an audio file: {error}") from error
+            raise AudioError(f"{name} is damaged or not an audio file: {error}.") from error
 
 
 @contextmanager
@@ -284,8 +269,7 @@ def _opened(
         # A copy, because the stream may be a pipe, and its name must not decide on the format.
         data = source.read(limits.max_bytes + 1)
         _check_size(len(data), name, limits)
-        _check_magic(data[:4], name)
-        yield io.BytesIO(data)
+        yield io.BytesIO(data[_start(data[:HEAD_BYTES], name) :])
         return
     try:
         file = open_regular(source)
@@ -293,11 +277,25 @@ def _opened(
         reason = error.strerror if isinstance(error, OSError) else error
         raise AudioError(f"Cannot open {name}: {reason}.") from error
     with file:
-        _check_size(file.seek(0, io.SEEK_END), name, limits)
-        file.seek(0)
-        _check_magic(file.read(4), name)
-        file.seek(0)
-        yield file
+        try:
+            size = file.seek(0, io.SEEK_END)
+            _check_size(size, name, limits)
+            file.seek(0)
+            start = _start(file.read(HEAD_BYTES), name)
+            file.seek(start)
+            # libsndfile wants a file to begin at its beginning.
+            whole = io.BytesIO(file.read()) if start else file
+        except OSError as error:
+            raise AudioError(f"Cannot read {name}: {error.strerror}.") from error
+        yield whole
+
+
+def _start(head: bytes, name: str) -> int:
+    """Where the audio starts in a file; raises AudioError where it is none that is read here."""
+    start = padding(head)
+    if told := complaint(head[start:]):
+        raise AudioError(f"{name} {told}.")
+    return start
 
 
 def _check_size(size_bytes: int, name: str, limits: AudioLimits) -> None:
@@ -306,16 +304,6 @@ def _check_size(size_bytes: int, name: str, limits: AudioLimits) -> None:
         raise AudioError(
             f"{name} is larger than {limits.max_bytes / 1024**2:g} MiB: give a shorter recording."
         )
-
-
-def _check_magic(first_bytes: bytes, name: str) -> None:
-    """Raise AudioError unless the first bytes are those of a known kind of audio file.
-
-    libsndfile knows dozens of rare formats, some by guess; their parsers see no input from here.
-    """
-    mp3_frame = len(first_bytes) > 1 and first_bytes[0] == 0xFF and first_bytes[1] >= 0xE0
-    if not mp3_frame and not first_bytes.startswith(_MAGIC):
-        raise AudioError(f"{name} is not an audio file: give WAV, FLAC, Ogg or MP3.")
 
 
 def _check_promises(sound: Any, name: str, limits: AudioLimits) -> None:
@@ -336,18 +324,50 @@ def _check_promises(sound: Any, name: str, limits: AudioLimits) -> None:
         )
 
 
-def _decoded(sound: Any, name: str) -> Iterator[NDArray[np.float32]]:
-    """Yield the file as mono blocks of at most 2**18 values before mixing."""
-    remaining = sound.frames
-    while remaining > 0:
-        wanted = min(remaining, max(1, _BLOCK_SAMPLES // sound.channels))
-        block_NC = sound.read(wanted, dtype="float32", always_2d=True)
-        if not len(block_NC):
-            return
-        if not np.isfinite(block_NC).all():
-            raise AudioError(f"{name} holds values that are not finite (NaN or infinity).")
-        remaining -= len(block_NC)
-        yield block_NC.mean(axis=1, dtype=np.float64).astype(np.float32)
+class _Mix:
+    """The channels of a recording as one, block by block."""
+
+    def __init__(self, sound: Any, name: str) -> None:
+        self._sound, self._name = sound, name
+        self._energy_C = np.zeros(sound.channels)
+        self._mixed = 0.0
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """The mean of the channels; raises AudioError for values that are not finite."""
+        for block_NC in self._decoded():
+            if not np.isfinite(block_NC).all():
+                message = "holds values that are not finite (NaN or infinity)."
+                raise AudioError(f"{self._name} {message}")
+            mean_N = block_NC.mean(axis=1, dtype=np.float64)
+            self._energy_C += np.square(block_NC, dtype=np.float64).sum(axis=0)
+            self._mixed += float(np.square(mean_N).sum())
+            yield mean_N.astype(np.float32)
+
+    @property
+    def cancels(self) -> bool:
+        """Whether the mean that was given has far less power than channels have that share nothing.
+
+        Of C such channels it has 1 / C of their mean power.
+        """
+        channels = len(self._energy_C)
+        return self._mixed < _CANCELLED * float(self._energy_C.mean()) / channels
+
+    def loudest(self) -> Iterator[NDArray[np.float32]]:
+        """The loudest channel, from where the file stands."""
+        channel = int(self._energy_C.argmax())
+        for block_NC in self._decoded():
+            yield np.ascontiguousarray(block_NC[:, channel])
+
+    def _decoded(self) -> Iterator[NDArray[np.float32]]:
+        """Blocks of all channels, of at most 2**18 values."""
+        remaining = self._sound.frames
+        while remaining > 0:
+            wanted = min(remaining, max(1, _BLOCK_SAMPLES // self._sound.channels))
+            block_NC = self._sound.read(wanted, dtype="float32", always_2d=True)
+            if not len(block_NC):
+                return
+            remaining -= len(block_NC)
+            yield block_NC
 
 
 def _resampled(

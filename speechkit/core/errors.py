@@ -18,6 +18,10 @@ class PromptError(SpeechkitError):
     """A voice prompt is unusable: silent or too short."""
 
 
+class StreamError(SpeechkitError):
+    """Standard input or output is closed, or refuses what is written."""
+
+
 class TextError(SpeechkitError):
     """A text cannot be spoken: empty, too long, or with inline phones that do not exist."""
 

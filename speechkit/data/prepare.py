@@ -26,10 +26,10 @@ import numpy.typing as npt
 
 from speechkit.core.audio import AudioLimits, read_audio
 from speechkit.core.errors import AudioError, DataError
+from speechkit.core.f0 import extract_f0, import_pyworld
 from speechkit.core.files import write_atomically
 from speechkit.data.clips import ClipSource, Corpus
 from speechkit.data.corpora import read_corpus
-from speechkit.data.f0 import extract_f0, import_pyworld
 from speechkit.data.packed import PACKED_SAMPLE_RATE_HZ, ClipInfo, PackedClip, write_packed
 from speechkit.data.report import PrepareReport, ReportCounter
 from speechkit.train.progress import progress
@@ -176,18 +176,22 @@ def _header_slack(seconds: float) -> float:
 
 
 def _header_seconds(clip: ClipSource) -> float:
-    """Return the length that the file's header states; raises RuntimeError for no audio."""
+    """Return the length that the file's header states; raises AudioError for no audio."""
     import soundfile
 
-    with _open_audio(clip) as stream, soundfile.SoundFile(stream) as audio:
-        return float(audio.frames / audio.samplerate) - clip.start_seconds
+    try:
+        with _open_audio(clip) as stream, soundfile.SoundFile(stream) as audio:
+            return float(audio.frames / audio.samplerate) - clip.start_seconds
+    except soundfile.LibsndfileError as error:
+        # Without its prefix, which names a stream.
+        raise AudioError(f"it is damaged or not an audio file: {error.error_string}") from error
 
 
 def _read_pcm(clip: ClipSource, limits: PrepareLimits) -> npt.NDArray[np.int16]:
     """Return pcm_T of the clip at 16 kHz; raises AudioError where it cannot be decoded."""
     with _open_audio(clip) as stream:
         audio_limits = AudioLimits(max_bytes=limits.max_bytes)
-        wave_T = read_audio(stream, PACKED_SAMPLE_RATE_HZ, audio_limits).numpy()
+        wave_T = read_audio(stream, PACKED_SAMPLE_RATE_HZ, audio_limits, name="it").numpy()
     if not np.isfinite(wave_T).all():
         raise AudioError("it holds NaN or infinite samples")
     first = round(clip.start_seconds * PACKED_SAMPLE_RATE_HZ)

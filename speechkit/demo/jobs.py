@@ -19,10 +19,11 @@ import torch
 from torch import Tensor
 
 from speechkit.conversion import Conversion, VoiceConverter
+from speechkit.core.audio import naming
 from speechkit.core.errors import PromptError
+from speechkit.core.prompt import Prompt, prepare_prompt
 from speechkit.core.results import Codes, Speech, Voice
 from speechkit.core.rng import generator
-from speechkit.demo.trim import TrimmedPrompt, best_part
 from speechkit.diffusion.config import STAGES
 from speechkit.facodec.codec import Codec
 from speechkit.facodec.stream import decode_stream, encode_long, levelled, own_gain
@@ -77,7 +78,7 @@ class Spoken:
     speech: Speech
     """What was said."""
 
-    trimmed: TrimmedPrompt
+    trimmed: Prompt
     """The part of the prompt that was used."""
 
     prompt_took_seconds: float
@@ -109,8 +110,8 @@ def speak(
     """
     report(0.0, "listening to the prompt")
     started = time.perf_counter()
-    trimmed = best_part(prompt_T, models.tts.sample_rate_hz, keep_seconds)
-    voice = models.tts.voice(trimmed.prompt)
+    trimmed = prepare_prompt(prompt_T, models.tts.sample_rate_hz, max_seconds=keep_seconds)
+    voice = models.tts.voice(trimmed)
     heard = time.perf_counter()
     speech = models.tts.synthesize(
         text,
@@ -169,13 +170,13 @@ def swap(
     for number, (name, wave_T) in enumerate([("the base", base_T), *prompts.items()]):
         report(0.2 * number / (len(prompts) + 1), f"listening to the voice for {name}")
         twin = next((voice for other_T, voice in heard if other_T.equal(wave_T)), None)
-        part_T = wave_T
-        if text is not None or number:
-            part_T = best_part(wave_T, models.tts.sample_rate_hz, keep_seconds).prompt
-        try:
-            heard.append((wave_T, twin or models.tts.voice(part_T)))
-        except PromptError as error:
-            raise PromptError(f"The voice for {name}: {error}") from error
+        with naming(f"The voice for {name}"):
+            rate_hz = models.tts.sample_rate_hz
+            if text is None and not number:
+                prompt = prepare_prompt(wave_T, rate_hz, keep_pauses=True)
+            else:
+                prompt = prepare_prompt(wave_T, rate_hz, max_seconds=keep_seconds)
+            heard.append((wave_T, twin or models.tts.voice(prompt)))
     base, *others = (voice for _, voice in heard)
     factors = dict(zip(prompts, others, strict=True))
     settings: dict[str, Any] = {"seed": seed, "steps": steps or None}
@@ -226,7 +227,7 @@ class Converted:
     made: Conversion
     """The same in the voice of the target."""
 
-    trimmed: TrimmedPrompt
+    trimmed: Prompt
     """The part of the target that was used."""
 
     took_seconds: float
@@ -250,8 +251,8 @@ def convert(
     """
     report(0.0, "listening to the target")
     started = time.perf_counter()
-    trimmed = best_part(target_T, models.converter.sample_rate_hz, keep_seconds)
-    target = models.converter.target(trimmed.prompt)
+    trimmed = prepare_prompt(target_T, models.converter.sample_rate_hz, max_seconds=keep_seconds)
+    target = models.converter.target(trimmed)
     report(0.2, "encoding the recording")
     pieces = models.converter.convert_stream(
         source_T,

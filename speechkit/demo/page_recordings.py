@@ -134,7 +134,7 @@ def _converted(app: AppState, made: jobs.Converted) -> tuple[Any, ...]:
     report = (
         f"**{result.seconds:.2f} s** in **{made.took_seconds:.2f} s**: real-time factor "
         f"**{made.took_seconds / result.seconds:.2f}** · seed **{result.seed}** · "
-        f"{escaped(made.trimmed.describe())}\n\n"
+        f"Kept: {escaped(made.trimmed.parts)}.\n\n"
         f"Weights: {escaped(app.models.converter.weights)}{note_lines(result.notes)}"
     )
     waves = (made.source_T, result.wave_T)

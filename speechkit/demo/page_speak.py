@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from speechkit.core.audio import read_audio
+from speechkit.core.prompt import prepare_prompt
 from speechkit.demo import jobs, plots
 from speechkit.demo import widgets as ui
 from speechkit.demo.limits import (
@@ -16,7 +17,6 @@ from speechkit.demo.limits import (
     read_text_file,
 )
 from speechkit.demo.state import AppState, escaped, note_lines, playable, session_of, shown_errors
-from speechkit.demo.trim import best_part
 
 DEFAULT_TEXT = "The quick brown fox jumped over the lazy dog, and nobody on the pier had noticed."
 
@@ -107,9 +107,9 @@ def _handlers(app: AppState) -> tuple[Any, ...]:
         with shown_errors():
             seconds = checked_number(prompt_seconds, 1, 30, "The seconds of the prompt")
             wave_T = app.prompt(prompt, "The prompt", session_of(request))
-            part = best_part(wave_T, app.sample_rate_hz, seconds)
-            figure = plots.trim_figure(wave_T, part.sample_rate_hz, part.start, part.end)
-            return figure, part.describe()
+            kept = prepare_prompt(wave_T, app.sample_rate_hz, max_seconds=seconds)
+            figure = plots.trim_figure(wave_T, app.sample_rate_hz, kept.parts_seconds)
+            return figure, f"Kept: {kept.parts}."
 
     def preview(prompt: str | None, prompt_seconds: float, request: gr.Request) -> tuple[Any, str]:
         """The same for the page, whose boxes say themselves what is wrong with a recording."""
@@ -174,7 +174,7 @@ def _view(app: AppState, made: jobs.Spoken) -> tuple[Any, ...]:
     report = (
         f"**{speech.seconds:.2f} s** of speech in **{made.speaking_took_seconds:.2f} s**: "
         f"real-time factor **{made.real_time_factor:.2f}** · seed **{speech.seed}** · "
-        f"{escaped(made.trimmed.describe())}\n\n"
+        f"Kept: {escaped(made.trimmed.parts)}.\n\n"
         f"Seconds by stage: {escaped(stages)}; prompt {made.prompt_took_seconds:.2f}. "
         f"Weights: {escaped(app.models.tts.weights)}{note_lines(speech.notes)}"
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from speechkit.data.f0 import F0_HOP_SAMPLES, F0_SAMPLE_RATE_HZ, extract_f0
+from speechkit.core.f0 import F0_HOP_SAMPLES, F0_SAMPLE_RATE_HZ, extract_f0
 from speechkit.text.vocab import is_boundary
 
 if TYPE_CHECKING:
@@ -105,8 +105,10 @@ def _draw_spectrogram(axes: Axes, level: Array, seconds: float, rate_hz: int) ->
     axes.set_ylabel("kHz")
 
 
-def trim_figure(wave_T: Tensor, rate_hz: int, start: int, end: int) -> Figure:
-    """A waveform, with the part from sample `start` to `end` marked as what is kept."""
+def trim_figure(
+    wave_T: Tensor, rate_hz: int, parts_seconds: Sequence[tuple[float, float]]
+) -> Figure:
+    """A waveform, with the parts that are kept marked."""
     figure = _figure(7, 1.5)
     axes = figure.add_subplot()
     step = max(1, len(wave_T) // 1400)
@@ -114,10 +116,11 @@ def trim_figure(wave_T: Tensor, rate_hz: int, start: int, end: int) -> Figure:
     peak = np.abs(wave_T[:whole].numpy().reshape(-1, step)).max(axis=1)
     peak = peak / max(float(peak.max()), 1e-6)
     times = np.arange(len(peak)) * step / rate_hz
-    inside = (times >= start / rate_hz) & (times <= end / rate_hz)
     axes.fill_between(times, -peak, peak, color=INK, alpha=0.55, linewidth=0)
-    axes.fill_between(times, -peak, peak, where=inside.tolist(), color=AFTER, linewidth=0)
-    axes.axvspan(start / rate_hz, end / rate_hz, color=AFTER, alpha=0.15, linewidth=0)
+    for start, end in parts_seconds:
+        inside = (times >= start) & (times <= end)
+        axes.fill_between(times, -peak, peak, where=inside.tolist(), color=AFTER, linewidth=0)
+        axes.axvspan(start, end, color=AFTER, alpha=0.15, linewidth=0)
     axes.set_xlim(0, len(wave_T) / rate_hz)
     axes.set_ylim(-1.05, 1.05)
     axes.set_yticks([])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -15,14 +14,12 @@ from typing import TYPE_CHECKING
 
 from speechkit.core.errors import ConfigError
 from speechkit.demo.limits import Limits
+from speechkit.voices import bundled_voices
 
 if TYPE_CHECKING:
     import gradio as gr
 
     from speechkit.demo.jobs import Models
-
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-"""The bundled clips of a checkout; a wheel has none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +43,8 @@ class ServeOptions:
 
 
 def example_clips() -> tuple[Path, ...]:
-    """The bundled clips, those of the manifest alone: a wheel's folder holds other packages."""
-    try:
-        manifest = json.loads((EXAMPLES / "manifest.json").read_text(encoding="utf-8"))
-        return tuple(sorted(EXAMPLES / clip["file"] for clip in manifest))
-    except (OSError, ValueError, KeyError, TypeError):
-        return ()
+    """The recordings of the bundled voices."""
+    return tuple(sorted(voice.path for voice in bundled_voices()))
 
 
 def prepare(folder: Path) -> None:

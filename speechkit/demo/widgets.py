@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from speechkit.core.audio import prepare_prompt
 from speechkit.core.errors import SpeechkitError
+from speechkit.core.prompt import prepare_prompt
 from speechkit.demo.limits import MAX_SEED
 from speechkit.demo.state import AppState, session_of, shown_errors
 

@@ -82,6 +82,10 @@ class Generator(nn.Module):
         """Where its weights are."""
         return self._pauses.device
 
+    def pauses(self, phones_P: Tensor) -> Tensor:
+        """True for boundaries, which may last no frame, and for padding."""
+        return self._pauses[phones_P.to(self.device)]
+
     @torch.no_grad()
     def draw_durations(
         self, phones: Sequence[Tensor], prompts: Sequence[DurationPrompt], draws: Draws

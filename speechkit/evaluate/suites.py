@@ -16,8 +16,8 @@ import numpy as np
 from torch import Tensor
 
 from speechkit.core.errors import DataError
+from speechkit.core.f0 import extract_f0
 from speechkit.core.rng import derive
-from speechkit.data.f0 import extract_f0
 from speechkit.evaluate.pairs import Pair, spread
 from speechkit.evaluate.scorers import Scorers, Wave
 from speechkit.evaluate.scoring import (

@@ -6,7 +6,7 @@ Shapes: T samples, D channels of the timbre vector.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
@@ -14,6 +14,9 @@ from torch import Tensor
 from speechkit.core.errors import ConfigError
 from speechkit.core.results import Codes
 from speechkit.facodec.quantizer import QuantizerConfig
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 FACTORS: tuple[str, ...] = ("prosody", "content", "detail")
 """The factors that are codes; the fourth, timbre, is a vector."""

@@ -6,7 +6,6 @@ A name never becomes part of a path unless it matches `NAME`.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import threading
 import time
@@ -18,6 +17,7 @@ from typing import Any
 from speechkit.core.errors import CheckpointError, ConfigError, SpeechkitError
 from speechkit.core.results import Voice
 from speechkit.tts import ZeroShotTTS
+from speechkit.voices import bundled_voices
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 SUFFIX = ".safetensors"
@@ -27,7 +27,6 @@ OPENAI_NAMES = (
 )
 """Voices that OpenAI's clients ask for; each is one of ours."""
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 class VoiceError(SpeechkitError):
@@ -77,11 +76,7 @@ class Entry:
 
 def bundled_recordings() -> dict[str, Path]:
     """The recordings of the bundled voices by name."""
-    try:
-        manifest = json.loads((EXAMPLES / "manifest.json").read_text(encoding="utf-8"))
-        return {clip["voice"]: EXAMPLES / clip["file"] for clip in manifest}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
+    return {voice.name: voice.path for voice in bundled_voices()}
 
 
 class VoiceStore:

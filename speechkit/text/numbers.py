@@ -25,7 +25,7 @@ _ROMAN_DIGITS = (
     (40, "XL"), (10, "X"), (9, "IX"), (5, "V"), (4, "IV"), (1, "I"),
 )  # fmt: skip
 
-NUMBER = r"(?<!\d)(?:\d{1,3}(?:,\d{3})+(?!\d)|\d++)(?:\.\d++)?"
+NUMBER = r"(?<!\d)(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+(?!\d))(?:\.\d+(?!\d))?"
 """Pattern of a whole number with its decimals: 5, 1,234 or 3.14.
 
 It starts at a number's first digit and gives none back, so that a long run is read in linear time.

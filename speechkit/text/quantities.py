@@ -63,7 +63,7 @@ _AFTER_ONLY = ("TRY", "PHP", "Fr")
 """Codes that before a number are mostly something else."""
 _CODE = "|".join(code for code in _ISO.split("|") if code not in _AFTER_ONLY)
 _SIGN = rf"(?:(?<![A-Za-z])(?:(?i:US|AU|CA|NZ|HK|CDN) ?|(?:USD|CAD|AUD|NZD|{_PREFIX})))?[{_SIGN_CHARACTERS}]"
-_AMOUNT = rf"(?:{NUMBER}|(?<!\d)\.\d++)"
+_AMOUNT = rf"(?:{NUMBER}|(?<!\d)\.\d+(?!\d))"
 _SCALE = (
     r"(?:\s?((?i:k|mm|mn|m|bn|b|tn))\b(?!-)|((?i:t))\b(?!-)"
     r"|\s((?i:thousand|million|billion|trillion))\b)?"

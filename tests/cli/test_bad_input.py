@@ -249,8 +249,8 @@ def test_bad_lexicons(say: Say, tmp_path: Path, line: str) -> None:
 def test_bad_outputs(run: Run, model: Path, prompt: Path, out: Path, tmp_path: Path) -> None:
     common = ("say", "--prompt", prompt, "--text", TEXT, "--model", tmp_path / "nowhere")
     for path, words in (
-        (out.with_suffix(".mp3"), ".wav or .flac or .ogg"),
-        (out.with_suffix(""), ".wav or .flac or .ogg"),
+        (out.with_suffix(".aiff"), ".wav or .flac or .ogg or .opus or .mp3"),
+        (out.with_suffix(""), ".wav or .flac or .ogg or .opus or .mp3"),
         (out.parent / "no" / "a.wav", "no folder"),
         (tmp_path / "folder.wav", "is a folder"),
         (prompt, "also an input"),

@@ -144,7 +144,7 @@ def test_prompts_that_are_not_ideal_are_used_with_a_note(
     long, clipped = tmp_path / "long.wav", tmp_path / "clipped.wav"
     soundfile.write(long, buzz(31.0), RATE_HZ)
     soundfile.write(clipped, (20 * buzz(2.0)).clip(-1, 1), RATE_HZ)
-    for path, word in ((long, "31.0 s long"), (clipped, "clipped")):
+    for path, word in ((long, "of 31.0 s"), (clipped, "clipped")):
         argv = ("say", "--prompt", path, "--text", TEXT, "-o", out, "--model", model)
         notes = json.loads(run(*argv, "--json").out)["notes"]
         assert [word in note for note in notes if "watermark" not in note] == [True]

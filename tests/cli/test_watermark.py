@@ -10,7 +10,7 @@ import soundfile
 
 from .conftest import RATE_HZ, Run, buzz
 
-CLIP = Path(__file__).parents[2] / "examples" / "synthetic_af_bella.flac"
+CLIP = Path(__file__).parents[2] / "speechkit" / "voices" / "synthetic_af_bella.flac"
 
 
 def test_what_is_embedded_is_detected(run: Run, out: Path) -> None:

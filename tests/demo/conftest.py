@@ -13,7 +13,7 @@ from speechkit.demo.limits import Limits
 from speechkit.demo.state import AppState
 from tests.tiny import tiny_model
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+EXAMPLES = Path(__file__).resolve().parents[2] / "speechkit" / "voices"
 
 
 @pytest.fixture(scope="session")

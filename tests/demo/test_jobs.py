@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 
 from speechkit.core.errors import PromptError
-from speechkit.core.rng import generator
 from speechkit.demo import jobs
 from speechkit.demo.jobs import Models
 from speechkit.demo.state import CancelledError
-from speechkit.demo.trim import best_part
 from speechkit.facodec.codec import FACTORS
 from speechkit.watermark import detect
 
@@ -40,7 +35,7 @@ class Stages:
 def test_speaking_says_what_was_kept_and_how_long_it_took(models: Models, clip: Tensor) -> None:
     stages = Stages()
     made = jobs.speak(models, clip, "Good morning.", report=stages, **SPEAKING)
-    assert made.trimmed.end - made.trimmed.start == 3 * RATE_HZ
+    assert 2.5 < made.trimmed.seconds <= 3.0
     assert made.speech.wave_T.isfinite().all()
     assert made.real_time_factor > 0
     shares = [share for share, _ in stages.seen]
@@ -85,7 +80,8 @@ def test_conversion_is_as_long_as_its_source(models: Models, clip: Tensor, other
             report=Stages(),
         ).made
         assert detect(result.wave_T, RATE_HZ).payload == result.watermark
-        assert bool(result.notes) == (result.watermark is None)
+        told = any("watermark" in note for note in result.notes)
+        assert told == (result.watermark is None)
 
 
 def test_coding_counts_bits(models: Models, clip: Tensor) -> None:
@@ -142,19 +138,3 @@ def test_swapping_nothing_is_told(models: Models, clip: Tensor) -> None:
         silence = {"prosody": torch.zeros(32_000)}
         with pytest.raises(PromptError, match="The voice for prosody: .*silent"):
             jobs.swap(models, text, clip, silence, report=Stages(), **SPEAKING)
-
-
-def test_the_best_part_has_the_speech(clip: Tensor) -> None:
-    hush_T = 1e-4 * torch.randn(4 * RATE_HZ, generator=generator(0))
-    part = best_part(torch.cat([hush_T, clip, hush_T]), RATE_HZ, 3.0)
-    assert 4.0 <= part.start_seconds <= part.end_seconds <= 9.2
-    assert torch.equal(part.prompt, part.wave_T[part.start : part.end])
-
-
-@settings(max_examples=25, deadline=None)
-@given(st.integers(1, 60_000), st.floats(1.0, 3.0), st.integers(0, 3))
-def test_the_best_part_is_a_part(samples: int, seconds: float, seed: int) -> None:
-    wave = np.random.default_rng(seed).uniform(-1, 1, samples).astype(np.float32)
-    part = best_part(torch.from_numpy(wave), RATE_HZ, seconds)
-    assert 0 <= part.start < part.end <= samples
-    assert part.end - part.start == pytest.approx(min(samples, seconds * RATE_HZ), abs=160)

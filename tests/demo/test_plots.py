@@ -52,14 +52,14 @@ def test_what_is_written_in_pictures_is_readable() -> None:
 
 def test_every_picture_is_drawn(clip: Tensor, other: Tensor) -> None:
     phones, ends = ["^", "HH", "AH0", " ", "$"], [0.0, 1.0, 2.0, 2.0, 5.1]
-    drawn(plots.trim_figure(clip, RATE_HZ, 16_000, 64_000))
+    drawn(plots.trim_figure(clip, RATE_HZ, [(1.0, 2.0), (2.5, 4.0)]))
     drawn(plots.speech_figure(clip, RATE_HZ, phones, ends))
     drawn(plots.pair_figure(clip, other, RATE_HZ, ("before", "after")))
     drawn(plots.durations_figure(phones, [0, 100, 40, 0, 60], [0, 80, 40, 20, 60]))
 
 
 def test_odd_inputs_are_drawn_too(clip: Tensor) -> None:
-    drawn(plots.trim_figure(clip[:1], RATE_HZ, 0, 1))
+    drawn(plots.trim_figure(clip[:1], RATE_HZ, [(0.0, 1e-4)]))
     drawn(plots.speech_figure(clip[:100], RATE_HZ, ["AH0"], [0.00625]))
     drawn(plots.durations_figure([], [], []))
     drawn(plots.pair_figure(0 * clip, clip[:320], RATE_HZ, ("silence", "scrap")))

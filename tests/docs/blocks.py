@@ -5,9 +5,9 @@ A block of bash or Python is run, in the order of its page, unless the line befo
     <!-- not run: why -->
 
 Commands of speechkit run in this process; of a shell, only what the pages need is understood:
-`&&`, `;`, `|` after echo, `>`, comments, continued lines and `name=value`. Anything else must be
-marked as not run. Commands in blocks that are not run are still parsed, so that a page cannot name
-a verb or a flag that does not exist.
+`&&`, `;`, `|`, `>` and `>>` after echo, comments, continued lines and `name=value`. Anything else
+must be marked as not run. Commands in blocks that are not run are still parsed, so that a page
+cannot name a verb or a flag that does not exist.
 """
 
 from __future__ import annotations
@@ -173,10 +173,12 @@ class Runner:
                 assert main(arguments) == 0, f"{place} failed"
                 piped = b""
             elif words[0] == "echo":
-                text, _, target = " ".join(words[1:]).partition(" > ")
-                piped = (text + "\n").encode()
-                if target:
-                    Path(target).write_bytes(piped)
+                into = next((word for word in words if word in (">", ">>")), None)
+                text = words[1 : words.index(into)] if into else words[1:]
+                piped = (" ".join(text) + "\n").encode()
+                if into:
+                    with Path(words[-1]).open("ab" if into == ">>" else "wb") as file:
+                        file.write(piped)
             elif words[:2] == ("mkdir", "-p"):
                 for folder in words[2:]:
                     Path(folder).mkdir(parents=True, exist_ok=True)

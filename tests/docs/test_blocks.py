@@ -51,7 +51,8 @@ def test_blocks_run(
 ) -> None:
     for module in ("core.checkpoint", "tts", "facodec.pretrained", "facodec.recognition"):
         monkeypatch.setattr(f"speechkit.{module}.WEIGHTS", weights)
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    (tmp_path / "speechkit").mkdir()
+    (tmp_path / "speechkit" / "voices").symlink_to(ROOT / "speechkit" / "voices")
     scratch = tmp_path / "blocks"
     scratch.mkdir()
     monkeypatch.chdir(tmp_path)

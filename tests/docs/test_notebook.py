@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -30,17 +29,16 @@ def test_is_stored_without_outputs() -> None:
 
 @pytest.mark.slow
 def test_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for package in ("nbclient", "ipykernel"):
-        if importlib.util.find_spec(package) is None:
-            pytest.skip(f"{package} is not installed: the extra `docs` brings it")
-    import nbformat
-    from nbclient import NotebookClient
+    reason = "not installed: the extra `docs` brings it"
+    pytest.importorskip("ipykernel", reason=reason)
+    nbformat = pytest.importorskip("nbformat", reason=reason)
+    nbclient = pytest.importorskip("nbclient", reason=reason)
 
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     weights = tiny_model(tmp_path)
     notebook.cells.insert(0, nbformat.v4.new_code_cell(PRELUDE.format(folder=str(weights))))
-    client = NotebookClient(
+    client = nbclient.NotebookClient(
         notebook,
         timeout=600,
         kernel_name="python3",

@@ -18,7 +18,7 @@ from speechkit.evaluate.pairs import EvalClip
 from speechkit.evaluate.pauses import PAUSE_TEXTS, measure_pauses, punctuated, speak_texts
 from speechkit.evaluate.scorers import Wave
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "speechkit" / "voices"
 
 
 @pytest.fixture(scope="module")

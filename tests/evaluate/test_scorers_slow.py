@@ -12,7 +12,7 @@ from speechkit.evaluate.scorers import ScorerConfig, Wave, build_scorers
 
 pytestmark = pytest.mark.slow
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.[wfo][al][vag]*"))
+EXAMPLES = sorted((Path(__file__).parents[2] / "speechkit" / "voices").glob("*.[wfo][al][vag]*"))
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from speechkit.evaluate.suites import run_tts_suite
 from speechkit.tts import ZeroShotTTS
 from tests.tiny import tiny_model
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "speechkit" / "voices"
 TEXT = "He counted the coins twice, frowned, and pushed them back across the table."
 
 

@@ -47,6 +47,17 @@ def vowel(
     return np.asarray(peak * wave_T / np.abs(wave_T).max(), dtype=np.float32)
 
 
+def babble(
+    seconds: float = 1.5, f0_hz: float = 120.0, kind: int = 0, peak: float = 0.3
+) -> npt.NDArray[np.float32]:
+    """A vowel that comes and goes four times a second: it passes for a prompt."""
+    wave_T = vowel(seconds, f0_hz, kind, peak)
+    times_T = np.arange(len(wave_T)) / RATE_HZ
+    return np.asarray(
+        wave_T * np.clip(1.5 * np.sin(2 * np.pi * 2 * times_T) ** 2 - 0.5, 0, 1), np.float32
+    )
+
+
 def syllables(rng: np.random.Generator, f0_hz: float) -> tuple[Tensor, Tensor]:
     """`(wave_T, f0_G)`: vowels of changing kind with noisy consonants between, pitch exact."""
     waves, pitch = [], []

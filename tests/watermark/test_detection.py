@@ -17,7 +17,7 @@ from speechkit.evaluate.watermark import FalseAlarms, HostClip, run_watermark_su
 from speechkit.watermark import detect, embed
 from speechkit.watermark.detection import MAX_P_VALUE, MIN_SECONDS, p_value
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "speechkit" / "voices"
 CLIPS = sorted(EXAMPLES.glob("*.flac"))
 PAYLOAD = 0xBEEF
 

@@ -18,7 +18,7 @@ from speechkit.watermark.code import CHIPS, PAYLOADS, code_word
 from speechkit.watermark.detection import MIN_SECONDS
 from speechkit.watermark.embedding import QUIET_GAIN_DB
 
-CLIP = Path(__file__).parents[2] / "examples" / "synthetic_af_bella.flac"
+CLIP = Path(__file__).parents[2] / "speechkit" / "voices" / "synthetic_af_bella.flac"
 
 
 @pytest.fixture(scope="module")

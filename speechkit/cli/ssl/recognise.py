@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from speechkit.cli import arguments, inputs
+from speechkit.cli import arguments, inputs, output
 from speechkit.cli.output import Outcome
 from speechkit.core.errors import AudioError, ConfigError, DataError
 
@@ -151,7 +150,9 @@ def _evaluate(args: argparse.Namespace) -> Outcome:
         utterances = packed_utterances(PackedCorpus(args.corpus), selection)
     else:
         utterances = listed_utterances(args.eval_manifest)
-    evaluation = _recogniser(args).evaluate(utterances, seed=args.seed, progress=_progress)
+    evaluation = _recogniser(args).evaluate(
+        utterances, seed=args.seed, progress=output.count_progress
+    )
     report = {
         "model": str(args.model),
         "corpus": str(args.corpus or args.eval_manifest),
@@ -166,13 +167,6 @@ def _evaluate(args: argparse.Namespace) -> Outcome:
 
 def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
-
-
-def _progress(done: int, count: int) -> None:
-    """Rewrite one line on a terminal; say nothing elsewhere."""
-    if sys.stderr.isatty():
-        end = "\n" if done == count else ""
-        print(f"\r\033[K{done} of {count} clips", end=end, file=sys.stderr, flush=True)
 
 
 def _ngram(args: argparse.Namespace) -> Outcome:

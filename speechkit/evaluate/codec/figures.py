@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from speechkit.core.audio import read_audio
+from speechkit.core.f0 import F0_HOP_SAMPLES, extract_f0
 from speechkit.core.files import write_atomically
-from speechkit.data.f0 import F0_HOP_SAMPLES, extract_f0
 from speechkit.evaluate.codec.parts import CodedClip
 from speechkit.evaluate.codec.probes import TARGETS, ProbeReport
 from speechkit.evaluate.codec.reconstruction import (

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from speechkit.core.f0 import F0_HOP_SAMPLES, extract_f0
 from speechkit.core.mel import LogMel, MelConfig
 from speechkit.data.align.model import HOP_SAMPLES
 from speechkit.data.align.reader import PhoneReader
-from speechkit.data.f0 import F0_HOP_SAMPLES, extract_f0
 from speechkit.evaluate.pairs import EvalClip
 
 _WINDOW_SAMPLES = 512

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from speechkit.core.errors import DataError
+from speechkit.core.f0 import extract_f0
 from speechkit.core.rng import derive, generator
 from speechkit.data.align.reader import SILENT_CLASS, PhoneReader
-from speechkit.data.f0 import extract_f0
 from speechkit.evaluate.codec.parts import PARTS, CodedClip, exchange
 from speechkit.evaluate.pairs import spread
 from speechkit.evaluate.scorers import Scorers, Wave

@@ -52,7 +52,7 @@ def prepare(wave_T: Tensor, f0_G: Tensor | None, level_rms: float, hop_samples: 
     wave_T = wave_T.float() * speech_gain(wave_T, level_rms)
     wave_T = nn.functional.pad(wave_T, (0, -len(wave_T) % hop_samples))
     if f0_G is None:
-        from speechkit.data.f0 import extract_f0
+        from speechkit.core.f0 import extract_f0
 
         f0_G = torch.from_numpy(extract_f0(wave_T.numpy()))
     missing = 2 * (len(wave_T) // hop_samples) - len(f0_G)

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from speechkit.core.f0 import extract_f0
 from speechkit.core.results import Codes, join
 from speechkit.core.spans import Span, spans
 from speechkit.core.timebase import frame_count
-from speechkit.data.f0 import extract_f0
 from speechkit.facodec.small.codec import Analysis, FACodec
 from speechkit.facodec.small.features import (
     active_mean,

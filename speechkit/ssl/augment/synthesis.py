@@ -18,10 +18,10 @@ from torch import Tensor
 
 from speechkit.core.checkpoint import load_checkpoint
 from speechkit.core.errors import ConfigError
+from speechkit.core.f0 import f0_frames
 from speechkit.core.results import Codes
 from speechkit.core.rng import derive, generator
 from speechkit.data.codes import CorpusCodes
-from speechkit.data.f0 import f0_frames
 from speechkit.data.packed import ClipInfo, PackedClip, PackedCorpus
 from speechkit.diffusion.generator import Generator, generator_of
 from speechkit.diffusion.units import (

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import torch
 
+from speechkit.core.f0 import extract_f0
 from speechkit.core.rng import generator
-from speechkit.data.f0 import extract_f0
 from speechkit.facodec.small.features import pitch_hz
 from speechkit.facodec.training.perturb import (
     RESAMPLING,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from speechkit.core.errors import DataError
-from speechkit.data.f0 import extract_f0, f0_frames
+from speechkit.core.f0 import extract_f0, f0_frames
 
 RATE = 16000
 
