@@ -206,11 +206,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "conversion": TTS | {"tts"},
     "swap": TTS | {"tts"},
     "narration": TTS | {"tts"},
+    "export": TTS | {"tts"},
     "subtitles": {"core", "text"},
     "doctor": {"core", "data", "tts"},
     "demo": TTS | {"tts", "conversion", "swap", "voices"},
     "server": TTS | {"tts", "narration", "subtitles", "voices"},
-    "cli": ENTRY | {"demo", "server", "voices"},
+    "cli": ENTRY | {"demo", "export", "server", "voices"},
     "__main__": {"cli"},
     "": TTS | {"tts", "conversion", "swap", "voices"},
 }

@@ -80,7 +80,9 @@ class SelfAttention(nn.Module):
         """`x_BQD` with what it attended to added."""
         scale, shift, gate = self.modulation(condition_BC)
         h = self.norm(x_BQD) * scale + shift
-        q, k, v = self.qkv(h).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        size, length = h.shape[:2]
+        # Not `unflatten`, which torch's ONNX exporter writes for the length of its example alone.
+        q, k, v = self.qkv(h).reshape(size, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         q, k = rotate(q), rotate(k)
         if q.is_cuda:
             mixed = nn.functional.scaled_dot_product_attention(

@@ -48,12 +48,17 @@ class Draws:
 class Generator(nn.Module):
     """Two networks, four stages."""
 
-    def __init__(self, config: GeneratorConfig) -> None:
+    def __init__(
+        self, config: GeneratorConfig, networks: tuple[Denoiser, Denoiser] | None = None
+    ) -> None:
+        """`networks`, of durations and of frames, are made afresh where they are not given."""
         super().__init__()
         self.config = config
         phones = len(config.phone_symbols)
-        self.duration = Denoiser(config.duration, phones)
-        self.frame = Denoiser(config.frame, phones)
+        self.duration, self.frame = networks or (
+            Denoiser(config.duration, phones),
+            Denoiser(config.frame, phones),
+        )
         self.frame_stages = [
             Stage(
                 number,
@@ -75,7 +80,7 @@ class Generator(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where its weights are."""
-        return self.frame.into.weight.device
+        return self._pauses.device
 
     def pauses(self, phones_P: Tensor) -> Tensor:
         """True for boundaries, which may last no frame, and for padding."""
