@@ -139,7 +139,7 @@ def test_flags_that_make_no_sense(
     copy = tmp_path / "copy.flac"
     copy.symlink_to(other_prompt)
     assert "also an input" in run(*pair, "-o", copy).error
-    assert ".mp3 must end" in run(*pair, "-o", tmp_path / "out.mp3").error
+    assert ".m4a must end" in run(*pair, "-o", tmp_path / "out.m4a").error
     assert "no folder" in run(*pair, "-o", tmp_path / "none" / "out.wav").error
     assert "25" in run(*pair, "--pitch", "25").error
     assert "nowhere" in run(*pair, "--codec", tmp_path / "nowhere").error

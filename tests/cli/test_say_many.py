@@ -95,7 +95,7 @@ def test_a_batch_goes_on_where_it_ended_and_tells_what_failed(
         ("text,out\n,a.wav\n", "no text"),
         ("text,out\nHi.,a.wav\nNo.,a.wav\n", "Lines 1 and 2"),
         ("text,out\nHi.,../a.wav\n", "outside"),
-        ("text,out\nHi.,a.mp3\n", "must end in"),
+        ("text,out\nHi.,a.m4a\n", "must end in"),
         ("text,seed\nHi.,-1\n", "seed"),
         ("text,voice,prompt\nHi.,a.wav,b.wav\n", "a voice and a prompt"),
         ("text,out\nHi.\n", "cells"),
@@ -114,7 +114,6 @@ def test_faulty_tables_are_refused_whole(
 def test_batches_that_cannot_be(run: Run, prompt: Path, table: Path, tmp_path: Path) -> None:
     table.write_text("text\nHi.\n")
     out = tmp_path / "out"
-    assert "no voice" in run("say", "--batch", table, "-o", out).error
     given = ("say", "--batch", table, "--prompt", prompt, "-o")
     assert "not allowed with" in run(*given, out, "--text", "Hi.").error
     assert "single text" in run(*given, out, "--transcript", "Hi.").error
@@ -156,8 +155,6 @@ def test_streams_that_cannot_be(run: Run, prompt: Path, out: Path) -> None:
     assert "--format is for --stream" in run(*given, out, "--format", "pcm").error
     assert "--overwrite is for --batch" in run(*given, out, "--overwrite").error
     assert "--json" in run(*given, "-", "--stream", "--json").error
-    assert "must end in" in run(*given, "-").error
-    assert "give --prompt" in run("say", "--text", "Hi.", "-o", out).error
 
 
 def test_devices_and_number_formats_by_flags(
