@@ -178,7 +178,7 @@ class OnnxCodec:
         )
         sizes = self.quantizer
         counts = [sizes.prosody_codebooks, sizes.content_codebooks, sizes.detail_codebooks]
-        prosody_KF, content_KF, detail_KF = codes_BKF[0].split(counts)
+        prosody_KF, content_KF, detail_KF = torch.split(codes_BKF[0], counts)
         codes = Codes(prosody_KF=prosody_KF, content_KF=content_KF, detail_KF=detail_KF)
         return codes, timbre_BD[0]
 

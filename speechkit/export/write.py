@@ -10,6 +10,7 @@ import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def export_onnx(model: str | Path | None, folder: str | Path) -> Exported:
             path = folder / part / f"{name}.onnx"
             path.parent.mkdir(parents=True, exist_ok=True)
             about = _about(made[part]) | {"graph": f"{part}/{name}"}
-            write_atomically(path, lambda to, one=graph, facts=about: write_graph(one, to, facts))
+            write_atomically(path, partial(write_graph, graph, about=about))
             written[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
             sizes[f"{part}/{path.name}"] = path.stat().st_size
         about = {**_about(made[part]), "files": written}
