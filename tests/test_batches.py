@@ -18,7 +18,7 @@ from speechkit.text.turns import CHUNK_CHARACTERS, FIRST_CHARACTERS, MAX_CHARACT
 from speechkit.tts import PHONES_AT_ONCE, ZeroShotTTS
 from speechkit.watermark import DEFAULT_PAYLOAD, Watermark, detect, embed
 from tests.diffusion.builders import live_generator, random_voice
-from tests.facodec.builders import vowel
+from tests.facodec.builders import babble
 from tests.facodec.small.test_codec import fresh
 from tests.tiny import tiny_model
 
@@ -56,7 +56,7 @@ def test_a_batch_of_eight_is_what_each_is_alone(tts: ZeroShotTTS) -> None:
 
 def test_a_batch_of_a_saved_model_is_what_each_is_alone(folder: Path) -> None:
     tts = ZeroShotTTS.from_pretrained(folder)
-    voice = tts.voice(torch.from_numpy(vowel(1.5)))
+    voice = tts.voice(torch.from_numpy(babble(1.5)))
     together = tts.synthesize_batch(BATCH_TEXTS, voice, seeds=4, steps=1, watermark=None)
     for text, speech in zip(BATCH_TEXTS, together, strict=True):
         alone = tts.synthesize(text, voice, seed=4, steps=1, watermark=None)

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from speechkit.cli import output
-from speechkit.core.audio import AUDIO_SUFFIXES as AUDIO_SUFFIXES
 from speechkit.core.audio import audio_seconds, check_length, encode_audio, naming
 from speechkit.core.errors import AudioError, ConfigError, StreamError, TextError
 from speechkit.core.files import check_replaceable
+from speechkit.core.formats import AUDIO_SUFFIXES as AUDIO_SUFFIXES
 
 if TYPE_CHECKING:
     from speechkit.core.prompt import Prompt
