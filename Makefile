@@ -12,7 +12,7 @@ DEMO_VOICE ?= heart
 DEMO_TEXT ?= The quick brown fox jumped over the lazy dog, and nobody on the pier had noticed.
 DEMO_OUT ?= demo.wav
 
-.PHONY: help demo test test-all test-browser lint format lock venv clean
+.PHONY: help demo test test-all test-browser docs lint format lock venv clean
 .DEFAULT_GOAL := help
 
 help: ## what there is to make
@@ -33,6 +33,11 @@ test-browser: $(STAMP) ## set up, then the demo's tests in Chromium, installed i
 	@$(BIN)/python -c 'import playwright' 2>/dev/null || $(BIN)/uv pip install --python $(BIN)/python 'playwright==1.*' \
 		|| $(BIN)/python -m pip install --quiet 'playwright==1.*'
 	$(BIN)/python -m pytest -q tests/e2e
+
+docs: $(STAMP) ## set up, then build the documentation into build/docs, every warning an error
+	@$(BIN)/python -c 'import mkdocs, material, mkdocstrings, mkdocs_jupyter' 2>/dev/null \
+		|| $(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[docs]'
+	$(BIN)/python -m mkdocs build --strict
 
 lint: $(STAMP) ## ruff and mypy --strict over package, recipes and tests
 	$(BIN)/ruff check $(CHECKED)

@@ -1,6 +1,6 @@
 """Reading a prompt: its codes, its timbre, and which phone each frame is.
 
-Shapes: T samples, F frames, P phones, V phone classes, C aligner classes.
+Shapes: T samples, F frames, P phones.
 """
 
 from __future__ import annotations
@@ -10,33 +10,29 @@ from torch import Tensor
 
 from speechkit.core.errors import PromptError
 from speechkit.core.results import DurationPrompt, PromptCodes, Voice
-from speechkit.diffusion.duration import merge_repeats, regulate_length
-from speechkit.facodec.small.codec import FACodec
-from speechkit.text.frames import FrameClasses
+from speechkit.diffusion.duration import fit_frames, merge_repeats, regulate_length
+from speechkit.facodec.codec import Codec
+from speechkit.facodec.recognition import bundled_reader, recognise
 from speechkit.text.vocab import WORD_BOUNDARY, PhoneVocabulary
-
-SWITCH_PENALTY = 4.0
-"""Log-probability a change of phone costs when phones are read off frames."""
 
 
 def read_voice(
-    codec: FACodec,
+    codec: Codec,
     vocabulary: PhoneVocabulary,
     wave_T: Tensor,
     phones: tuple[str, ...] | None = None,
 ) -> Voice:
     """A voice with all attributes from one recording.
 
-    Without `phones` they are read off the content codes by the codec's phone predictor; with them
-    their times are found by forced alignment on the same posteriors. Raises PromptError when the
-    recording cannot hold the phones, or holds no speech.
+    Without `phones` they are recognised; with them their times are found by the bundled aligner.
+    Raises PromptError when the recording cannot hold the phones, or holds no speech.
     """
-    codes, timbre_D = codec.encode(wave_T)
-    logits_FV = codec.phone_logits(codes.content_KF[None])[0]
+    encoded, timbre_D = codec.encode(wave_T)
+    codes = encoded.to("cpu")
     if phones is None:
-        rhythm = recognise(logits_FV, codec.config.phone_symbols, vocabulary)
+        rhythm = DurationPrompt(**_runs(recognise(codec, encoded, wave_T, vocabulary).cpu()))
     else:
-        rhythm = force(logits_FV, codec.config.phone_symbols, vocabulary, phones)
+        rhythm = force(wave_T, vocabulary, phones, codes.frames)
     pause = vocabulary.ids([WORD_BOUNDARY])[0]
     if bool((rhythm.phones_P == pause).all()):
         raise PromptError("No speech was found in the prompt: give a clear recording of a voice.")
@@ -44,63 +40,29 @@ def read_voice(
         codes_KF=codes.stacked(), phone_F=regulate_length(rhythm.phones_P, rhythm.frames_P)
     )
     return Voice(
-        timbre_D=timbre_D, duration=rhythm, prosody=attribute, content=attribute, detail=attribute
+        timbre_D=timbre_D.cpu(),
+        duration=rhythm,
+        prosody=attribute,
+        content=attribute,
+        detail=attribute,
     )
 
 
-def recognise(
-    logits_FV: Tensor, symbols: tuple[str, ...], vocabulary: PhoneVocabulary
-) -> DurationPrompt:
-    """Phones and durations from frame posteriors; every pause is a word boundary."""
-    path_F = smooth_path(torch.log_softmax(logits_FV, dim=-1), SWITCH_PENALTY)
-    names = (WORD_BOUNDARY, *symbols[1:])
-    id_of = torch.tensor(vocabulary.ids(names))
-    classes_P, frames_P = merge_repeats(path_F)
-    return DurationPrompt(phones_P=id_of[classes_P], frames_P=frames_P)
-
-
-def smooth_path(log_share_FV: Tensor, switch_penalty: float) -> Tensor:
-    """`path_F`: the best class sequence when each change of class costs `switch_penalty`."""
-    best_V = log_share_FV[0]
-    came_from: list[Tensor] = []
-    stay_V = torch.arange(log_share_FV.shape[1])
-    for frame_V in log_share_FV[1:]:
-        top, winner = best_V.max(dim=0)
-        switched = top - switch_penalty > best_V
-        came_from.append(torch.where(switched, winner, stay_V))
-        best_V = torch.where(switched, top - switch_penalty, best_V) + frame_V
-    path = [int(best_V.argmax())]
-    for before_V in reversed(came_from):
-        path.append(int(before_V[path[-1]]))
-    return torch.tensor(path[::-1])
+def _runs(phone_F: Tensor) -> dict[str, Tensor]:
+    phones_P, frames_P = merge_repeats(phone_F)
+    return {"phones_P": phones_P, "frames_P": frames_P}
 
 
 def force(
-    logits_FV: Tensor,
-    symbols: tuple[str, ...],
-    vocabulary: PhoneVocabulary,
-    phones: tuple[str, ...],
+    wave_T: Tensor, vocabulary: PhoneVocabulary, phones: tuple[str, ...], frames: int
 ) -> DurationPrompt:
-    """Durations of given phones by forced alignment; raises PromptError if they do not fit."""
-    # Here, because a voice without a transcript needs nothing of the aligner.
-    from speechkit.data.align.graph import batch_graphs, build_graph, phone_classes
-    from speechkit.data.align.viterbi import best_path, durations
-
-    classes = phone_classes(vocabulary.symbols)
-    frame_symbols = FrameClasses(vocabulary).symbols
-    assert symbols == frame_symbols
-    tied_V = torch.tensor([0, *(classes.index[s] for s in symbols[1:])])
-    share_FC = torch.zeros(len(logits_FV), len(classes)).index_add_(
-        1, tied_V, torch.softmax(logits_FV, dim=-1)
-    )
-    graph = build_graph(phones, classes)
-    if graph.min_frames > len(logits_FV):
+    """Durations of given phones, `frames` in all; raises PromptError if they do not fit."""
+    aligned = bundled_reader().align(wave_T, phones)
+    if aligned is None:
         raise PromptError(
             "The transcript is too long for the prompt: check that it says what was spoken."
         )
-    scores_1FC = torch.log(share_FC + 1e-6)[None]
-    path = best_path(scores_1FC, batch_graphs([graph]), torch.tensor([len(logits_FV)]))
     return DurationPrompt(
         phones_P=torch.tensor(vocabulary.ids(phones)),
-        frames_P=durations(path.states_BF[0], graph),
+        frames_P=fit_frames(aligned.frames_P, frames),
     )

@@ -21,7 +21,9 @@ from torch import Tensor
 from speechkit.core.prompt import Prompt, prepare_prompt, read_prompt
 from speechkit.core.results import DurationPrompt, Speech, Voice
 from speechkit.core.rng import derive, generator
-from speechkit.diffusion.duration import regulate_length, time_scale, within_phone_positions
+from speechkit.diffusion.duration import phone_positions, regulate_length, time_scale
+from speechkit.diffusion.generator import Draws
+from speechkit.pieces import at_level
 from speechkit.text.vocab import STRESSES, is_boundary
 from speechkit.tts import Progress, ZeroShotTTS
 from speechkit.watermark import Watermark, apply_watermark
@@ -68,7 +70,7 @@ def swap_recording(
         detail: whose acoustic detail.
         seed: all draws follow from it.
         speed: speaking rate, 0.25 to 4.
-        steps: passes of the first codebooks of prosody and content, 1 to 64.
+        steps: passes of the prosody stage, from which the others follow, 1 to 64.
         watermark: the watermark of synthetic speech; None leaves it out.
         progress: called as that of `ZeroShotTTS.synthesize`.
 
@@ -86,20 +88,20 @@ def swap_recording(
         frames_P = carry_rhythm(own.duration, duration.duration, symbols)
     frames_P = time_scale(frames_P, speed)
     voices = {"prosody": prosody, "content": content, "detail": detail}
-    codes = tts.generator.fill(
-        phones_P,
-        frames_P,
-        time_scale_codes(own.content.codes_KF, own.duration.frames_P, frames_P),
-        {name: getattr(voice, name) for name, voice in voices.items() if voice is not None},
-        sampler=sampler,
-        seed=seed,
-        progress=stages.enter,
-    )
+    with tts.number_format():
+        codes = tts.generator.fill(
+            phones_P,
+            frames_P,
+            time_scale_codes(own.content.codes_KF, own.duration.frames_P, frames_P),
+            {name: getattr(voice, name) for name, voice in voices.items() if voice is not None},
+            (timbre or own).timbre_D,
+            Draws(sampler=sampler, seeds=(seed,), begin=stages.enter),
+        )
     stages.enter("decode")
-    rng = generator(derive(seed, "noise"))
-    wave_T = tts.codec.decode(codes, (timbre or own).timbre_D, rng)
+    rng = generator(derive(seed, "noise"), tts.device)
+    wave_T = tts.codec.decode(codes, (timbre or own).timbre_D, rng).cpu()
     stages.enter("watermark")
-    watermarked = apply_watermark(wave_T, tts.sample_rate_hz, watermark)
+    watermarked = apply_watermark(at_level(wave_T), tts.sample_rate_hz, watermark)
     given = (own, timbre, duration, *voices.values())
     notes = dict.fromkeys(note for voice in given if voice for note in voice.notes)
     return Speech(
@@ -176,5 +178,5 @@ def time_scale_codes(codes_KF: Tensor, from_P: Tensor, to_P: Tensor) -> Tensor:
     """
     phone_F = regulate_length(torch.arange(len(to_P)), to_P)
     start_P = torch.cumsum(from_P, 0) - from_P
-    inside_F = (within_phone_positions(to_P)[:, 0] * from_P[phone_F]).long()
+    inside_F = (phone_positions(to_P)[:, 0] * from_P[phone_F]).long()
     return codes_KF[:, start_P[phone_F] + inside_F]

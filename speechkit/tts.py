@@ -6,31 +6,39 @@ Shapes: T samples, P phones, F frames.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain, groupby
+from itertools import chain, islice
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from speechkit.core.checkpoint import CONFIG_FILE, WEIGHTS, load_checkpoint
+from speechkit.core.devices import pick_device, pick_dtype
 from speechkit.core.errors import CheckpointError, ConfigError
 from speechkit.core.prompt import Prompt, prepare_prompt, read_prompt
-from speechkit.core.results import Speech, TimedLabel, Voice, VoiceSizes, timed
+from speechkit.core.results import Speech, Voice, VoiceSizes, timed
 from speechkit.core.rng import derive, generator
-from speechkit.diffusion.config import SamplerConfig, StageSampling
+from speechkit.diffusion.config import FRAME_STAGES, SamplerConfig
 from speechkit.diffusion.duration import time_scale
 from speechkit.diffusion.generator import Draws, Generator, generator_of
-from speechkit.facodec.small.codec import FACodec, codec_of
+from speechkit.diffusion.limits import bound_durations
+from speechkit.facodec.codec import Codec
+from speechkit.facodec.pretrained import load_pretrained
+from speechkit.pieces import Piece, Spoken, at_level, batches, timed_words, with_edges
 from speechkit.reading import read_voice
-from speechkit.text import Frontend, PhoneVocabulary, is_boundary
-from speechkit.text.frames import FrameClasses
-from speechkit.text.turns import Script, write_script
-from speechkit.watermark import Watermark, Watermarked, apply_watermark
+from speechkit.text import Frontend, PhoneVocabulary
+from speechkit.text.turns import FIRST_CHARACTERS, Script, write_script
+from speechkit.watermark import Watermark, Watermarked, apply_watermark, embed_pieces
+
+PHONES_AT_ONCE = {"cpu": 200, "mps": 1000, "cuda": 4000}
+"""Phones that pieces may have together to be drawn in one batch: more takes more memory, and on a
+CPU is no faster."""
 
 Progress = Callable[[int, int, str], None]
-"""Called with the chunk's number, how many there are, and the stage that begins."""
+"""Called with the number of the piece, from 0 on, or of the last that is drawn together with
+others; how many pieces there are; and the stage that begins."""
 
 
 class _Clock:
@@ -54,7 +62,7 @@ class ZeroShotTTS:
 
     def __init__(
         self,
-        codec: FACodec,
+        codec: Codec,
         generator: Generator,
         *,
         lexicon: Mapping[str, Sequence[str]] | None = None,
@@ -68,15 +76,49 @@ class ZeroShotTTS:
         self.vocabulary = PhoneVocabulary(generator.config.phone_symbols)
         self.frontend = Frontend(lexicon)
         self.sampler = SamplerConfig()
+        self.dtype = torch.float32
+
+    @property
+    def device(self) -> torch.device:
+        """Where its models are."""
+        return self.generator.device
+
+    def to(
+        self, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None
+    ) -> ZeroShotTTS:
+        """The same models on a device (`auto`, `cpu`, `cuda`, `mps`), the generator computing in
+        `dtype` (`auto`, `float32`, `bfloat16`, `float16`); what is None stays.
+
+        Weights are kept in float32, and so are the codec and its vocoder, which take little time.
+        Voices stay on the CPU. Raises ConfigError for a device that is not there.
+        """
+        place = self.device if device is None else pick_device(device)
+        if dtype is not None:
+            self.dtype = pick_dtype(dtype, place)
+        self.codec.to(place)
+        self.generator.to(place)
+        return self
+
+    def number_format(self) -> torch.autocast:
+        """The context in which the generator computes in `dtype`."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
     @classmethod
     def from_pretrained(
-        cls, folder: str | Path | None = None, *, lexicon: Mapping[str, Sequence[str]] | None = None
+        cls,
+        folder: str | Path | None = None,
+        *,
+        lexicon: Mapping[str, Sequence[str]] | None = None,
+        device: str | torch.device = "cpu",
+        dtype: str | torch.dtype = "auto",
     ) -> ZeroShotTTS:
         """The bundled model, or one from a folder with `codec` and `generator` inside.
 
-        Raises CheckpointError when the folder does not hold both.
+        `device` and `dtype` are those of `to`. Raises CheckpointError when the folder does not
+        hold both, ConfigError for a device that is not there.
         """
+        place = pick_device(device)
+        number_format = pick_dtype(dtype, place)
         root = WEIGHTS if folder is None else Path(folder)
         for part in ("codec", "generator"):
             if not (root / part / CONFIG_FILE).is_file():
@@ -84,19 +126,25 @@ class ZeroShotTTS:
                     f"{root} holds no {part}: give a folder with codec/ and generator/, each with "
                     "model.safetensors and config.json."
                 )
-        codec, made = load_checkpoint(root / "codec"), load_checkpoint(root / "generator")
-        return cls(
-            codec_of(codec),
+        codec, made = load_pretrained(root / "codec"), load_checkpoint(root / "generator")
+        tts = cls(
+            codec.codec,
             generator_of(made),
             lexicon=lexicon,
             weights=f"codec {codec.sha256[:8]}, generator {made.sha256[:8]}",
-            trained="training" in codec.config and "training" in made.config,
+            trained=codec.trained and "training" in made.config,
         )
+        return tts.to(place, number_format)
 
     @property
     def sample_rate_hz(self) -> int:
         """Samples a second of everything it says."""
         return self.codec.sample_rate_hz
+
+    @property
+    def frame_seconds(self) -> float:
+        """How long a frame of the codec lasts."""
+        return self.codec.hop_samples / self.codec.sample_rate_hz
 
     @property
     def voice_sizes(self) -> VoiceSizes:
@@ -140,12 +188,12 @@ class ZeroShotTTS:
         watermark: Watermark | None = Watermark(),  # noqa: B008 (frozen)
         progress: Progress | None = None,
     ) -> Speech:
-        """The text in the voice, with an inaudible watermark that `watermark=None` leaves out;
+        """The text in the voice, with an inaudible watermark, which `watermark=None` leaves out;
         speech under 0.6 s has none, and its notes say so.
 
-        Long text is spoken in chunks of up to `CHUNK_CHARACTERS`, each with draws of its own.
-        `steps` sets the passes of the first codebooks of prosody and content; more is slower and
-        usually clearer.
+        Long text is spoken in pieces of up to `CHUNK_CHARACTERS`, each with draws of its own.
+        `steps` sets the passes of the prosody stage, from which those of the others follow; more is
+        slower and usually clearer.
 
             tts = ZeroShotTTS.from_pretrained()
             tts.synthesize("Hello there.", tts.voice("me.wav")).save("hello.wav")
@@ -153,64 +201,165 @@ class ZeroShotTTS:
         Raises TextError for text that cannot be spoken, CheckpointError for a voice that is damaged
         or of another model, ConfigError for a setting out of range.
         """
+        (speech,) = self.synthesize_batch(
+            [text],
+            [voice],
+            seeds=[seed],
+            speed=speed,
+            steps=steps,
+            watermark=watermark,
+            progress=progress,
+        )
+        return speech
+
+    def synthesize_batch(
+        self,
+        texts: Sequence[str | Script],
+        voices: Sequence[Voice] | Voice,
+        *,
+        seeds: Sequence[int] | int = 0,
+        speed: float = 1.0,
+        steps: int | None = None,
+        watermark: Watermark | None = Watermark(),  # noqa: B008 (frozen)
+        progress: Progress | None = None,
+    ) -> list[Speech]:
+        """Many texts, each with its voice and seed, or all with one: `synthesize` of each.
+
+        What belongs together is drawn in one batch, as much as `PHONES_AT_ONCE` allows; an item
+        gets the codes that it gets alone. `stages_seconds` are those of the whole call. Errors as
+        those of `synthesize`, before anything is spoken; ConfigError for lists of other lengths.
+
+            tts.synthesize_batch(["One.", "Two."], tts.voice("me.wav"), seeds=[1, 2])
+        """
         sampler, clock = self.sampling(steps), _Clock()
-        voice.check(self.voice_sizes)
-        script = write_script(text, self.frontend) if isinstance(text, str) else text
+        time_scale(torch.ones(1, dtype=torch.long), speed)  # raises before anything expensive
+        every_voice = [voices] * len(texts) if isinstance(voices, Voice) else list(voices)
+        every_seed = [seeds] * len(texts) if isinstance(seeds, int) else list(seeds)
+        if not len(texts) == len(every_voice) == len(every_seed):
+            raise ConfigError(
+                f"There are {len(texts)} texts, {len(every_voice)} voices and {len(every_seed)} "
+                "seeds: give one of each for every text, or a single voice and seed."
+            )
+        for voice in every_voice:
+            voice.check(self.voice_sizes)
+        scripts = [
+            write_script(text, self.frontend) if isinstance(text, str) else text for text in texts
+        ]
+        pieces = [
+            Piece(phones=phones, voice=voice, seed=derive(seed, number))
+            for script, voice, seed in zip(scripts, every_voice, every_seed, strict=True)
+            for number, phones in enumerate(script.chunks)
+        ]
+        spoken: list[Spoken] = []
+        for group in batches(pieces, PHONES_AT_ONCE.get(self.device.type, 200)):
 
-        def chunks() -> Iterator[tuple[Tensor, Draws]]:
-            for number, phones in enumerate(script.chunks):
+            def begin(stage: str, number: int = len(spoken) + len(group) - 1) -> None:
+                clock.enter(stage)
+                if progress:
+                    progress(number, len(pieces), stage)
 
-                def begin(stage: str, number: int = number) -> None:
-                    clock.enter(stage)
-                    if progress:
-                        progress(number, len(script.chunks), stage)
-
-                draws = Draws(sampler=sampler, seed=derive(seed, number), begin=begin)
-                yield torch.tensor(self.vocabulary.ids(phones)), draws
-
-        def stamp(wave_T: Tensor) -> Watermarked:
-            if watermark is not None:
-                clock.enter("watermark")
-            return apply_watermark(wave_T, self.sample_rate_hz, watermark)
-
-        watermarked, frames_P = self._speak(chunks(), voice, speed, stamp)
+            spoken += self._speak(group, sampler, speed, begin)
+        if watermark is not None:
+            clock.enter("watermark")
+        results, rest = [], iter(spoken)
+        for script, voice, seed in zip(scripts, every_voice, every_seed, strict=True):
+            own = list(islice(rest, len(script.chunks)))
+            wave_T = torch.cat([piece.wave_T for piece in own])
+            results.append(
+                (script, voice, seed, own, apply_watermark(wave_T, self.sample_rate_hz, watermark))
+            )
         clock.enter("")
-        phones, frames = tuple(chain(*script.chunks)), tuple(frames_P.tolist())
-        times = timed(phones, frames, self.codec.hop_samples / self.sample_rate_hz)
+        return [self._speech(*result, clock.seconds) for result in results]
+
+    def stream(
+        self,
+        text: str,
+        voice: Voice,
+        *,
+        seed: int = 0,
+        speed: float = 1.0,
+        steps: int | None = None,
+        watermark: Watermark | None = Watermark(),  # noqa: B008 (frozen)
+    ) -> Iterator[Tensor]:
+        """The speech as waves `[T]` that follow each other, each as soon as it is there.
+
+        The first piece is short and ends where a reader would pause; pieces begin and end in
+        silence, so the joins are not heard, and one mark runs on over all of them. Texts, voices
+        and settings are checked before the first piece; errors as those of `synthesize`.
+
+            for wave_T in tts.stream("A long text. And so on.", voice):
+                play(wave_T)
+        """
+        sampler = self.sampling(steps)
+        time_scale(torch.ones(1, dtype=torch.long), speed)
+        voice.check(self.voice_sizes)
+        script = write_script(text, self.frontend, first=FIRST_CHARACTERS)
+        pieces = [
+            Piece(phones=phones, voice=voice, seed=derive(seed, number))
+            for number, phones in enumerate(script.chunks)
+        ]
+        waves = (
+            self._speak([piece], sampler, speed, lambda stage: None)[0].wave_T for piece in pieces
+        )
+        if watermark is None:
+            return waves
+        return embed_pieces(waves, self.sample_rate_hz, watermark)
+
+    @torch.no_grad()
+    def _speak(
+        self,
+        pieces: Sequence[Piece],
+        sampler: SamplerConfig,
+        speed: float,
+        begin: Callable[[str], None],
+    ) -> list[Spoken]:
+        """The spine: phones in a voice to speech, for a batch of pieces."""
+        stages, voices = self.generator, [piece.voice for piece in pieces]
+        phones = [torch.tensor(self.vocabulary.ids(piece.phones)) for piece in pieces]
+        timbres = [voice.timbre_D for voice in voices]
+        draws = Draws(sampler=sampler, seeds=tuple(p.seed for p in pieces), begin=begin)
+        with self.number_format():
+            frames = stages.draw_durations(phones, [voice.duration for voice in voices], draws)
+            frames = [
+                bound_durations(frames_P, stages.pauses(phones_P), self.frame_seconds)
+                for phones_P, frames_P in zip(phones, frames, strict=True)
+            ]
+            frames = [with_edges(time_scale(frames_P, speed)) for frames_P in frames]
+            targets = [stages.regulate(*pair) for pair in zip(phones, frames, strict=True)]
+            for name in FRAME_STAGES:
+                prompts = [getattr(voice, name) for voice in voices]
+                targets = stages.draw(name, targets, prompts, timbres, draws)
+        draws.begin("decode")
+        spoken = []
+        for piece, target, frames_P in zip(pieces, targets, frames, strict=True):
+            noise = generator(derive(piece.seed, "noise"), self.device)
+            wave_T = self.codec.decode(stages.codes_of(target), piece.voice.timbre_D, noise)
+            spoken.append(Spoken(wave_T=at_level(wave_T.cpu()), frames=tuple(frames_P.tolist())))
+        return spoken
+
+    def _speech(
+        self,
+        script: Script,
+        voice: Voice,
+        seed: int,
+        spoken: Sequence[Spoken],
+        watermarked: Watermarked,
+        seconds: Mapping[str, float],
+    ) -> Speech:
+        phones = tuple(chain(*script.chunks))
+        frames = tuple(chain(*(piece.frames for piece in spoken)))
+        times = timed(phones, frames, self.frame_seconds)
         return Speech(
             wave_T=watermarked.wave_T,
             sample_rate_hz=self.sample_rate_hz,
             phones=phones,
             frames=frames,
-            words=_timed_words(script.words, times),
+            words=timed_words(script.words, times),
             seed=seed,
-            stages_seconds=clock.seconds,
+            stages_seconds=seconds,
             notes=(*script.notes, *voice.notes, *watermarked.notes),
             watermark=watermarked.payload,
         )
-
-    @torch.no_grad()
-    def _speak(
-        self,
-        chunks: Iterable[tuple[Tensor, Draws]],
-        voice: Voice,
-        speed: float,
-        stamp: Callable[[Tensor], Watermarked],
-    ) -> tuple[Watermarked, Tensor]:
-        """The spine: `phones_P` of each chunk, in a voice, to watermarked speech and `frames_P`."""
-        stages, waves, frames = self.generator, [], []
-        for phones_P, draws in chunks:
-            frames_P = stages.draw_durations(phones_P, voice.duration, draws)
-            frames_P = time_scale(frames_P, speed)
-            target = stages.regulate(phones_P, frames_P)
-            target = stages.draw("prosody", target, voice.prosody, draws)
-            target = stages.draw("content", target, voice.content, draws)
-            target = stages.draw("detail", target, voice.detail, draws)
-            draws.begin("decode")
-            noise = generator(derive(draws.seed, "noise"))
-            waves.append(self.codec.decode(stages.codes_of(target), voice.timbre_D, noise))
-            frames.append(frames_P)
-        return stamp(torch.cat(waves)), torch.cat(frames)
 
     def swap(
         self,
@@ -241,31 +390,31 @@ class ZeroShotTTS:
         if not 1 <= steps <= 64:
             raise ConfigError(f"steps {steps} is out of range; give a whole number from 1 to 64.")
 
-        def budget(stage: StageSampling, *counts: int) -> StageSampling:
-            return replace(stage, steps=tuple(max(1, count) for count in counts))
-
+        sampler = self.sampler
+        share = steps / sampler.prosody.steps
         return replace(
-            self.sampler,
-            prosody=budget(self.sampler.prosody, steps),
-            content=budget(self.sampler.content, steps, steps // 3),
-            detail=budget(self.sampler.detail, steps // 3, 1),
+            sampler,
+            **{
+                name: replace(sampler.of(name), steps=max(1, round(sampler.of(name).steps * share)))
+                for name in FRAME_STAGES
+            },
         )
 
 
-def _check_partners(codec: FACodec, generator: Generator) -> None:
+def _check_partners(codec: Codec, generator: Generator) -> None:
     """Raise CheckpointError unless the generator writes the codes that the codec reads."""
-    quantizer, made = codec.config.quantizer, generator.config
+    sizes, made = codec.quantizer, generator.config
     agree = (
-        quantizer.prosody_codebooks,
-        quantizer.content_codebooks,
-        quantizer.detail_codebooks,
-        quantizer.codebook_size,
+        sizes.prosody_codebooks,
+        sizes.content_codebooks,
+        sizes.detail_codebooks,
+        sizes.codebook_size,
     ) == (
         made.prosody_codebooks,
         made.content_codebooks,
         made.detail_codebooks,
         made.frame.codebook_size,
-    ) and FrameClasses(PhoneVocabulary(made.phone_symbols)).symbols == codec.config.phone_symbols
+    ) and made.frame.timbre_channels in (0, codec.timbre_channels)
     if not agree:
         raise CheckpointError(
             "This generator was trained on the codes of another codec: use the two models that "
@@ -293,17 +442,4 @@ def mix_voices(
         content=(content or timbre).content,
         detail=(detail or timbre).detail,
         notes=tuple(dict.fromkeys(note for voice in sources for note in voice.notes)),
-    )
-
-
-def _timed_words(words: Sequence[str], phones: Sequence[TimedLabel]) -> tuple[TimedLabel, ...]:
-    """Words with their times: each is a run of phones between two boundaries."""
-    runs = [
-        list(run)
-        for pause, run in groupby(phones, key=lambda phone: is_boundary(phone.label))
-        if not pause
-    ]
-    return tuple(
-        TimedLabel(label=word, start_seconds=run[0].start_seconds, end_seconds=run[-1].end_seconds)
-        for word, run in zip(words, runs, strict=True)
     )

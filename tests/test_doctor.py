@@ -227,14 +227,14 @@ def test_gpu_computes() -> None:
 
 
 def test_audio_that_comes_back_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    from speechkit.core import audio
+    from speechkit.core import audio, formats
 
     encode = audio.encode_audio
     monkeypatch.setattr(
         audio, "encode_audio", lambda wave, rate, suffix: encode(wave, 8000, suffix)
     )
     # Without MP3 everything else works.
-    monkeypatch.setitem(audio.AUDIO_FORMATS, ".mp3", ("MP3", "NO_SUCH_SUBTYPE"))
+    monkeypatch.setitem(formats.AUDIO_FORMATS, ".mp3", ("MP3", "NO_SUCH_SUBTYPE"))
     results = by_name(checks.check_audio())
     assert results["audio wav"].status == "problem"
     assert "220 Hz" in results["audio wav"].says

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
-
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch import Tensor
 
 from speechkit.core.errors import PromptError
-from speechkit.core.rng import generator
+from speechkit.core.results import DurationPrompt
 from speechkit.diffusion.duration import regulate_length
 from speechkit.facodec.small.codec import FACodec
-from speechkit.reading import force, read_voice, recognise, smooth_path
+from speechkit.reading import force, read_voice
 from speechkit.text import DEFAULT_VOCABULARY
 from speechkit.text.frames import FrameClasses
 from tests.facodec.builders import vowel
@@ -25,91 +19,36 @@ SYMBOLS = FrameClasses(DEFAULT_VOCABULARY).symbols
 SPOKEN = ("^", "HH", "AH0", "L", "OW1", " ", "W", "ER1", ".", "$")
 
 
-def cost(path: Sequence[int], log_share_FV: Tensor, penalty: float) -> float:
-    total = sum(float(row[c]) for row, c in zip(log_share_FV, path, strict=True))
-    return total - penalty * sum(a != b for a, b in itertools.pairwise(path))
+def timed(seconds: float, phones: tuple[str, ...] = SPOKEN, frames: int = 0) -> DurationPrompt:
+    """Phones aligned to a vowel, on `frames` frames or those of 20 ms."""
+    wave_T = torch.from_numpy(vowel(seconds))
+    return force(wave_T, DEFAULT_VOCABULARY, phones, frames or round(seconds * 50))
 
 
-@settings(deadline=None, max_examples=40)
-@given(st.integers(1, 5), st.integers(1, 4), st.integers(0, 1000), st.floats(0, 4))
-def test_smooth_path_is_the_best_of_all(
-    frames: int, classes: int, seed: int, penalty: float
-) -> None:
-    scores = 2 * torch.randn(frames, classes, generator=generator(seed))
-    log_share_FV = torch.log_softmax(scores, -1).double()
-    path = smooth_path(log_share_FV, penalty).tolist()
-    assert len(path) == frames
-    best = max(
-        cost(p, log_share_FV, penalty) for p in itertools.product(range(classes), repeat=frames)
-    )
-    assert cost(path, log_share_FV, penalty) == pytest.approx(best, abs=1e-9)
-
-
-def test_no_penalty_takes_each_best_and_a_large_one_a_single_class() -> None:
-    log_share_FV = torch.log_softmax(torch.randn(30, 6, generator=generator(0)), -1)
-    assert torch.equal(smooth_path(log_share_FV, 0.0), log_share_FV.argmax(-1))
-    constant = smooth_path(log_share_FV, 1e6)
-    assert bool((constant == log_share_FV.sum(0).argmax()).all())
-
-
-def frames_of(spoken: Sequence[tuple[str, int]], height: float = 12.0) -> Tensor:
-    """Logits that name each class for as many frames as given; "sil" is silence."""
-    logits = torch.randn(sum(n for _, n in spoken), len(SYMBOLS), generator=generator(0))
-    row = 0
-    for symbol, count in spoken:
-        logits[row : row + count, SYMBOLS.index(symbol)] += height
-        row += count
-    return logits
-
-
-HEARD = (
-    ("sil", 4), ("HH", 2), ("AH0", 3), ("L", 2), ("OW1", 6), ("sil", 5), ("W", 3), ("ER1", 7),
-)  # fmt: skip
-
-
-def test_phones_are_read_off_clear_frames() -> None:
-    rhythm = recognise(frames_of(HEARD), SYMBOLS, DEFAULT_VOCABULARY)
-    names = DEFAULT_VOCABULARY.phones(rhythm.phones_P.tolist())
-    assert names == [" " if name == "sil" else name for name, _ in HEARD]
-    assert rhythm.frames_P.tolist() == [count for _, count in HEARD]
-
-
-def test_a_flicker_is_smoothed_away() -> None:
-    logits = frames_of((("AH0", 10),), height=6.0)
-    logits[4, SYMBOLS.index("IY1")] += 7.0
-    rhythm = recognise(logits, SYMBOLS, DEFAULT_VOCABULARY)
-    assert DEFAULT_VOCABULARY.phones(rhythm.phones_P.tolist()) == ["AH0"]
-    assert rhythm.frames_P.tolist() == [10]
-
-
-def test_given_phones_find_their_frames() -> None:
-    rhythm = force(frames_of(HEARD), SYMBOLS, DEFAULT_VOCABULARY, SPOKEN)
+def test_given_phones_cover_every_frame() -> None:
+    rhythm = timed(1.2)
     assert DEFAULT_VOCABULARY.phones(rhythm.phones_P.tolist()) == list(SPOKEN)
-    # No pause was heard at the end: its marks last no time.
-    assert rhythm.frames_P.tolist() == [4, 2, 3, 2, 6, 5, 3, 7, 0, 0]
-
-
-def test_stress_does_not_matter_to_alignment() -> None:
-    stressed = tuple({"AH0": "AH1", "OW1": "OW0"}.get(s, s) for s in SPOKEN)
-    one, other = (
-        force(frames_of(HEARD), SYMBOLS, DEFAULT_VOCABULARY, p) for p in (SPOKEN, stressed)
-    )
-    assert torch.equal(one.frames_P, other.frames_P)
-
-
-@settings(deadline=None, max_examples=20)
-@given(st.integers(6, 40), st.integers(0, 1000))
-def test_alignment_of_anything_covers_every_frame(frames: int, seed: int) -> None:
-    logits = torch.randn(frames, len(SYMBOLS), generator=generator(seed))
-    rhythm = force(logits, SYMBOLS, DEFAULT_VOCABULARY, SPOKEN)
-    assert int(rhythm.frames_P.sum()) == frames
+    assert int(rhythm.frames_P.sum()) == 60
     spoken = torch.tensor([s not in ("^", " ", ".", "$") for s in SPOKEN])
     assert bool((rhythm.frames_P[spoken] >= 1).all())
 
 
+def test_frames_of_another_rate_are_covered_too() -> None:
+    """As those of the codec with 80 frames a second."""
+    plain, finer = timed(1.2), timed(1.2, frames=96)
+    assert int(finer.frames_P.sum()) == 96
+    ends = (torch.cumsum(r.frames_P, 0) / r.frames_P.sum() for r in (plain, finer))
+    torch.testing.assert_close(*ends, atol=0.5 / 96 + 1e-6, rtol=0)
+
+
+def test_stress_does_not_matter_to_alignment() -> None:
+    stressed = tuple({"AH0": "AH1", "OW1": "OW0"}.get(s, s) for s in SPOKEN)
+    assert torch.equal(timed(1.0).frames_P, timed(1.0, stressed).frames_P)
+
+
 def test_more_phones_than_frames_are_refused() -> None:
     with pytest.raises(PromptError, match="transcript is too long"):
-        force(frames_of((("AH0", 5),)), SYMBOLS, DEFAULT_VOCABULARY, SPOKEN)
+        timed(0.1)
 
 
 def codec_hearing(symbol: str) -> FACodec:

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import soundfile
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from speechkit.core import checkpoint
@@ -27,13 +29,14 @@ from speechkit.core.errors import (
 )
 from speechkit.core.prompt import prepare_prompt
 from speechkit.core.results import DurationPrompt, PromptCodes, Speech, Voice
-from speechkit.diffusion.config import STAGES, DenoiserConfig
+from speechkit.diffusion.config import STAGES
 from speechkit.diffusion.generator import build_generator
+from speechkit.pieces import EDGE_FRAMES, PEAK, at_level, with_edges
 from speechkit.text.turns import CHUNK_CHARACTERS, MAX_CHARACTERS, write_script
 from speechkit.tts import ZeroShotTTS
 from speechkit.watermark import DEFAULT_PAYLOAD, Watermark, detect, embed
 from tests.diffusion.builders import live_generator, random_voice
-from tests.facodec.builders import babble
+from tests.facodec.builders import babble, vowel
 from tests.facodec.small.test_codec import fresh
 from tests.tiny import TINY_GENERATOR, tiny_model
 
@@ -100,15 +103,61 @@ def test_what_is_said_of_the_watermark_is_what_is_found(say: Say, speed: float) 
         assert any("watermark" in note for note in speech.notes) == (speech.watermark is None)
 
 
-def test_speed_scales_the_frames(say: Say, plain: Speech) -> None:
-    frames = sum(plain.frames)
-    fast, slow = sum(say(speed=2.0).frames), sum(say(speed=0.5).frames)
+def test_speed_scales_the_frames_between_the_edges(say: Say, plain: Speech) -> None:
+    def inner(speech: Speech) -> tuple[int, ...]:
+        return speech.frames[1:-1]
+
+    frames = sum(inner(plain))
+    fast, slow = say(speed=2.0), say(speed=0.5)
     # Phones of a single frame stay.
-    single = sum(1 for count in plain.frames if count == 1)
-    assert frames / 2 - 0.5 <= fast <= frames / 2 + 0.5 + single
-    assert slow == 2 * frames
+    single = sum(1 for count in inner(plain) if count == 1)
+    assert frames / 2 - 1 <= sum(inner(fast)) <= frames / 2 + 1 + single
+    assert inner(slow) == tuple(2 * count for count in inner(plain))
     with pytest.raises(ConfigError, match="speed"):
         say(speed=5.0)
+
+
+def test_speech_begins_and_ends_in_silence(say: Say, plain: Speech) -> None:
+    for speech in (plain, say(speed=4.0), say("No.")):
+        assert (speech.phones[0], speech.phones[-1]) == ("^", "$")
+        assert speech.frames[0] >= EDGE_FRAMES[0]
+        assert speech.frames[-1] >= EDGE_FRAMES[1]
+
+
+@given(st.lists(st.integers(0, 40), min_size=2, max_size=20))
+def test_edges_lengthen_the_first_and_the_last_alone(frames: list[int]) -> None:
+    before_P = torch.tensor(frames)
+    edged = with_edges(before_P).tolist()
+    assert edged[1:-1] == frames[1:-1]
+    assert edged[0] == max(frames[0], EDGE_FRAMES[0])
+    assert edged[-1] == max(frames[-1], EDGE_FRAMES[1])
+    assert before_P.tolist() == frames
+
+
+def loud_rms(wave_T: Tensor) -> float:
+    """Level of the louder frames by hand: those of 20 ms above a tenth of the loudest."""
+    frames = [float(part.square().mean().sqrt()) for part in torch.split(wave_T, 320)]
+    loud = [level for level in frames if level > 0.1 * max(frames)]
+    return math.sqrt(sum(level * level for level in loud) / len(loud))
+
+
+@pytest.mark.parametrize("peak", [0.001, 0.05, 0.9])
+def test_speech_is_brought_to_its_level(peak: float) -> None:
+    voiced = torch.from_numpy(vowel(1.0, peak=peak))
+    wave_T = torch.cat([torch.zeros(16_000), voiced, torch.zeros(16_000)])
+    levelled_T = at_level(wave_T)
+    # Silence around it does not count: the vowel is at -20 dB.
+    assert 20 * math.log10(loud_rms(levelled_T)) == pytest.approx(-20, abs=0.5)
+    assert float(levelled_T.abs().max()) <= PEAK
+
+
+def test_no_peak_exceeds_the_highest_sample() -> None:
+    clicks_T = torch.zeros(16_000)
+    clicks_T[::2000] = 0.5
+    levelled_T = at_level(clicks_T)
+    assert float(levelled_T.abs().max()) == pytest.approx(PEAK, abs=1e-5)
+    for quiet_T in (torch.zeros(1000), torch.zeros(0)):
+        assert torch.equal(at_level(quiet_T), quiet_T)
 
 
 @pytest.mark.parametrize("steps", [0, -1, 65])
@@ -264,7 +313,7 @@ def test_incomplete_and_broken_folders_are_refused(folder: Path, tmp_path: Path)
 
 def test_a_generator_of_another_codec_is_refused(tmp_path: Path) -> None:
     root = tiny_model(tmp_path)
-    frame = DenoiserConfig(channels=16, blocks=2, heads=2, codebook_size=4096)
+    frame = replace(TINY_GENERATOR.frame, codebook_size=4096)
     other = build_generator(replace(TINY_GENERATOR, frame=frame))
     save_checkpoint(root / "generator", other.state_dict(), {"generator": to_dict(other.config)})
     with pytest.raises(CheckpointError, match="another codec"):

@@ -32,9 +32,25 @@ TINY_CODEC = FACodecConfig(
 )
 
 TINY_GENERATOR = GeneratorConfig(
-    frame=DenoiserConfig(channels=16, blocks=2, heads=2, codebook_size=CODEBOOK_SIZE),
+    frame=DenoiserConfig(
+        channels=16,
+        blocks=2,
+        heads=2,
+        frame_channels=8,
+        codebook_size=CODEBOOK_SIZE,
+        timbre_channels=TINY_CODEC.timbre_channels,
+    ),
     # Few entries keep the random durations, and so the tests, short.
-    duration=DenoiserConfig(channels=16, blocks=2, heads=2, codebooks=1, codebook_size=8),
+    duration=DenoiserConfig(
+        channels=16,
+        blocks=2,
+        heads=2,
+        patch=1,
+        frame_channels=8,
+        codebooks=1,
+        codebook_size=8,
+        stages=1,
+    ),
     phone_symbols=DEFAULT_VOCABULARY.symbols,
 )
 

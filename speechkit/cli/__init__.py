@@ -32,6 +32,7 @@ VERBS: Mapping[str, Sequence[str]] = {
     "codec": ("codec", "convert-checkpoint"),
     "demo": ("demo",),
     "serve": ("serve",),
+    "export": ("export",),
     "doctor": ("doctor",),
     "ssl": ("ssl",),
     "watermark": ("watermark",),

@@ -105,6 +105,24 @@ def add_codec(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_device(parser: argparse.ArgumentParser, *, generator: bool) -> None:
+    """Add --device and, for verbs that run the generator, --dtype; `inputs` acts on them."""
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        metavar="NAME",
+        help="where to compute: auto, cpu, cuda, cuda:1, mps (default cpu)",
+    )
+    if generator:
+        parser.add_argument(
+            "--dtype",
+            default="auto",
+            metavar="NAME",
+            help="what the generator computes in: auto, float32, bfloat16, float16 (default auto: "
+            "bfloat16 on GPUs that have it)",
+        )
+
+
 def add_seed(parser: argparse.ArgumentParser) -> None:
     """Add --seed."""
     parser.add_argument(

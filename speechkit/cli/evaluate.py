@@ -26,6 +26,7 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     )
     tts = kinds.add_parser("tts", help="recordings, codec resynthesis and synthesis side by side")
     arguments.add_model(tts)
+    arguments.add_device(tts, generator=True)
     arguments.add_seed(tts)
     arguments.add_sampling(tts)
     tts.add_argument(
@@ -96,7 +97,7 @@ def _eval_tts(args: argparse.Namespace) -> Outcome:
     recorded = pauses.punctuated(eval_clips(args.pause_data, None)) if args.pause_data else []
     arguments.use_threads(args.threads)
     reader = PhoneReader(args.aligner or WEIGHTS / "aligner")
-    tts = inputs.load_tts(args.model, {})
+    tts = inputs.load_tts(args.model, {}, device=args.device, dtype=args.dtype)
 
     def speak(text: str, prompt_T: Tensor, seed: int) -> Tensor:
         return tts.synthesize(text, tts.voice(prompt_T), seed=seed, steps=args.steps).wave_T

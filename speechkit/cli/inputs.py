@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from speechkit.cli import output
-from speechkit.core.audio import AUDIO_SUFFIXES as AUDIO_SUFFIXES
 from speechkit.core.audio import audio_seconds, check_length, encode_audio, naming
 from speechkit.core.errors import AudioError, ConfigError, StreamError, TextError
 from speechkit.core.files import check_replaceable
+from speechkit.core.formats import AUDIO_SUFFIXES as AUDIO_SUFFIXES
 
 if TYPE_CHECKING:
     from speechkit.core.prompt import Prompt
@@ -173,14 +173,29 @@ def read_prompt(path: Path, *, keep_pauses: bool = False) -> Prompt:
     return prompt.read_prompt(path, keep_pauses=keep_pauses)
 
 
-def load_tts(model: Path | None, lexicon: Mapping[str, tuple[str, ...]]) -> ZeroShotTTS:
-    """The models; says so where their weights are random.
+def load_tts(
+    model: Path | None,
+    lexicon: Mapping[str, tuple[str, ...]],
+    *,
+    device: str = "cpu",
+    dtype: str = "auto",
+) -> ZeroShotTTS:
+    """The models, those of an ONNX export on onnxruntime; says so where weights are random.
 
-    Raises CheckpointError or ConfigError for a folder that does not hold them.
+    Raises CheckpointError or ConfigError for a folder that does not hold them, ConfigError for a
+    device or number format that is not there.
     """
+    from speechkit.export import is_onnx, load_onnx
     from speechkit.tts import ZeroShotTTS
 
-    tts = ZeroShotTTS.from_pretrained(model, lexicon=lexicon)
+    if model is not None and is_onnx(model):
+        if device not in ("auto", "cpu") or dtype not in ("auto", "float32"):
+            raise ConfigError(
+                "An ONNX export computes on the CPU in float32: leave out --device and --dtype."
+            )
+        tts = load_onnx(model, lexicon=lexicon)
+    else:
+        tts = ZeroShotTTS.from_pretrained(model, lexicon=lexicon, device=device, dtype=dtype)
     if not tts.trained:
         output.warn_untrained(tts.weights)
     return tts

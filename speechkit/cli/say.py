@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from speechkit.cli import arguments, inputs, output, script, table
+from speechkit.cli import arguments, inputs, output, script
 from speechkit.cli.output import Outcome
+from speechkit.cli.say_batch import say_batch
+from speechkit.cli.say_stream import FORMATS, say_stream
 from speechkit.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,7 +34,22 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     say.add_argument("--transcript", help="what the prompt says; not needed, improves its rhythm")
     text = _add_speaking(say)
     script.add_dialogue(say, text)
-    table.add_csv(say, text)
+    text.add_argument(
+        "--batch",
+        type=Path,
+        metavar="FILE",
+        help="a .csv or .jsonl in place of a text, with text, voice (or prompt), out, seed; -o is "
+        "then a folder, and what is there already is kept",
+    )
+    say.add_argument(
+        "--overwrite", action="store_true", help="with --batch: speak again what is there"
+    )
+    say.add_argument(
+        "--stream", action="store_true", help="with -o -: sound as soon as it is there"
+    )
+    say.add_argument(
+        "--format", choices=FORMATS, help="of --stream: wav (default), or pcm, bare 16 bit samples"
+    )
     say.set_defaults(handler=_say, verb="say")
 
     swap = verbs.add_parser(
@@ -58,7 +75,7 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     voice.add_argument("prompt", type=Path, help="1 to 30 s of the voice")
     voice.add_argument("-o", "--out", type=Path, required=True, help="file ending in .safetensors")
     voice.add_argument("--transcript", help="what the prompt says; not needed, improves its rhythm")
-    _add_common(voice)
+    _add_common(voice, generator=False)
     voice.set_defaults(handler=_voice)
 
 
@@ -95,22 +112,32 @@ def _add_speaking(parser: arguments.Parser) -> argparse._MutuallyExclusiveGroup:
     return text
 
 
-def _add_common(parser: arguments.Parser) -> None:
+def _add_common(parser: arguments.Parser, *, generator: bool = True) -> None:
     """Add the flags of all verbs of this file."""
     parser.add_argument(
         "--lexicon", type=Path, metavar="FILE", help="lines such as: tomato T AH0 M AA1 T OW2"
     )
     arguments.add_model(parser)
+    arguments.add_device(parser, generator=generator)
     arguments.add_threads(parser)
     arguments.add_json(parser)
 
 
 def _say(args: argparse.Namespace) -> Outcome:
-    """Speak with all attributes from one prompt, by default the first bundled one."""
-    _take_text(args, args.script, args.csv)
+    """Speak with all attributes from one prompt, the first bundled one if none, or a table."""
+    _take_text(args, args.script, args.batch)
+    if args.batch is None and args.overwrite:
+        raise ConfigError("--overwrite is for --batch.")
+    if args.format is not None and not args.stream:
+        raise ConfigError("--format is for --stream.")
     args.prompt = script.default_prompt(args)
-    if args.csv is not None:
-        return table.speak_table(args)
+    if args.batch is not None:
+        if args.stream or args.show_phones or args.transcript is not None:
+            raise ConfigError("--stream, --show-phones and --transcript are for a single text.")
+        return say_batch(args)
+    if args.stream:
+        args.format = args.format or FORMATS[0]
+        return say_stream(args)
     return _speak(args, {"timbre": args.prompt} if args.prompt else {}, args.transcript)
 
 
@@ -154,7 +181,7 @@ def _swap_recording(args: argparse.Namespace) -> Outcome:
     arguments.use_threads(args.threads)
 
     started = time.perf_counter()
-    tts = inputs.load_tts(args.model, {})
+    tts = inputs.load_tts(args.model, {}, device=args.device, dtype=args.dtype)
     loaded = time.perf_counter()
     voices = {path: inputs.make_voice(tts, path, read, None) for path, read in sources.items()}
     heard = time.perf_counter()
@@ -203,7 +230,7 @@ def _speak(args: argparse.Namespace, paths: Mapping[str, Path], transcript: str 
     arguments.use_threads(args.threads)
 
     started = time.perf_counter()
-    tts = inputs.load_tts(args.model, lexicon)
+    tts = inputs.load_tts(args.model, lexicon, device=args.device, dtype=args.dtype)
     loaded = time.perf_counter()
     progress.stage("reading the voice")
     made = {
@@ -283,7 +310,7 @@ def _voice(args: argparse.Namespace) -> Outcome:
     output.Progress().tell("loading the models")
     source = inputs.read_source(args.prompt)
     arguments.use_threads(args.threads)
-    tts = inputs.load_tts(args.model, lexicon)
+    tts = inputs.load_tts(args.model, lexicon, device=args.device)
     voice = inputs.make_voice(tts, args.prompt, source, phones)
     voice.save(args.out)
     rhythm = voice.duration

@@ -1,4 +1,4 @@
-"""The verbs that make models: `train aligner`, `train codec`, `train generator`, and `release`.
+"""The verbs that make models: `train` with aligner, codec, generator and unit-generator, `release`.
 
 `speechkit train` also runs under torchrun (`torchrun … -m speechkit train …`) and srun: every
 process trains, the first one reports.
@@ -88,6 +88,21 @@ def add_train(verbs: arguments.Verbs[arguments.Parser]) -> None:
         "--init", type=Path, metavar="FOLDER", help="export of an earlier run to go on from"
     )
     _add_training(generator, _train_generator)
+
+    units = models.add_parser(
+        "unit-generator", help="units of an SSL encoder and a voice as codes: needs no text"
+    )
+    _add_data(units)
+    units.add_argument(
+        "--units", type=Path, required=True, metavar="FILE", help="of the corpus, from ssl units"
+    )
+    units.add_argument(
+        "--codec", type=Path, required=True, metavar="FOLDER", help="that made the codes"
+    )
+    units.add_argument(
+        "--init", type=Path, metavar="FOLDER", help="export of an earlier run to go on from"
+    )
+    _add_training(units, _train_unit_generator)
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
@@ -195,6 +210,18 @@ def _train_generator(args: argparse.Namespace) -> Outcome:
 
     recipe = _recipe(args, GeneratorTraining)
     return _outcome(train_generator(recipe, args.data, args.codec, args.out, init=args.init))
+
+
+def _train_unit_generator(args: argparse.Namespace) -> Outcome:
+    """Train the generator that speaks from units."""
+    from speechkit.diffusion.train_units import UnitGeneratorTraining, train_unit_generator
+    from speechkit.ssl.units.file import Units
+
+    recipe = _recipe(args, UnitGeneratorTraining)
+    report = train_unit_generator(
+        recipe, args.data, Units(args.units), args.codec, args.out, init=args.init
+    )
+    return _outcome(report)
 
 
 def _release(args: argparse.Namespace) -> Outcome:

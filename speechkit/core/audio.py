@@ -20,6 +20,7 @@ import numpy as np
 from speechkit.core.audio_kinds import HEAD_BYTES, complaint, padding
 from speechkit.core.errors import AudioError, PromptError
 from speechkit.core.files import open_regular, write_atomically
+from speechkit.core.formats import AUDIO_FORMATS
 from speechkit.core.timebase import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
@@ -29,18 +30,6 @@ if TYPE_CHECKING:
 _BLOCK_SAMPLES = 1 << 18
 _MIN_FILE_RATE_HZ, _MAX_FILE_RATE_HZ = 4_000, 384_000
 _MAX_CHANNELS = 64
-AUDIO_FORMATS = {
-    ".wav": ("WAV", "PCM_16"),
-    ".flac": ("FLAC", "PCM_16"),
-    ".ogg": ("OGG", "VORBIS"),
-    ".opus": ("OGG", "OPUS"),
-    ".mp3": ("MP3", "MPEG_LAYER_III"),
-}
-"""Container and coding of each kind of file that can be written."""
-
-AUDIO_SUFFIXES = tuple(AUDIO_FORMATS)
-"""Endings of the files that can be written."""
-
 _UNKNOWN_FRAMES = (1 << 63) - 1
 """What libsndfile says of a FLAC file whose header does not tell its length."""
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
-from speechkit.core.audio import AUDIO_FORMATS, AUDIO_SUFFIXES, write_blocks
+from speechkit.core.audio import write_blocks
 from speechkit.core.errors import AudioError
+from speechkit.core.formats import AUDIO_FORMATS, AUDIO_SUFFIXES
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -48,6 +48,14 @@ class Codes:
         """All codebooks as one `codes_KF`: prosody, content, detail."""
         return torch.cat([self.prosody_KF, self.content_KF, self.detail_KF])
 
+    def to(self, device: str | torch.device) -> Codes:
+        """The codes on a device."""
+        return Codes(
+            prosody_KF=self.prosody_KF.to(device),
+            content_KF=self.content_KF.to(device),
+            detail_KF=self.detail_KF.to(device),
+        )
+
     def between(self, start: int, end: int) -> Codes:
         """The frames from `start` to before `end`."""
         return Codes(

@@ -16,13 +16,13 @@ from pathlib import Path, PureWindowsPath
 from typing import Literal
 
 from speechkit.core.errors import DataError
+from speechkit.core.formats import AUDIO_SUFFIXES
 
 CorpusKind = Literal[
     "auto", "manifest", "metadata", "ljspeech", "librispeech", "libritts", "vctk", "commonvoice",
     "kaldi", "lhotse", "folder",
 ]  # fmt: skip
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 FIRST_WAVS = ("wavs", "", "wav", "clips", "audio")
 """Where a row that names a clip, not a file, has its audio."""
 FIRST_HERE = ("", *(place for place in FIRST_WAVS if place))

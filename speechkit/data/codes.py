@@ -1,14 +1,16 @@
-"""Sidecar of a packed corpus: every clip as codes, made by one codec.
+"""Sidecar of a packed corpus: every clip as codes with its timbre and the phones read off it.
 
-`x.codes.safetensors` beside `x.safetensors`: `codes_KS` int16 (all clips end to end),
-`offsets_N1` int64; metadata names the codec's weights and the corpus.
+`x.codes.safetensors` beside `x.safetensors`: `codes_KS` int16 (all clips end to end), `phones_S`
+int16 (the phone that a recogniser heard in each frame), `timbre_ND` float32, `offsets_N1` int64;
+metadata names the codec's weights and the corpus.
 
-Shapes: K codebooks, S frames of all clips, F frames of one clip, N clips.
+Shapes: K codebooks, S frames of all clips, F frames of one clip, N clips, D timbre channels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -20,7 +22,26 @@ from speechkit.core.errors import DataError
 from speechkit.core.files import write_atomically
 from speechkit.data.alignment import corpus_hash
 
-FORMAT = "speechkit-codes-1"
+FORMAT = "speechkit-codes-2"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipCodes:
+    """One clip as a codec encodes it."""
+
+    codes_KF: Tensor
+    """Codes of all codebooks."""
+
+    phone_F: Tensor
+    """Phone id of each frame as recognised from the codes; pauses are word boundaries."""
+
+    timbre_D: Tensor
+    """Timbre vector."""
+
+    @property
+    def frames(self) -> int:
+        """Frames F."""
+        return int(self.codes_KF.shape[-1])
 
 
 def codes_path(corpus: str | Path) -> Path:
@@ -28,16 +49,28 @@ def codes_path(corpus: str | Path) -> Path:
     return Path(corpus).with_suffix(".codes.safetensors")
 
 
+def empty_codes(codebooks: int, timbre_channels: int) -> ClipCodes:
+    """What stands for a clip that was left out."""
+    return ClipCodes(
+        codes_KF=torch.zeros(codebooks, 0, dtype=torch.long),
+        phone_F=torch.zeros(0, dtype=torch.long),
+        timbre_D=torch.zeros(timbre_channels),
+    )
+
+
 def write_codes(
-    path: str | Path, codes: Iterable[Tensor], clip_ids: list[str], codec_sha256: str
+    path: str | Path, clips: Iterable[ClipCodes], clip_ids: list[str], codec_sha256: str
 ) -> None:
-    """Write the codes `[K, F]` of all clips, in order; a clip left out is an empty `[K, 0]`."""
-    clips = [clip.to(torch.int16) for clip in codes]
-    lengths = torch.tensor([0, *(clip.shape[-1] for clip in clips)])
+    """Write all clips, in order; a clip left out is an `empty_codes`."""
+    items = list(clips)
+    lengths = torch.tensor([0, *(clip.frames for clip in items)])
     tensors = {
-        "codes_KS": torch.cat(clips, dim=-1).contiguous(),
+        "codes_KS": torch.cat([clip.codes_KF.to(torch.int16) for clip in items], dim=-1),
+        "phones_S": torch.cat([clip.phone_F.to(torch.int16) for clip in items]),
+        "timbre_ND": torch.stack([clip.timbre_D.float() for clip in items]),
         "offsets_N1": torch.cumsum(lengths, 0),
     }
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     metadata = {"format": FORMAT, "corpus": corpus_hash(clip_ids), "codec": codec_sha256}
     write_atomically(Path(path), lambda part: save_file(tensors, part, metadata=metadata))
 
@@ -50,11 +83,17 @@ class CorpusCodes:
         try:
             with safe_open(str(path), "pt") as stored:
                 metadata = stored.metadata() or {}
+                if metadata.get("format") != FORMAT:
+                    raise DataError(
+                        f"{path} is no file of codes of this version; encode the corpus again."
+                    )
                 self._codes_KS: Tensor = stored.get_tensor("codes_KS")
+                self._phones_S: Tensor = stored.get_tensor("phones_S")
+                self._timbre_ND: Tensor = stored.get_tensor("timbre_ND")
                 self._offsets_N1: Tensor = stored.get_tensor("offsets_N1")
         except (OSError, SafetensorError) as error:
             raise DataError(f"{path} cannot be read as codes ({error}); encode again.") from error
-        if metadata.get("format") != FORMAT or metadata.get("corpus") != corpus_hash(clip_ids):
+        if metadata.get("corpus") != corpus_hash(clip_ids):
             raise DataError(f"{path} does not belong to this corpus; encode the corpus again.")
         self.codec_sha256 = metadata.get("codec", "")
 
@@ -66,7 +105,15 @@ class CorpusCodes:
         """True when the clip was encoded."""
         return bool(self._offsets_N1[clip + 1] > self._offsets_N1[clip])
 
-    def codes(self, clip: int) -> Tensor:
-        """`codes_KF` int64 of one clip."""
+    def frames(self, clip: int) -> int:
+        """Frames of one clip."""
+        return int(self._offsets_N1[clip + 1] - self._offsets_N1[clip])
+
+    def clip(self, clip: int) -> ClipCodes:
+        """One clip, codes and phones as int64."""
         first, end = int(self._offsets_N1[clip]), int(self._offsets_N1[clip + 1])
-        return self._codes_KS[:, first:end].long()
+        return ClipCodes(
+            codes_KF=self._codes_KS[:, first:end].long(),
+            phone_F=self._phones_S[first:end].long(),
+            timbre_D=self._timbre_ND[clip],
+        )

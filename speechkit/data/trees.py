@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speechkit.core.errors import DataError
+from speechkit.core.formats import AUDIO_SUFFIXES
 from speechkit.data.clips import (
-    AUDIO_SUFFIXES,
     ClipSource,
     Corpus,
     Found,

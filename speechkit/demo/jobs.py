@@ -25,8 +25,7 @@ from speechkit.core.prompt import Prompt, prepare_prompt
 from speechkit.core.results import Codes, Speech, Voice
 from speechkit.core.rng import generator
 from speechkit.diffusion.config import STAGES
-from speechkit.facodec.small.codec import FACodec
-from speechkit.facodec.small.features import TIMBRE_PITCH_SCALE, pitch_hz
+from speechkit.facodec.codec import Codec
 from speechkit.facodec.stream import decode_stream, encode_long, levelled, own_gain
 from speechkit.swap import FACTORS, swap_recording
 from speechkit.tts import Progress, ZeroShotTTS, mix_voices
@@ -49,7 +48,7 @@ class Models:
     """Conversion with the same codec."""
 
     @property
-    def codec(self) -> FACodec:
+    def codec(self) -> Codec:
         """The codec of both."""
         return self.tts.codec
 
@@ -331,7 +330,7 @@ def code(models: Models, wave_T: Tensor, *, report: Report) -> Coded:
     )
 
 
-def stream_names(codec: FACodec) -> tuple[str, ...]:
+def stream_names(codec: Codec) -> tuple[str, ...]:
     """A name for each code stream, in the order of `Codes.stacked`."""
     quantizer = codec.quantizer
     counts = {
@@ -346,36 +345,11 @@ def stream_names(codec: FACodec) -> tuple[str, ...]:
     )
 
 
-def drop(models: Models, wave_T: Tensor, stream: int, *, report: Report) -> Tensor:
-    """The recording decoded with one code stream left out, at its level and length."""
+def drop(models: Models, wave_T: Tensor, factor: str, *, report: Report) -> Tensor:
+    """The recording decoded with one factor left out, at its level and length."""
     codec = models.codec
     report(0.0, "encoding")
     codes, timbre_D = encode_long(codec, wave_T)
     report(0.5, "decoding")
-    out_T = decode_without(codec, codes, timbre_D, stream, generator(0))
+    out_T = codec.decode(codes, timbre_D, generator(0), without=(factor,))
     return torch.cat(list(levelled([out_T], own_gain(codec, wave_T), len(wave_T))))
-
-
-# To be replaced by the codec's own `decode(…, without=…)` where that names single codebooks.
-@torch.no_grad()
-def decode_without(
-    codec: FACodec, codes: Codes, timbre_D: Tensor, stream: int, rng: torch.Generator
-) -> Tensor:
-    """`wave_T` of all code streams but one, whose vectors are left out of the sum.
-
-    Without prosody the decoder gets F0, voicing and loudness of a zero vector.
-    """
-    codebooks = (codec.prosody_codebooks, codec.content_codebooks, codec.detail_codebooks)
-    levels = [level for part in codebooks for level in part.quantizers()]
-    z_KBFD = [
-        level.embed(codes_F[None]) * (number != stream)
-        for number, (level, codes_F) in enumerate(zip(levels, codes.stacked(), strict=True))
-    ]
-    z_prosody = torch.stack(z_KBFD[: codec.prosody_codebooks.codebooks]).sum(0)
-    timbre_BD = timbre_D[None]
-    mel_BMG = codec.decode_mel(torch.stack(z_KBFD).sum(0), timbre_BD)
-    predicted = codec.predict_prosody(z_prosody)
-    f0_BG = pitch_hz(predicted.contour_BG, timbre_BD[:, -1] * TIMBRE_PITCH_SCALE)
-    voiced_BG = (predicted.voiced_logit_BG > 0).to(f0_BG.dtype)
-    wave_T: Tensor = codec.vocoder(mel_BMG, f0_BG, voiced_BG, rng)[0]
-    return wave_T.clamp(-1, 1)

@@ -14,6 +14,7 @@ from speechkit.demo import jobs, plots
 from speechkit.demo import widgets as ui
 from speechkit.demo.limits import checked_number, checked_seed
 from speechkit.demo.state import AppState, escaped, note_lines, playable, session_of, shown_errors
+from speechkit.facodec.codec import FACTORS
 from speechkit.facodec.quantizer import code_usage
 from speechkit.watermark import DEFAULT_PAYLOAD, Detection, detect, embed
 from speechkit.watermark.detection import MAX_P_VALUE
@@ -145,7 +146,6 @@ def add_codec(app: AppState) -> ui.Tab:
     """Lay out the tab Codec and wire it up."""
     import gradio as gr
 
-    names = jobs.stream_names(app.models.codec)
     with gr.Tab("Codec", id="codec", elem_id="tab-codec") as tab:
         gr.Markdown(CODEC_HELP)
         with gr.Row():
@@ -161,7 +161,9 @@ def add_codec(app: AppState) -> ui.Tab:
         with gr.Row():
             with gr.Column():
                 stream = ui.unchecked(
-                    gr.Radio(list(names), value=names[0], label="Leave out", elem_id="codec-stream")
+                    gr.Radio(
+                        list(FACTORS), value=FACTORS[0], label="Leave out", elem_id="codec-stream"
+                    )
                 )
                 without = gr.Button("Decode without it", elem_id="codec-drop")
                 dropped = ui.result_box("codec-dropped", "Without the stream")
@@ -181,10 +183,10 @@ def add_codec(app: AppState) -> ui.Tab:
     def drop(recording: str | None, stream: str, request: gr.Request) -> Iterator[tuple[Any, ...]]:
         """A recording through the codec and back with one code stream left out."""
         with shown_errors():
-            if stream not in names:
-                raise ConfigError(f"There is no such stream: choose one of {', '.join(names)}.")
+            if stream not in FACTORS:
+                raise ConfigError(f"There is no such stream: choose one of {', '.join(FACTORS)}.")
             wave_T = app.recording(recording, "The recording", session_of(request))
-            work = partial(jobs.drop, app.models, wave_T, names.index(stream))
+            work = partial(jobs.drop, app.models, wave_T, stream)
 
             def view(out_T: torch.Tensor) -> tuple[Any, ...]:
                 return playable(out_T, app.sample_rate_hz), f"Decoded without **{stream}**."
@@ -229,11 +231,9 @@ def _coded(app: AppState, made: jobs.Coded) -> tuple[Any, ...]:
         f"Weights: {escaped(app.models.tts.weights)}\n\n"
         f"| stream | different codes | perplexity |\n| --- | --- | --- |{rows}"
     )
-    parts = (codec.prosody_codebooks, codec.content_codebooks, codec.detail_codebooks)
     vectors = [
-        torch.nn.functional.normalize(level.codebook_VC.detach(), dim=-1).numpy()
-        for part in parts
-        for level in part.quantizers()
+        torch.nn.functional.normalize(entries_VC, dim=-1).numpy()
+        for entries_VC in codec.code_vectors()
     ]
     figure = plots.codes_figure(plots.code_colours(vectors, codes_KF.numpy()), names, seconds)
     return playable(made.wave_T, codec.sample_rate_hz), report, figure

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from speechkit.core.config import require_range
 
 STAGES = ("duration", "prosody", "content", "detail")
 """The stages in the order they run; timbre is copied from the prompt, never generated."""
+FRAME_STAGES = STAGES[1:]
+"""The stages that fill frames with codes; they share one network."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +18,7 @@ class DenoiserConfig:
     """One network over a joined sequence of prompt and target."""
 
     channels: int = 320
-    """Width."""
+    """Width of the trunk."""
 
     blocks: int = 8
     """ConvNeXt blocks; every second one is followed by self-attention."""
@@ -24,16 +27,28 @@ class DenoiserConfig:
     """Attention heads."""
 
     kernel: int = 7
-    """Length of the depthwise convolutions, in positions."""
+    """Length of the depthwise convolutions, in trunk positions."""
 
     expansion: int = 3
     """Width of the position-wise MLPs over `channels`."""
 
+    patch: int = 2
+    """Frames that share a trunk position."""
+
+    frame_channels: int = 256
+    """Width of a single frame, before and after the trunk."""
+
     codebooks: int = 6
-    """Codebooks it fills, each on its own output head."""
+    """Codebooks it fills, each with its own predictor."""
 
     codebook_size: int = 1024
     """Entries of each codebook."""
+
+    stages: int = 3
+    """Groups of codebooks that are filled one after the other."""
+
+    timbre_channels: int = 0
+    """Width of the timbre vector it may be told; 0 for none."""
 
     def __post_init__(self) -> None:
         require_range(
@@ -43,8 +58,12 @@ class DenoiserConfig:
             heads=(1, 256),
             kernel=(1, 127),
             expansion=(1, 16),
+            patch=(1, 8),
+            frame_channels=(2, 8192),
             codebooks=(1, 64),
             codebook_size=(2, 65_536),
+            stages=(1, 16),
+            timbre_channels=(0, 8192),
         )
         if self.channels % (2 * self.heads):
             raise ValueError(
@@ -58,12 +77,19 @@ class DenoiserConfig:
 class GeneratorConfig:
     """The four stages: duration has its own small network, the rest share one (NS3 App. A.1)."""
 
-    frame: DenoiserConfig = field(default_factory=DenoiserConfig)
+    frame: DenoiserConfig = field(default_factory=lambda: DenoiserConfig(timbre_channels=192))
     """Network of the prosody, content and detail stages."""
 
     duration: DenoiserConfig = field(
         default_factory=lambda: DenoiserConfig(
-            channels=192, blocks=6, heads=3, codebooks=1, codebook_size=64
+            channels=192,
+            blocks=6,
+            heads=3,
+            patch=1,
+            frame_channels=192,
+            codebooks=1,
+            codebook_size=64,
+            stages=1,
         )
     )
     """Network of the duration stage; entry n means n frames, the last one that many or more."""
@@ -80,6 +106,10 @@ class GeneratorConfig:
     detail_codebooks: int = 3
     """Codebooks of the detail stage."""
 
+    timbre_stages: tuple[str, ...] = ("detail",)
+    """Frame stages that are told the timbre vector. The others are not, so that their prompts
+    alone steer them."""
+
     prompt_frames: int = 150
     """Longest prompt the frame stages look at, in frames (20 ms); the end of a longer one."""
 
@@ -88,53 +118,62 @@ class GeneratorConfig:
 
     def __post_init__(self) -> None:
         require_range(self, prompt_frames=(50, 10_000), prompt_phones=(15, 10_000))
-        if (
-            self.prosody_codebooks + self.content_codebooks + self.detail_codebooks
-            != self.frame.codebooks
-        ):
+        if sum(len(self.codebooks_of(name)) for name in FRAME_STAGES) != self.frame.codebooks:
             raise ValueError(
-                f"prosody_codebooks, content_codebooks and detail_codebooks must add up to "
+                "prosody_codebooks, content_codebooks and detail_codebooks must add up to "
                 f"frame.codebooks ({self.frame.codebooks})"
             )
+        unknown = set(self.timbre_stages) - set(FRAME_STAGES)
+        if unknown:
+            raise ValueError(f"timbre_stages must be of {FRAME_STAGES}, not {sorted(unknown)}")
 
-    def books_of(self, stage: str) -> range:
+    def codebooks_of(self, stage: str) -> range:
         """Indices of the codebooks that a stage fills."""
         if stage == "duration":
             return range(1)
-        first = {
-            "prosody": 0,
-            "content": self.prosody_codebooks,
-            "detail": self.prosody_codebooks + self.content_codebooks,
-        }[stage]
-        count = {
-            "prosody": self.prosody_codebooks,
-            "content": self.content_codebooks,
-            "detail": self.detail_codebooks,
-        }[stage]
-        return range(first, first + count)
+        counts = (self.prosody_codebooks, self.content_codebooks, self.detail_codebooks)
+        number = FRAME_STAGES.index(stage)
+        first = sum(counts[:number])
+        return range(first, first + counts[number])
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageSampling:
     """How one stage is sampled."""
 
-    steps: tuple[int, ...] = (4,)
-    """Passes for each code book of the stage, the last number standing for all further ones."""
+    steps: int = 4
+    """Passes of the network."""
 
     temperature: float = 1.0
-    """Sharpness of the draw at the first step; falls linearly towards 0 (NS3 App. A.2)."""
+    """Sharpness of the draw at the first step."""
+
+    anneal: bool = True
+    """The temperature falls linearly towards 0 (NS3 App. A.2); False keeps it."""
+
+    order: Literal["confidence", "random"] = "confidence"
+    """What is revealed first: the frames the network is surest of (MaskGIT), or any."""
 
     choice_temperature: float = 1.0
-    """Gumbel noise on the log-confidence that decides what is revealed first (MaskGIT)."""
+    """Gumbel noise on the log-confidence, falling linearly towards 0."""
 
     top_k: int = 20
     """Entries that can be drawn."""
 
-    guidance: float = 1.0
-    """Weight of classifier-free guidance (no prompt as the other side); 0 halves the passes."""
+    guidance: float = 0.0
+    """Weight of classifier-free guidance; 0 halves the passes."""
+
+    drop: Literal["prompt", "phones", "both"] = "phones"
+    """What the unconditional side of guidance goes without: the prompt (NS3 App. A.2), what is to
+    be said, or both (as F5-TTS)."""
 
     rescale: float = 1.0
     """1 gives the guided logits the spread of the plain ones (NS3 App. A.2); 0 leaves them."""
+
+    corrector: float = 0.0
+    """Share of the revealed frames that each pass but the last masks again (Gat et al. 2024)."""
+
+    def __post_init__(self) -> None:
+        require_range(self, steps=(1, 1000), top_k=(1, 1_000_000), corrector=(0.0, 0.9))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,23 +181,25 @@ class SamplerConfig:
     """How speech is sampled, stage by stage."""
 
     duration: StageSampling = field(
-        default_factory=lambda: StageSampling(steps=(4,), guidance=0.0, temperature=0.7)
+        default_factory=lambda: StageSampling(
+            steps=6, temperature=0.9, anneal=False, order="random", top_k=64
+        )
     )
-    """Durations; the paper uses no guidance here."""
+    """Durations. Drawn in any order at an even temperature: the surest first makes phones a fifth
+    too short, for the short ones are the surest."""
 
     prosody: StageSampling = field(
-        default_factory=lambda: StageSampling(steps=(4,), temperature=0.5)
+        default_factory=lambda: StageSampling(steps=4, temperature=0.5, guidance=2.0)
     )
     """Prosody codes."""
 
     content: StageSampling = field(
-        default_factory=lambda: StageSampling(steps=(6, 2), temperature=0.4)
+        default_factory=lambda: StageSampling(steps=5, temperature=0.4, guidance=2.0)
     )
-    """Content codes; cooler than the paper's 1.5, which a model this small does not bear."""
+    """Content codes; cooler than the paper's 1.5, which a model this small does not bear. Guidance
+    by the phones took a third of the wrong words away; more passes took none."""
 
-    detail: StageSampling = field(
-        default_factory=lambda: StageSampling(steps=(2, 1), guidance=0.0, temperature=0.3)
-    )
+    detail: StageSampling = field(default_factory=lambda: StageSampling(steps=4, temperature=0.3))
     """Detail codes."""
 
     def of(self, stage: str) -> StageSampling:

@@ -1,11 +1,13 @@
 """The factorised generator: phones and a voice in, codes out (NS3 §3.3).
 
-Shapes: P phones, F frames, K code books, N positions.
+Everything takes lists, an item for each utterance; an item is drawn alike alone and in a batch.
+
+Shapes: P phones, F frames, K codebooks, N frames of a segment, D timbre channels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,12 @@ from torch import Tensor, nn
 from speechkit.core.checkpoint import Checkpoint, build_and_load, load_checkpoint
 from speechkit.core.config import from_dict
 from speechkit.core.errors import CheckpointError
-from speechkit.core.results import Codes, DurationPrompt, PromptCodes, Voice
+from speechkit.core.results import Codes, DurationPrompt, PromptCodes
 from speechkit.core.rng import derive, generator
-from speechkit.diffusion.config import STAGES, GeneratorConfig, SamplerConfig
+from speechkit.diffusion.config import FRAME_STAGES, STAGES, GeneratorConfig, SamplerConfig
 from speechkit.diffusion.denoiser import NULL_CODE, Denoiser
-from speechkit.diffusion.duration import regulate_length, time_scale, within_phone_positions
-from speechkit.diffusion.stage import Stage, Stretch
+from speechkit.diffusion.duration import phone_positions, regulate_length
+from speechkit.diffusion.stage import Segment, Stage, StageItem
 from speechkit.text.vocab import PAD, is_boundary
 
 Progress = Callable[[str], None]
@@ -30,182 +32,180 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Draws:
-    """What the stages of one utterance are drawn with."""
+    """What the stages of a batch of utterances are drawn with."""
 
     sampler: SamplerConfig
     """Settings of all stages."""
 
-    seed: int
-    """Each stage has a stream of its own that follows from it."""
+    seeds: tuple[int, ...]
+    """One for each utterance; each stage has a stream of its own that follows from it, so another
+    prompt or step count for one stage leaves the draws of the others as they were."""
 
     begin: Progress = lambda stage: None
     """Told which stage begins."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Generated:
-    """What the stages made of a phone sequence."""
-
-    codes: Codes
-    """Code streams of the whole utterance."""
-
-    frames_P: Tensor
-    """Frames each phone lasts."""
-
-
 class Generator(nn.Module):
     """Two networks, four stages."""
 
-    def __init__(self, config: GeneratorConfig) -> None:
+    def __init__(
+        self, config: GeneratorConfig, networks: tuple[Denoiser, Denoiser] | None = None
+    ) -> None:
+        """`networks`, of durations and of frames, are made afresh where they are not given."""
         super().__init__()
         self.config = config
         phones = len(config.phone_symbols)
-        self.duration = Denoiser(config.duration, phones)
-        self.frame = Denoiser(config.frame, phones)
-        self.stages = {
-            name: Stage(
-                name,
-                self.duration if name == "duration" else self.frame,
-                config.books_of(name),
+        self.duration, self.frame = networks or (
+            Denoiser(config.duration, phones),
+            Denoiser(config.frame, phones),
+        )
+        self.frame_stages = [
+            Stage(
+                number,
+                self.frame,
+                config.codebooks_of(name),
+                told_timbre=name in config.timbre_stages and config.frame.timbre_channels > 0,
             )
-            for name in STAGES
-        }
-        self._every_book = Stage("frame", self.frame, range(config.frame.codebooks))
-        self._pauses = torch.tensor(
-            [s == PAD or is_boundary(s) for s in config.phone_symbols],
-            dtype=torch.bool,
-            device="cpu",
+            for number, name in enumerate(FRAME_STAGES)
+        ]
+        self.stages = dict(
+            zip(STAGES, [Stage(0, self.duration, range(1)), *self.frame_stages], strict=True)
         )
+        pauses = [s == PAD or is_boundary(s) for s in config.phone_symbols]
+        self.register_buffer(
+            "_pauses", torch.tensor(pauses, dtype=torch.bool, device="cpu"), persistent=False
+        )
+        self._pauses: Tensor
 
-    def every_book(self) -> Stage:
-        """The frame stages as one, for training on all their books in one pass."""
-        return self._every_book
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self._pauses.device
+
+    def pauses(self, phones_P: Tensor) -> Tensor:
+        """True for boundaries, which may last no frame, and for padding."""
+        return self._pauses[phones_P.to(self.device)]
 
     @torch.no_grad()
-    def draw_durations(self, phones_P: Tensor, prompt: DurationPrompt, draws: Draws) -> Tensor:
-        """Duration stage: `frames_P`, how long each phone lasts, at the pace of the prompt."""
+    def draw_durations(
+        self, phones: Sequence[Tensor], prompts: Sequence[DurationPrompt], draws: Draws
+    ) -> list[Tensor]:
+        """Duration stage: `frames_P` of each `phones_P`, at the pace of its prompt.
+
+        Phones of words last at least one frame.
+        """
         draws.begin("duration")
-        return self.durations(phones_P, prompt, draws.sampler, draws.seed)
+        limit, longest = self.config.prompt_phones, self.config.duration.codebook_size - 1
+        items = []
+        streams = self._streams(draws, "duration")
+        for phones_P, prompt, rng in zip(phones, prompts, streams, strict=True):
+            known_1P = torch.full((1, len(phones_P)), NULL_CODE)
+            frames_1P = prompt.frames_P[-limit:][None].clamp_max(longest)
+            items.append(
+                StageItem(
+                    target=self._duration_segment(phones_P, known_1P),
+                    prompt=self._duration_segment(prompt.phones_P[-limit:], frames_1P),
+                    rng=rng,
+                )
+            )
+        drawn = self.stages["duration"].sample(items, draws.sampler.duration)
+        frames = [codes_1P[0] for codes_1P in drawn]
+        return [
+            torch.where(self._pauses[item.target.phones_N], frames_P, frames_P.clamp_min(1))
+            for item, frames_P in zip(items, frames, strict=True)
+        ]
 
-    def regulate(self, phones_P: Tensor, frames_P: Tensor) -> Stretch:
+    def _duration_segment(self, phones_P: Tensor, frames_1P: Tensor) -> Segment:
+        return Segment(
+            phones_N=phones_P.to(self.device),
+            position_N2=torch.zeros(len(phones_P), 2, device=self.device),
+            codes_KN=frames_1P.to(self.device),
+        )
+
+    def regulate(self, phones_P: Tensor, frames_P: Tensor) -> Segment:
         """Length regulator: each phone at all the frames it lasts, with no code known yet."""
-        return Stretch(
+        phones_P, frames_P = phones_P.to(self.device), frames_P.to(self.device)
+        frames = int(frames_P.sum())
+        return Segment(
             phones_N=regulate_length(phones_P, frames_P),
-            place_N2=within_phone_positions(frames_P),
-            codes_KN=self._absent(int(frames_P.sum())),
+            position_N2=phone_positions(frames_P),
+            codes_KN=torch.full(
+                (self.config.frame.codebooks, frames), NULL_CODE, device=self.device
+            ),
         )
 
     @torch.no_grad()
-    def draw(self, name: str, target: Stretch, prompt: PromptCodes, draws: Draws) -> Stretch:
-        """A frame stage: the target with its codes, drawn given those of the stages before it.
+    def draw(
+        self,
+        name: str,
+        targets: Sequence[Segment],
+        prompts: Sequence[PromptCodes],
+        timbres: Sequence[Tensor],
+        draws: Draws,
+    ) -> list[Segment]:
+        """A frame stage: the targets with its codes, drawn given those of the stages before it.
 
-        Codes that the target has of later stages are not looked at, and stay.
+        Codes that a target has of later stages are not looked at, and stay. `timbres` are the
+        `timbre_D` that the utterances will be decoded in.
         """
         draws.begin(name)
-        books = self.config.books_of(name)
-        known_KN, codes_KN = target.codes_KN.clone(), target.codes_KN.clone()
-        # The network never saw the books of later stages while it learnt this one.
-        known_KN[books.start :] = NULL_CODE
-        codes_KN[books.start : books.stop] = self.stages[name].sample(
-            replace(target, codes_KN=known_KN),
-            self._prompt(prompt),
-            draws.sampler.of(name),
-            _draws(draws.seed, name),
-        )
-        return replace(target, codes_KN=codes_KN)
+        stage = self.stages[name]
+        items = [
+            StageItem(
+                target=target,
+                prompt=self._prompt(prompt),
+                rng=rng,
+                timbre_D=timbre_D.to(self.device) if stage.told_timbre else None,
+            )
+            for target, prompt, timbre_D, rng in zip(
+                targets, prompts, timbres, self._streams(draws, name), strict=True
+            )
+        ]
+        filled = []
+        for target, codes_KN in zip(
+            targets, stage.sample(items, draws.sampler.of(name)), strict=True
+        ):
+            whole_KN = target.codes_KN.clone()
+            whole_KN[stage.codebooks.start : stage.codebooks.stop] = codes_KN
+            filled.append(replace(target, codes_KN=whole_KN))
+        return filled
 
-    def codes_of(self, target: Stretch) -> Codes:
-        """The code streams of a target that went through all stages."""
-        parts = {}
-        for name in STAGES[1:]:
-            books = self.config.books_of(name)
-            parts[f"{name}_KF"] = target.codes_KN[books.start : books.stop]
-        return Codes(**parts)
-
-    @torch.no_grad()
-    def generate(
-        self,
-        phones_P: Tensor,
-        voice: Voice,
-        *,
-        sampler: SamplerConfig,
-        seed: int,
-        speed: float = 1.0,
-        progress: Progress = lambda stage: None,
-    ) -> Generated:
-        """Durations, then the codes of prosody, content and detail, each from its own prompt.
-
-        Every stage draws from a stream of its own, so another prompt or step count for one stage
-        leaves the draws of the others as they were.
-        """
-        progress("duration")
-        frames_P = time_scale(self.durations(phones_P, voice.duration, sampler, seed), speed)
-        codes = self.fill(
-            phones_P,
-            frames_P,
-            self._absent(int(frames_P.sum())),
-            {name: getattr(voice, name) for name in STAGES[1:]},
-            sampler=sampler,
-            seed=seed,
-            progress=progress,
-        )
-        return Generated(codes=codes, frames_P=frames_P)
-
-    @torch.no_grad()
     def fill(
         self,
         phones_P: Tensor,
         frames_P: Tensor,
         codes_KF: Tensor,
         prompts: Mapping[str, PromptCodes],
-        *,
-        sampler: SamplerConfig,
-        seed: int,
-        progress: Progress = lambda stage: None,
+        timbre_D: Tensor,
+        draws: Draws,
     ) -> Codes:
-        """Codes in which the stages that have a prompt are drawn anew; the others stay."""
-        draws = Draws(sampler=sampler, seed=seed, begin=progress)
-        target = replace(self.regulate(phones_P, frames_P), codes_KN=codes_KF)
-        for name in STAGES[1:]:
+        """Codes of one utterance: stages that have a prompt are drawn anew, the others stay."""
+        target = replace(self.regulate(phones_P, frames_P), codes_KN=codes_KF.to(self.device))
+        for name in FRAME_STAGES:
             if name in prompts:
-                target = self.draw(name, target, prompts[name], draws)
+                (target,) = self.draw(name, [target], [prompts[name]], [timbre_D], draws)
         return self.codes_of(target)
 
-    def durations(
-        self, phones_P: Tensor, rhythm: DurationPrompt, sampler: SamplerConfig, seed: int
-    ) -> Tensor:
-        """`frames_P`: how long each phone lasts; phones of words last at least one frame."""
-        limit = self.config.prompt_phones
-        prompt_P = rhythm.phones_P[-limit:]
-        frames_1P = rhythm.frames_P[-limit:][None].clamp_max(self.config.duration.codebook_size - 1)
-        prompt = Stretch(
-            phones_N=prompt_P, place_N2=torch.zeros(len(prompt_P), 2), codes_KN=frames_1P
-        )
-        target = Stretch(
-            phones_N=phones_P,
-            place_N2=torch.zeros(len(phones_P), 2),
-            codes_KN=torch.full((1, len(phones_P)), NULL_CODE),
-        )
-        stage = self.stages["duration"]
-        drawn_P = stage.sample(target, prompt, sampler.duration, _draws(seed, "duration"))[0]
-        return torch.where(self._pauses[phones_P], drawn_P, drawn_P.clamp_min(1))
+    def codes_of(self, target: Segment) -> Codes:
+        """The code streams of a target that went through all stages."""
+        parts = {}
+        for name in FRAME_STAGES:
+            codebooks = self.config.codebooks_of(name)
+            parts[f"{name}_KF"] = target.codes_KN[codebooks.start : codebooks.stop]
+        return Codes(**parts)
 
-    def _prompt(self, attribute: PromptCodes) -> Stretch:
+    def _prompt(self, attribute: PromptCodes) -> Segment:
         limit = self.config.prompt_frames
-        phones_F = attribute.phone_F
+        phones_F = attribute.phone_F.to(self.device)
         _, frames_P = torch.unique_consecutive(phones_F, return_counts=True)
-        return Stretch(
+        return Segment(
             phones_N=phones_F[-limit:],
-            place_N2=within_phone_positions(frames_P)[-limit:],
-            codes_KN=attribute.codes_KF[:, -limit:],
+            position_N2=phone_positions(frames_P)[-limit:],
+            codes_KN=attribute.codes_KF[:, -limit:].to(self.device),
         )
 
-    def _absent(self, frames: int) -> Tensor:
-        return torch.full((self.config.frame.codebooks, frames), NULL_CODE)
-
-
-def _draws(seed: int, name: str) -> torch.Generator:
-    return generator(derive(seed, name))
+    def _streams(self, draws: Draws, name: str) -> list[torch.Generator]:
+        return [generator(derive(seed, name), self.device) for seed in draws.seeds]
 
 
 def build_generator(config: GeneratorConfig) -> Generator:

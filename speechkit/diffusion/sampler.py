@@ -1,11 +1,12 @@
-"""The reverse process for one code book: guess, keep what is sure, mask the rest, guess again.
+"""The reverse process of a stage: draw, keep what is sure, mask the rest, draw again.
 
-Shapes: L positions of prompt and target, N target positions, V entries.
+Shapes: B items, N target frames of an item, K codebooks of the stage, M masked frames, V entries.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,29 +14,41 @@ from torch import Tensor
 from speechkit.diffusion.config import StageSampling
 from speechkit.diffusion.schedule import masked_counts
 
-Guess = Callable[[Tensor, float], Tensor]
-"""From codes of the target (−1 where masked) and the time to logits `[N, V]`."""
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """What was drawn for the masked frames of an item."""
+
+    codes_KM: Tensor
+    """Codes of all codebooks of the stage."""
+
+    confidence_M: Tensor
+    """Log-probability of each frame's codes."""
 
 
-def guide(plain_NV: Tensor, unprompted_NV: Tensor, weight: float, rescale: float) -> Tensor:
-    """Logits pushed away from what the network would say without a prompt (NS3 App. A.2)."""
-    guided = plain_NV + weight * (plain_NV - unprompted_NV)
-    spread = guided * (plain_NV.std() / guided.std().clamp_min(1e-6))
+DrawFunction = Callable[[list[Tensor], float, float], list[Drawn]]
+"""From codes `[K, N]` of all items (−1 where masked), time and temperature to draws."""
+
+
+def guide(plain_MV: Tensor, unconditional_MV: Tensor, weight: float, rescale: float) -> Tensor:
+    """Logits pushed away from the unconditional ones, those without a prompt (NS3 App. A.2)."""
+    guided = plain_MV + weight * (plain_MV - unconditional_MV)
+    spread = guided * (plain_MV.std() / guided.std().clamp_min(1e-6))
     return rescale * spread + (1 - rescale) * guided
 
 
 def draw_codes(
-    logits_NV: Tensor, temperature: float, top_k: int, rng: torch.Generator
+    logits_MV: Tensor, temperature: float, top_k: int, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """`(codes_N, log_confidence_N)`: one draw a position among its `top_k` likeliest entries."""
-    top_NK, index_NK = logits_NV.topk(min(top_k, logits_NV.shape[-1]), dim=-1)
-    log_share_NK = torch.log_softmax(top_NK, dim=-1)
+    """`(codes_M, log_confidence_M)`: one draw a frame among its `top_k` likeliest entries."""
+    top_MK, index_MK = logits_MV.topk(min(top_k, logits_MV.shape[-1]), dim=-1)
+    log_share_MK = torch.log_softmax(top_MK, dim=-1)
     if temperature > 0:
-        noisy_NK = top_NK / temperature + gumbel(top_NK.shape, rng)
-        choice_N1 = noisy_NK.argmax(dim=-1, keepdim=True)
+        noisy_MK = top_MK / temperature + gumbel(top_MK.shape, rng)
+        choice_M1 = noisy_MK.argmax(dim=-1, keepdim=True)
     else:
-        choice_N1 = torch.zeros_like(index_NK[:, :1])
-    return index_NK.gather(1, choice_N1)[:, 0], log_share_NK.gather(1, choice_N1)[:, 0]
+        choice_M1 = torch.zeros_like(index_MK[:, :1])
+    return index_MK.gather(1, choice_M1)[:, 0], log_share_MK.gather(1, choice_M1)[:, 0]
 
 
 def gumbel(shape: torch.Size, rng: torch.Generator) -> Tensor:
@@ -44,24 +57,57 @@ def gumbel(shape: torch.Size, rng: torch.Generator) -> Tensor:
     return -torch.log(-torch.log(uniform))
 
 
-def unmask(
-    guess: Guess, positions: int, steps: int, settings: StageSampling, rng: torch.Generator
-) -> Tensor:
-    """`codes_N` of one book after `steps` passes; what is revealed once never changes.
+def iterative_decode(
+    draw: DrawFunction,
+    lengths: Sequence[int],
+    codebooks: int,
+    settings: StageSampling,
+    rngs: Sequence[torch.Generator],
+) -> list[Tensor]:
+    """`codes_KN` of each item after `settings.steps` passes.
 
-    NS3 §3.3.2 after MaskGIT (Chang et al. 2022). Confidence is compared as a log-probability:
-    on plain probabilities the noise of the early steps would drown it.
+    NS3 §3.3.2 after MaskGIT (Chang et al. 2022). Confidence is compared as a log-probability: on
+    plain probabilities the noise of the early steps would drown it. With a corrector (discrete
+    flow matching, Gat et al. 2024) each pass but the last reveals more than the schedule asks, and
+    masks as much again of what is revealed, whichever frames that hits.
     """
-    codes_N = torch.full((positions,), -1, device=rng.device)
-    for step, remaining in enumerate(masked_counts(positions, steps)):
-        time = 1 - step / steps
-        masked_N = codes_N < 0
-        drawn_N, confidence_N = draw_codes(
-            guess(codes_N, time), settings.temperature * time, settings.top_k, rng
-        )
-        noise_N = gumbel(confidence_N.shape, rng) * settings.choice_temperature * time
-        order_N = torch.where(masked_N, confidence_N + noise_N, float("inf"))
-        hidden_N = torch.zeros_like(masked_N)
-        hidden_N[order_N.argsort()[:remaining]] = True
-        codes_N = torch.where(masked_N & ~hidden_N, drawn_N, codes_N)
-    return codes_N
+    codes = [
+        torch.full((codebooks, length), -1, device=rng.device)
+        for length, rng in zip(lengths, rngs, strict=True)
+    ]
+    counts = [masked_counts(length, settings.steps) for length in lengths]
+    for step in range(settings.steps):
+        time = 1 - step / settings.steps
+        temperature = settings.temperature * (time if settings.anneal else 1.0)
+        drawn = draw(codes, time, temperature)
+        for row, (found, rng) in enumerate(zip(drawn, rngs, strict=True)):
+            codes[row] = _reveal(codes[row], found, counts[row][step], time, settings, rng)
+    return codes
+
+
+def _reveal(
+    codes_KN: Tensor,
+    drawn: Drawn,
+    remaining: int,
+    time: float,
+    settings: StageSampling,
+    rng: torch.Generator,
+) -> Tensor:
+    """The codes with all but `remaining` frames revealed."""
+    masked_N = codes_KN[0] < 0
+    if settings.order == "random":
+        order_M = torch.rand(drawn.confidence_M.shape, generator=rng, device=rng.device)
+    else:
+        noise_M = gumbel(drawn.confidence_M.shape, rng) * settings.choice_temperature * time
+        order_M = drawn.confidence_M + noise_M
+    revealed = codes_KN.shape[1] - remaining
+    again = min(round(settings.corrector * revealed), remaining) if remaining else 0
+    left_M = torch.zeros_like(order_M, dtype=torch.bool)
+    left_M[order_M.argsort()[: remaining - again]] = True
+    filled_KN = codes_KN.clone()
+    filled_KN[:, masked_N] = torch.where(left_M, -1, drawn.codes_KM)
+    if again:
+        shown = torch.nonzero(filled_KN[0] >= 0)[:, 0]
+        picked = torch.randperm(len(shown), generator=rng, device=rng.device)[:again]
+        filled_KN[:, shown[picked]] = -1
+    return filled_KN

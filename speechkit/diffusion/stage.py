@@ -1,11 +1,14 @@
 """One stage of the generator: its loss and its sampler, side by side.
 
-Shapes: B batch, L positions (prompt, separator, target), K code books, N target positions,
-P prompt positions, V entries.
+A frame is masked whole: all codebooks of the stage are hidden and predicted together.
+
+Shapes: B batch, L frames (prompt, separator, target), K codebooks, N target frames, D timbre
+channels, E frame channels, M masked frames, V entries.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,24 +17,29 @@ from torch import Tensor, nn
 from speechkit.diffusion.config import StageSampling
 from speechkit.diffusion.denoiser import MASK, NULL_CODE, Denoiser, DenoiserInputs
 from speechkit.diffusion.masking import draw_mask
-from speechkit.diffusion.sampler import guide, unmask
+from speechkit.diffusion.sampler import Drawn, draw_codes, guide, iterative_decode
 
 SEPARATOR = 4
-"""Empty positions between prompt and target, so that no convolution joins two recordings."""
+"""Empty frames between prompt and target, so that no convolution joins two recordings."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stretch:
-    """A run of positions: phones, places and the codes known of them."""
+class Segment:
+    """A run of frames: phones, positions and the codes known of them."""
 
     phones_N: Tensor
     """Phone ids."""
 
-    place_N2: Tensor
-    """See `DenoiserInputs.place_BL2`."""
+    position_N2: Tensor
+    """See `DenoiserInputs.position_BL2`."""
 
     codes_KN: Tensor
-    """Codes of all books of the network; `NULL_CODE` where unknown."""
+    """Codes of all codebooks of the network; `NULL_CODE` where unknown."""
+
+    @property
+    def frames(self) -> int:
+        """Frames N."""
+        return len(self.phones_N)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,157 +49,279 @@ class StageBatch:
     phones_BL: Tensor
     """Phone ids."""
 
-    place_BL2: Tensor
-    """Places in phones."""
+    position_BL2: Tensor
+    """Positions in phones."""
 
     codes_BKL: Tensor
-    """True codes of all books."""
+    """True codes of all codebooks."""
 
     prompt_BL: Tensor
-    """True at prompt positions."""
+    """True at prompt frames."""
 
     keep_BL: Tensor
-    """True at real positions."""
+    """True at real frames."""
+
+    timbre_BD: Tensor | None = None
+    """Timbre of each target."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageItem:
+    """One item of a batch to be sampled."""
+
+    target: Segment
+    """What is to be filled; codes of earlier stages are known."""
+
+    prompt: Segment | None
+    """What steers it."""
+
+    rng: torch.Generator
+    """Its own stream, so that an item is drawn alike alone and in a batch."""
+
+    timbre_D: Tensor | None = None
+    """Timbre vector, where the stage is told it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageLoss:
-    """What a training pass of a stage yields, as scalars."""
+    """What a training pass of a stage yields."""
+
+    nll_K: Tensor
+    """Cross-entropy of the masked codes of each codebook of the network, in nats; 0 where the
+    stage of no item fills it."""
+
+    accuracy_K: Tensor
+    """Share of them predicted right."""
 
     nll: Tensor
-    """Cross-entropy of the masked codes, in nats."""
-
-    accuracy: Tensor
-    """Share of them guessed right."""
-
-    ahead: Tensor
-    """Cross-entropy of later books guessed from the same pass; 0 when none are."""
+    """Cross-entropy of all masked codes of all stages, as a scalar."""
 
 
 class Stage:
-    """Fills the code books `books` of a network, one after the other (NS3 §3.3)."""
+    """Fills the codebooks `codebooks` of a network (NS3 §3.3)."""
 
-    def __init__(self, name: str, network: Denoiser, books: range) -> None:
-        self.name, self.network, self.books = name, network, books
-
-    def loss(
-        self, batch: StageBatch, book_B: Tensor, rng: torch.Generator, *, ahead: int = 0
-    ) -> StageLoss:
-        """Loss of masked target positions; `book_B` says which book each item fills.
-
-        `ahead` books after it are guessed from the same pass, as a training signal that costs
-        little more than their read-outs.
-        """
-        time_B = torch.rand(len(book_B), generator=rng, device=rng.device)
-        target_BL = batch.keep_BL & ~batch.prompt_BL
-        masked_BL = draw_mask(time_B, target_BL, rng)
-        hidden_BLD = self.network(
-            DenoiserInputs(
-                phones_BL=batch.phones_BL,
-                place_BL2=batch.place_BL2,
-                codes_BKL=visible_codes(batch.codes_BKL, book_B, masked_BL),
-                book_B=book_B,
-                time_B=time_B,
-                prompt_BL=batch.prompt_BL,
-                keep_BL=batch.keep_BL,
-            )
-        )
-        own = self._read(hidden_BLD, batch, masked_BL, book_B, 0)
-        later = [
-            self._read(hidden_BLD, batch, masked_BL, book_B, step)[0] / max(1, ahead)
-            for step in range(1, ahead + 1)
-        ]
-        zero = hidden_BLD.new_zeros((), dtype=torch.float32)
-        return StageLoss(nll=own[0], accuracy=own[1], ahead=sum(later, zero))
-
-    def _read(
+    def __init__(
         self,
-        hidden_BLD: Tensor,
-        batch: StageBatch,
-        masked_BL: Tensor,
-        book_B: Tensor,
-        offset: int,
-    ) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy and accuracy of the book `offset` after each item's own."""
-        total = right = hidden_BLD.new_zeros((), dtype=torch.float32)
-        for book in self.books:
-            chosen_BL = masked_BL & (book_B + offset == book)[:, None]
-            if not chosen_BL.any():
-                continue
-            true_N = batch.codes_BKL[:, book][chosen_BL]
-            logits_NV = self.network.logits(hidden_BLD[chosen_BL], book)
-            total = total + nn.functional.cross_entropy(logits_NV, true_N, reduction="sum")
-            right = right + (logits_NV.argmax(-1) == true_N).sum()
-        count = masked_BL.sum().clamp_min(1)
-        return total / count, right / count
+        number: int,
+        network: Denoiser,
+        codebooks: range,
+        *,
+        told_timbre: bool = False,
+    ) -> None:
+        self.number, self.network, self.codebooks = number, network, codebooks
+        self.told_timbre = told_timbre
 
     @torch.no_grad()
-    def sample(
-        self, target: Stretch, prompt: Stretch | None, settings: StageSampling, rng: torch.Generator
-    ) -> Tensor:
-        """`codes_KN` of the stage's books for the target, given the books before them."""
-        codes_KN = target.codes_KN.clone()
-        for number, book in enumerate(self.books):
-            steps = settings.steps[min(number, len(settings.steps) - 1)]
+    def sample(self, items: Sequence[StageItem], settings: StageSampling) -> list[Tensor]:
+        """`codes_KN` of the stage's codebooks for each item, given the codebooks before them."""
+        first = self.codebooks.start
+        known = [item.target.codes_KN.clone() for item in items]
+        for codes_KN in known:
+            # The network never saw later stages while it learnt this one.
+            codes_KN[first:] = NULL_CODE
 
-            def guess(codes_N: Tensor, time: float, book: int = book) -> Tensor:
-                known_KN = codes_KN.clone()
-                known_KN[book] = torch.where(codes_N < 0, MASK, codes_N)
-                plain = self._logits(target, known_KN, prompt, book, time)
-                if settings.guidance == 0 or prompt is None:
-                    return plain
-                unprompted = self._logits(target, known_KN, None, book, time)
-                return guide(plain, unprompted, settings.guidance, settings.rescale)
+        def draw(codes: list[Tensor], time: float, temperature: float) -> list[Drawn]:
+            for whole, own in zip(known, codes, strict=True):
+                whole[first : self.codebooks.stop] = torch.where(own < 0, MASK, own)
+            hidden = self._hidden(items, known, time)
+            other = hidden
+            if settings.guidance:
+                other = self._hidden([_without(item, settings.drop) for item in items], known, time)
+            return [
+                self._draw(hidden_NE, other_NE, own, item, settings, temperature)
+                for hidden_NE, other_NE, own, item in zip(hidden, other, codes, items, strict=True)
+            ]
 
-            codes_KN[book] = unmask(guess, codes_KN.shape[-1], steps, settings, rng)
-        return codes_KN[self.books.start : self.books.stop]
+        return iterative_decode(
+            draw,
+            [item.target.frames for item in items],
+            len(self.codebooks),
+            settings,
+            [item.rng for item in items],
+        )
 
-    def _logits(
-        self, target: Stretch, codes_KN: Tensor, prompt: Stretch | None, book: int, time: float
-    ) -> Tensor:
-        length = codes_KN.shape[-1]
-        inputs = join(target.phones_N, target.place_N2, codes_KN, prompt, book, time)
-        return self.network.logits(self.network(inputs)[0, -length:], book)
+    def _draw(
+        self,
+        hidden_NE: Tensor,
+        other_NE: Tensor,
+        codes_KN: Tensor,
+        item: StageItem,
+        settings: StageSampling,
+        temperature: float,
+    ) -> Drawn:
+        """Codes of the masked frames of an item, codebook by codebook."""
+        masked_N = codes_KN[0] < 0
+        drawn_KM = codes_KN.new_zeros(self.codebooks.stop, int(masked_N.sum()))
+        confidence_M = hidden_NE.new_zeros(drawn_KM.shape[1], dtype=torch.float32)
+        for k in self.codebooks:
+            read = (drawn_KM, k, self.codebooks.start)
+            logits_MV = self.network.logits(hidden_NE[masked_N], *read)
+            if settings.guidance:
+                plain_MV = self.network.logits(other_NE[masked_N], *read)
+                logits_MV = guide(logits_MV, plain_MV, settings.guidance, settings.rescale)
+            drawn_KM[k], log_share_M = draw_codes(logits_MV, temperature, settings.top_k, item.rng)
+            confidence_M = confidence_M + log_share_M
+        return Drawn(codes_KM=drawn_KM[self.codebooks.start :], confidence_M=confidence_M)
+
+    def _hidden(
+        self, items: Sequence[StageItem], codes: Sequence[Tensor], time: float
+    ) -> list[Tensor]:
+        """Hidden states `hidden_NE` of the target frames of each item."""
+        device = items[0].target.phones_N.device
+        batch = collate(
+            [
+                (
+                    item.prompt,
+                    Segment(
+                        phones_N=item.target.phones_N,
+                        position_N2=item.target.position_N2,
+                        codes_KN=codes_KN,
+                    ),
+                )
+                for item, codes_KN in zip(items, codes, strict=True)
+            ],
+            self.network.config.patch,
+        )
+        stage_B = torch.full((len(items),), self.number, device=device)
+        codes_BKL = batch.codes_BKL.clone()
+        codes_BKL[:, self.codebooks.stop :] = NULL_CODE
+        hidden_BLE = self.network(
+            DenoiserInputs(
+                phones_BL=batch.phones_BL,
+                position_BL2=batch.position_BL2,
+                codes_BKL=codes_BKL,
+                stage_B=stage_B,
+                time_B=torch.full((len(items),), time, device=device),
+                prompt_BL=batch.prompt_BL,
+                keep_BL=batch.keep_BL,
+                timbre_BD=self._timbre(items),
+            )
+        )
+        begin = batch.prompt_BL.shape[1] - max(item.target.frames for item in items)
+        return [
+            hidden_NE[begin : begin + item.target.frames]
+            for hidden_NE, item in zip(hidden_BLE, items, strict=True)
+        ]
+
+    def _timbre(self, items: Sequence[StageItem]) -> Tensor | None:
+        if not self.told_timbre:
+            return None
+        told = [item.timbre_D for item in items if item.timbre_D is not None]
+        assert len(told) == len(items)
+        return torch.stack(told)
 
 
-def visible_codes(codes_BKL: Tensor, book_B: Tensor, masked_BL: Tensor) -> Tensor:
-    """Codes as the network may see them: earlier books whole, this one masked, others absent."""
-    order_1K1 = torch.arange(codes_BKL.shape[1], device=codes_BKL.device)[None, :, None]
-    book_B11 = book_B[:, None, None]
-    current_BKL = torch.where(masked_BL[:, None], MASK, codes_BKL)
-    seen = torch.where(order_1K1 < book_B11, codes_BKL, NULL_CODE)
-    return torch.where(order_1K1 == book_B11, current_BKL, seen)
+def _without(item: StageItem, drop: str) -> StageItem:
+    """The item as the unconditional side of guidance sees it."""
+    return StageItem(
+        target=item.target if drop == "prompt" else without_phones(item.target),
+        prompt=item.prompt if drop == "phones" else None,
+        rng=item.rng,
+        timbre_D=item.timbre_D,
+    )
 
 
-def join(
-    phones_N: Tensor,
-    place_N2: Tensor,
-    codes_KN: Tensor,
-    prompt: Stretch | None,
-    book: int,
-    time: float,
-) -> DenoiserInputs:
-    """One sequence of prompt, separator and target, as a batch of one."""
-    device = phones_N.device
-    books = codes_KN.shape[0]
-    gap = SEPARATOR if prompt is not None else 0
-    size = len(prompt.phones_N) if prompt is not None else 0
-    phones = [torch.zeros(gap, dtype=torch.long, device=device), phones_N]
-    place = [torch.zeros(gap, 2, device=device), place_N2]
-    codes = [torch.full((books, gap), NULL_CODE, device=device), codes_KN]
-    if prompt is not None:
-        seen_KP = prompt.codes_KN.clone()
-        seen_KP[book + 1 :] = NULL_CODE
-        phones.insert(0, prompt.phones_N)
-        place.insert(0, prompt.place_N2)
-        codes.insert(0, seen_KP)
-    position = torch.arange(size + gap + len(phones_N), device=device)
-    return DenoiserInputs(
-        phones_BL=torch.cat(phones)[None],
-        place_BL2=torch.cat(place)[None],
-        codes_BKL=torch.cat(codes, dim=1)[None],
-        book_B=torch.tensor([book], device=device),
-        time_B=torch.tensor([time], device=device),
-        prompt_BL=(position < size)[None],
-        keep_BL=((position < size) | (position >= size + gap))[None],
+def stage_loss(
+    stages: Sequence[Stage], batch: StageBatch, stage_B: Tensor, rng: torch.Generator
+) -> StageLoss:
+    """Loss of masked target frames; `stage_B` says which of `stages` each item trains.
+
+    All stages must share a network. The codes of a stage are masked whole, those of earlier stages
+    are seen, those of later ones are not there.
+    """
+    network = stages[0].network
+    time_B = torch.rand(len(stage_B), generator=rng, device=rng.device)
+    masked_BL = draw_mask(time_B, batch.keep_BL & ~batch.prompt_BL, rng)
+    told_B = torch.tensor([stage.told_timbre for stage in stages], device=rng.device)[stage_B]
+    timbre_BD = None if batch.timbre_BD is None else batch.timbre_BD * told_B[:, None]
+    hidden_BLE = network(
+        DenoiserInputs(
+            phones_BL=batch.phones_BL,
+            position_BL2=batch.position_BL2,
+            codes_BKL=visible_codes(batch.codes_BKL, stages, stage_B, masked_BL),
+            stage_B=stage_B,
+            time_B=time_B,
+            prompt_BL=batch.prompt_BL,
+            keep_BL=batch.keep_BL,
+            timbre_BD=timbre_BD,
+        )
+    )
+    codebooks = network.config.codebooks
+    nll_K, accuracy_K = time_B.new_zeros(codebooks), time_B.new_zeros(codebooks)
+    total, count = time_B.new_zeros(()), time_B.new_zeros(())
+    for number, stage in enumerate(stages):
+        chosen_BL = masked_BL & (stage_B == number)[:, None]
+        if not bool(chosen_BL.any()):
+            continue
+        hidden_ME, codes_KM = hidden_BLE[chosen_BL], batch.codes_BKL.transpose(0, 1)[:, chosen_BL]
+        for k in stage.codebooks:
+            logits_MV = network.logits(hidden_ME, codes_KM, k, stage.codebooks.start)
+            nll = nn.functional.cross_entropy(logits_MV, codes_KM[k], reduction="sum")
+            size = codes_KM.shape[1]
+            nll_K[k] = nll.detach() / size
+            accuracy_K[k] = (logits_MV.argmax(-1) == codes_KM[k]).float().mean()
+            total, count = total + nll, count + size
+    return StageLoss(nll_K=nll_K, accuracy_K=accuracy_K, nll=total / count.clamp_min(1))
+
+
+def without_phones(segment: Segment) -> Segment:
+    """The segment with nothing to say: padding in place of its phones, at no position."""
+    return Segment(
+        phones_N=torch.zeros_like(segment.phones_N),
+        position_N2=torch.zeros_like(segment.position_N2),
+        codes_KN=segment.codes_KN,
+    )
+
+
+def visible_codes(
+    codes_BKL: Tensor, stages: Sequence[Stage], stage_B: Tensor, masked_BL: Tensor
+) -> Tensor:
+    """Codes as the network may see them: this stage masked, later ones not there."""
+    device = codes_BKL.device
+    order_K = torch.arange(codes_BKL.shape[1], device=device)
+    start_B = torch.tensor([stage.codebooks.start for stage in stages], device=device)[stage_B]
+    stop_B = torch.tensor([stage.codebooks.stop for stage in stages], device=device)[stage_B]
+    own_BK = (order_K >= start_B[:, None]) & (order_K < stop_B[:, None])
+    seen = torch.where((order_K < stop_B[:, None])[..., None], codes_BKL, NULL_CODE)
+    return torch.where(own_BK[..., None] & masked_BL[:, None], MASK, seen)
+
+
+def collate(
+    items: Sequence[tuple[Segment | None, Segment]],
+    patch: int,
+    timbre: Sequence[Tensor] | None = None,
+) -> StageBatch:
+    """Prompts end where the separator begins, targets start after it; the rest is padding.
+
+    Targets begin at a multiple of `patch`, whatever the prompts, so that an item falls into the
+    same patches alone and in a batch.
+    """
+    device = items[0][1].phones_N.device
+    room = max(0 if prompt is None else prompt.frames for prompt, _ in items)
+    begin = 0 if room == 0 else room + SEPARATOR
+    begin += -begin % patch
+    stop = begin - SEPARATOR if room else 0
+    length = begin + max(target.frames for _, target in items)
+    size, codebooks = len(items), items[0][1].codes_KN.shape[0]
+    phones_BL = torch.zeros(size, length, dtype=torch.long, device=device)
+    position_BL2 = torch.zeros(size, length, 2, device=device)
+    codes_BKL = torch.full((size, codebooks, length), NULL_CODE, device=device)
+    keep_BL = torch.zeros(size, length, dtype=torch.bool, device=device)
+    for row, (prompt, target) in enumerate(items):
+        parts = [(target, begin)]
+        if prompt is not None:
+            parts.append((prompt, stop - prompt.frames))
+        for part, at in parts:
+            span = slice(at, at + part.frames)
+            phones_BL[row, span], position_BL2[row, span] = part.phones_N, part.position_N2
+            codes_BKL[row, :, span] = part.codes_KN
+            keep_BL[row, span] = True
+    prompt_BL = (torch.arange(length, device=device) < begin)[None].expand(size, -1)
+    return StageBatch(
+        phones_BL=phones_BL,
+        position_BL2=position_BL2,
+        codes_BKL=codes_BKL,
+        prompt_BL=prompt_BL.contiguous(),
+        keep_BL=keep_BL,
+        timbre_BD=None if timbre is None else torch.stack(list(timbre)),
     )

@@ -12,22 +12,25 @@ from torch import Tensor
 from speechkit.core.checkpoint import save_checkpoint
 from speechkit.core.config import to_dict
 from speechkit.core.rng import generator
-from speechkit.diffusion.config import STAGES
+from speechkit.diffusion.config import FRAME_STAGES
+from speechkit.diffusion.dataset import GeneratorDataset
 from speechkit.diffusion.generator import Generator
-from speechkit.diffusion.sequences import Sequences
-from speechkit.diffusion.stage import StageBatch, StageLoss
+from speechkit.diffusion.stage import StageBatch, StageLoss, stage_loss
 from speechkit.train.prefetch import to_device
+
+HELD_OUT_BATCHES = 4
+"""Batches that each stage is validated on."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratorTaskConfig:
     """What a step trains on."""
 
-    batch_size: int = 12
-    """Frame sequences a step."""
+    frames: int = 4000
+    """Frames of prompts and targets a step (20 ms)."""
 
-    target_frames: int = 400
-    """Longest target of the frame stages, in frames (20 ms)."""
+    target_frames: tuple[int, ...] = (160, 240, 320, 400, 500)
+    """Longest targets of the frame stages, in frames; one is drawn for each batch."""
 
     duration_batch_size: int = 16
     """Phone sequences a step; 0 leaves the duration stage as it is."""
@@ -38,19 +41,13 @@ class GeneratorTaskConfig:
     prompt_drop: float = 0.15
     """Share of items without a prompt, for classifier-free guidance (NS3 App. A.2)."""
 
-    book_share: tuple[float, ...] = (0.27, 0.33, 0.2, 0.1, 0.06, 0.04)
-    """How often each code book is the one to fill."""
-
-    books_ahead: int = 2
-    """Later books that are guessed from the same pass."""
+    stage_share: tuple[float, ...] = (0.3, 0.45, 0.25)
+    """How often an item trains the prosody, the content and the detail stage."""
 
     frame: float = 1.0
     """Weight of the frame stages' loss."""
 
-    ahead: float = 0.25
-    """Weight of the loss of the books ahead."""
-
-    duration: float = 1.0
+    duration: float = 0.5
     """Weight of the duration stage's loss."""
 
 
@@ -60,25 +57,23 @@ class GeneratorTask:
     def __init__(
         self,
         model: Generator,
-        train: Sequences,
-        held_out: Sequences,
+        train: GeneratorDataset,
+        held_out: GeneratorDataset,
         config: GeneratorTaskConfig,
     ) -> None:
         self.model: Generator = model
         self.train, self.held_out, self.config = train, held_out, config
-        self.weights: Mapping[str, float] = {
-            "frame/nll": config.frame,
-            "frame/ahead": config.ahead,
-        }
+        self.weights: Mapping[str, float] = {"frame/nll": config.frame}
         if config.duration_batch_size:
             self.weights = {**self.weights, "duration/nll": config.duration}
 
     def batch(self, rng: torch.Generator) -> dict[str, StageBatch]:
         """One batch for each network."""
-        drawn = {"frame": self.train.frames(self.config.batch_size, rng)}
-        if self.config.duration_batch_size:
+        config = self.config
+        drawn = {"frame": self.train.frames(config.frames, config.target_frames, rng)}
+        if config.duration_batch_size:
             drawn["duration"] = self.train.durations(
-                self.config.duration_batch_size, rng, self.config.target_phones
+                config.duration_batch_size, config.target_phones, rng
             )
         return drawn
 
@@ -86,46 +81,50 @@ class GeneratorTask:
         self, batch: dict[str, StageBatch], rng: torch.Generator, step: int
     ) -> dict[str, Tensor]:
         """Cross-entropy of masked codes, frame stages and durations."""
-        share = torch.tensor(self.config.book_share, device=rng.device)
+        share = torch.tensor(self.config.stage_share, device=rng.device)
         items = len(batch["frame"].phones_BL)
-        book_B = torch.multinomial(share, items, replacement=True, generator=rng)
-        frame = self.model.every_book().loss(
-            batch["frame"], book_B, rng, ahead=self.config.books_ahead
-        )
-        losses = {
-            "frame/nll": frame.nll,
-            "frame/ahead": frame.ahead,
-            "frame/accuracy": frame.accuracy,
-        }
+        # Stages as even as they can be: every batch trains all that its size allows.
+        offset = torch.rand((), generator=rng, device=rng.device)
+        spread_B = (torch.arange(items, device=rng.device) + offset) / items
+        edges = torch.cumsum(share / share.sum(), 0)[:-1]
+        stage_B = torch.searchsorted(edges, spread_B)
+        stage_B = stage_B[torch.randperm(items, generator=rng, device=rng.device)]
+        frame = stage_loss(self.model.frame_stages, batch["frame"], stage_B, rng)
+        losses = {"frame/nll": frame.nll}
         if "duration" in batch:
             duration = self._duration_loss(batch["duration"], rng)
-            losses |= {"duration/nll": duration.nll, "duration/accuracy": duration.accuracy}
+            losses |= {"duration/nll": duration.nll, "duration/accuracy": duration.accuracy_K[0]}
         return losses
 
     def _duration_loss(self, batch: StageBatch, rng: torch.Generator) -> StageLoss:
         zeros_B = torch.zeros(len(batch.phones_BL), dtype=torch.long, device=rng.device)
-        return self.model.stages["duration"].loss(batch, zeros_B, rng)
+        return stage_loss([self.model.stages["duration"]], batch, zeros_B, rng)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Held-out loss and accuracy of each book and of durations, at fixed draws."""
+        """Held-out loss and accuracy of each codebook and of durations, at fixed draws."""
         device = next(self.model.parameters()).device
         draws, rng = generator(0), generator(0, device)
         figures: dict[str, float] = {}
-        total = 0.0
-        for name in STAGES[1:]:
-            for book in self.model.config.books_of(name):
-                batch = to_device(self.held_out.frames(12, draws), device)
-                book_B = torch.full((12,), book, device=device)
-                loss = self.model.stages[name].loss(batch, book_B, rng)
-                figures[f"nll/{name}_{book}"] = float(loss.nll)
-                figures[f"accuracy/{name}_{book}"] = float(loss.accuracy)
-                total += float(loss.nll) * self.config.book_share[book]
-        durations = self.held_out.durations(32, draws, self.config.target_phones)
+        score = 0.0
+        for number, name in enumerate(FRAME_STAGES):
+            codebooks = self.model.config.codebooks_of(name)
+            sums = {k: [0.0, 0.0] for k in codebooks}
+            for _ in range(HELD_OUT_BATCHES):
+                batch = to_device(self.held_out.frames(self.config.frames, (300,), draws), device)
+                stage_B = torch.full((len(batch.phones_BL),), number, device=device)
+                loss = stage_loss(self.model.frame_stages, batch, stage_B, rng)
+                for k in codebooks:
+                    sums[k][0] += float(loss.nll_K[k]) / HELD_OUT_BATCHES
+                    sums[k][1] += float(loss.accuracy_K[k]) / HELD_OUT_BATCHES
+            for k, (nll, accuracy) in sums.items():
+                figures[f"nll/{name}_{k}"], figures[f"accuracy/{name}_{k}"] = nll, accuracy
+                score -= nll * self.config.stage_share[number] / len(codebooks)
+        durations = self.held_out.durations(64, self.config.target_phones, draws)
         loss = self._duration_loss(to_device(durations, device), rng)
         figures["nll/duration"] = float(loss.nll)
-        figures["accuracy/duration"] = float(loss.accuracy)
-        figures["score"] = -total - 0.2 * float(loss.nll)
+        figures["accuracy/duration"] = float(loss.accuracy_K[0])
+        figures["score"] = score - 0.2 * float(loss.nll)
         return figures
 
     def export(self, folder: Path, model: torch.nn.Module) -> None:

@@ -17,10 +17,11 @@ from speechkit.data.alignment import Alignment, corpus_hash, sidecar_path
 from speechkit.data.codes import CorpusCodes, codes_path
 from speechkit.data.packed import PackedCorpus
 from speechkit.diffusion.config import GeneratorConfig
+from speechkit.diffusion.dataset import GeneratorDataset
 from speechkit.diffusion.generator import Generator, build_generator, generator_config
-from speechkit.diffusion.sequences import Sequences
 from speechkit.diffusion.task import GeneratorTask, GeneratorTaskConfig
-from speechkit.facodec.small.codec import FACodec, load_codec
+from speechkit.facodec import from_pretrained
+from speechkit.facodec.codec import Codec
 from speechkit.text.vocab import DEFAULT_VOCABULARY
 from speechkit.train import TrainConfig, TrainReport, train
 
@@ -40,9 +41,13 @@ class GeneratorTraining:
 
 
 def start_generator(
-    config: GeneratorConfig, codec: FACodec, init: Path | None, seed: int
+    config: GeneratorConfig,
+    codec: Codec,
+    init: Path | None,
+    seed: int,
+    symbols: tuple[str, ...] = DEFAULT_VOCABULARY.symbols,
 ) -> Generator:
-    """A fresh generator whose tables start from the codec's books, or the one in `init`."""
+    """A fresh generator of the sizes and with the tables of the codec, or the one in `init`."""
     if init is not None:
         checkpoint = load_checkpoint(init)
         model = build_generator(generator_config(checkpoint.config))
@@ -50,10 +55,23 @@ def start_generator(
         return model
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = build_generator(replace(config, phone_symbols=DEFAULT_VOCABULARY.symbols))
-    books = [codec.prosody_codebooks, codec.content_codebooks, codec.detail_codebooks]
-    tables = [level.codebook_VC.detach() for part in books for level in part.quantizers()]
-    model.frame.adopt_books(torch.stack(tables), generator(seed))
+        quant = codec.quantizer
+        frame = replace(
+            config.frame,
+            codebooks=quant.codebooks,
+            codebook_size=quant.codebook_size,
+            timbre_channels=codec.timbre_channels,
+        )
+        config = replace(
+            config,
+            frame=frame,
+            prosody_codebooks=quant.prosody_codebooks,
+            content_codebooks=quant.content_codebooks,
+            detail_codebooks=quant.detail_codebooks,
+            phone_symbols=symbols,
+        )
+        model = build_generator(config)
+    model.frame.adopt_codebooks(codec.code_vectors(), generator(seed))
     return model
 
 
@@ -69,16 +87,15 @@ def train_generator(
     corpus = PackedCorpus(data)
     alignment = Alignment(sidecar_path(data), corpus.ids)
     codes = CorpusCodes(codes_path(data), corpus.ids)
-    model = start_generator(recipe.generator, load_codec(codec), init, recipe.train.seed)
+    model = start_generator(recipe.generator, from_pretrained(codec), init, recipe.train.seed)
     alignment.require_symbols(model.config.phone_symbols)
 
-    def sequences(validation: bool) -> Sequences:
-        return Sequences(
+    def dataset(validation: bool) -> GeneratorDataset:
+        return GeneratorDataset(
             corpus,
             alignment,
             codes,
             model.config,
-            target_frames=recipe.task.target_frames,
             prompt_drop=recipe.task.prompt_drop,
             validation=validation,
         )
@@ -91,5 +108,5 @@ def train_generator(
         "alignment": alignment.sha256,
         "codes": codes.codec_sha256,
     }
-    task = GeneratorTask(model, sequences(False), sequences(True), recipe.task)
+    task = GeneratorTask(model, dataset(False), dataset(True), recipe.task)
     return train(task, recipe.train, out, identity=identity)

@@ -236,7 +236,8 @@ def check_audio() -> Iterator[CheckResult]:
     """A tone through every kind of file, in memory: is it the same tone afterwards?"""
     import torch
 
-    from speechkit.core.audio import AUDIO_SUFFIXES, encode_audio, read_audio
+    from speechkit.core.audio import encode_audio, read_audio
+    from speechkit.core.formats import AUDIO_SUFFIXES
 
     tone_T = 0.5 * torch.sin(2 * torch.pi * TONE_HZ * torch.arange(RATE_HZ) / RATE_HZ)
     for suffix in AUDIO_SUFFIXES:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from speechkit.core.metrics import Interval, bootstrap
+from speechkit.data.align.reader import PhoneReader
 from speechkit.evaluate.bench import Bench, LengthBench, bench_codec, bench_tts
 from speechkit.evaluate.codec import run_codec_suite
 from speechkit.evaluate.pairs import EvalClip, Pair, eval_clips, pairs_from_clips, tts_pairs
 from speechkit.evaluate.pauses import PauseReport, measure_pauses
-from speechkit.evaluate.phones import PhoneReader
 from speechkit.evaluate.scorers import ScorerConfig, Scorers, build_scorers
 from speechkit.evaluate.stages import stage_systems
 from speechkit.evaluate.suites import run_tts_suite

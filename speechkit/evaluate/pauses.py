@@ -21,6 +21,7 @@ from torch import Tensor
 from speechkit.core.errors import DataError
 from speechkit.core.rng import derive
 from speechkit.data.align.model import HOP_SAMPLES
+from speechkit.data.align.reader import PhoneReader
 from speechkit.evaluate.pairs import (
     LEVEL_HOP_SAMPLES,
     SAMPLE_RATE_HZ,
@@ -28,7 +29,6 @@ from speechkit.evaluate.pairs import (
     frame_levels_db,
     spread,
 )
-from speechkit.evaluate.phones import PhoneReader
 from speechkit.evaluate.scorers import Wave
 from speechkit.evaluate.scoring import speech_level_db, stored_wave
 

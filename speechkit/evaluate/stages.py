@@ -16,8 +16,10 @@ from torch import Tensor
 
 from speechkit.core.results import Codes, Voice
 from speechkit.core.rng import derive, generator
+from speechkit.data.align.reader import PhoneReader
+from speechkit.diffusion.duration import fit_frames
+from speechkit.diffusion.generator import Draws
 from speechkit.evaluate.pairs import Pair
-from speechkit.evaluate.phones import PhoneReader
 from speechkit.tts import ZeroShotTTS
 
 Speak = Callable[[Pair, int], Tensor]
@@ -51,13 +53,10 @@ def read_truth(tts: ZeroShotTTS, wave_T: Tensor, text: str, reader: PhoneReader)
     if aligned is None:
         return None
     codes, _ = tts.codec.encode(wave_T)
-    # The aligner's 20 ms on the codec's frames: the ends are moved, so that the sum is right.
-    ends_P = torch.cumsum(aligned.frames_P, 0)
-    ends_P = (ends_P.double() * codes.frames / int(ends_P[-1])).round().long()
     return Truth(
         codes=codes,
         phones_P=torch.tensor(tts.vocabulary.ids(aligned.phones)),
-        frames_P=torch.diff(ends_P, prepend=torch.zeros(1, dtype=torch.long)),
+        frames_P=fit_frames(aligned.frames_P, codes.frames),
     )
 
 
@@ -81,8 +80,8 @@ def regenerate(
             truth.frames_P,
             codes.stacked(),
             {stage: getattr(voice, stage) for stage in stages},
-            sampler=tts.sampling(steps),
-            seed=seed,
+            voice.timbre_D,
+            Draws(sampler=tts.sampling(steps), seeds=(seed,)),
         )
     return tts.codec.decode(codes, voice.timbre_D, generator(derive(seed, "noise")))
 

@@ -6,7 +6,7 @@ Shapes: T samples, D channels of the timbre vector.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
@@ -14,6 +14,9 @@ from torch import Tensor
 from speechkit.core.errors import ConfigError
 from speechkit.core.results import Codes
 from speechkit.facodec.quantizer import QuantizerConfig
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 FACTORS: tuple[str, ...] = ("prosody", "content", "detail")
 """The factors that are codes; the fourth, timbre, is a vector."""
@@ -38,8 +41,24 @@ class Codec(Protocol):
     def timbre_channels(self) -> int:
         """Width D of the timbre vector."""
 
-    def encode(self, wave_T: Tensor) -> tuple[Codes, Tensor]:
-        """`(codes, timbre_D)` of a wave, which is padded to whole frames."""
+    @property
+    def phone_symbols(self) -> tuple[str, ...]:
+        """What the classes of `phone_logits` stand for; empty where nobody knows."""
+
+    def phone_logits(self, content_BKF: Tensor) -> Tensor:
+        """Phone class logits `[B, F, V]` of content codes."""
+
+    def code_vectors(self) -> list[Tensor]:
+        """The entries `[V, C]` of each codebook: prosody, content, detail."""
+
+    def encode(self, wave_T: Tensor, f0_G: Tensor | None = None) -> tuple[Codes, Tensor]:
+        """`(codes, timbre_D)` of a wave, which is padded to whole frames.
+
+        `f0_G` is its pitch in Hz, 100 a second, where that is known and the codec wants it.
+        """
+
+    def to(self, device: str | torch.device) -> Self:
+        """The codec on a device."""
 
     def decode(
         self,

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from speechkit.core.checkpoint import WEIGHTS, load_checkpoint
 from speechkit.core.errors import DataError
 from speechkit.data.alignment import Alignment, sidecar_path
-from speechkit.data.codes import codes_path, write_codes
+from speechkit.data.codes import ClipCodes, codes_path, empty_codes, write_codes
 from speechkit.data.packed import PackedCorpus
-from speechkit.facodec.small.codec import FACodec, codec_of
+from speechkit.facodec.codec import Codec
+from speechkit.facodec.pretrained import load_pretrained
+from speechkit.facodec.recognition import recognise
 from speechkit.train.progress import progress
 
 
@@ -55,7 +55,7 @@ def encode_corpus(
 
     Clips without an alignment are left out unless `unaligned`. Raises DataError for a corpus that
     is missing, damaged or, without `unaligned`, not aligned yet; CheckpointError for what is no
-    small codec.
+    codec.
     """
     corpus = PackedCorpus(path)
     wanted = None
@@ -63,29 +63,32 @@ def encode_corpus(
         if not sidecar_path(path).exists():
             raise DataError("The corpus has no alignment yet: run align first, or give --all.")
         wanted = Alignment(sidecar_path(path), corpus.ids)
-    checkpoint = load_checkpoint(WEIGHTS / "codec" if codec_folder is None else codec_folder)
-    made = corpus_codes(codec_of(checkpoint).to(device), corpus, wanted)
+    found = load_pretrained(codec_folder)
+    made = corpus_codes(found.codec.to(device), corpus, wanted)
     codes = list(progress("encoding", made, total=len(corpus), unit="clip"))
-    write_codes(codes_path(path), codes, corpus.ids, checkpoint.sha256)
+    write_codes(codes_path(path), codes, corpus.ids, found.sha256)
     return Encoded(
         out=str(codes_path(path)),
         clips=len(corpus),
-        encoded=sum(codes_KF.shape[1] > 0 for codes_KF in codes),
-        codec=checkpoint.sha256,
+        encoded=sum(clip.frames > 0 for clip in codes),
+        codec=found.sha256,
     )
 
 
 @torch.no_grad()
 def corpus_codes(
-    codec: FACodec, corpus: PackedCorpus, wanted: Alignment | None
-) -> Iterator[Tensor]:
-    """`codes_KF` of each clip in order; empty where an alignment is given and lacks the clip."""
-    empty = torch.zeros(codec.config.quantizer.codebooks, 0, dtype=torch.int16)
+    codec: Codec, corpus: PackedCorpus, wanted: Alignment | None
+) -> Iterator[ClipCodes]:
+    """Each clip in order; empty where an alignment is given and lacks the clip."""
+    empty = empty_codes(codec.quantizer.codebooks, codec.timbre_channels)
     for clip in range(len(corpus)):
         if wanted is not None and not wanted.has(clip):
             yield empty
             continue
-        # Codes alone: the timbre vector, which takes a fifth of the time, is not kept.
-        parts = codec.quantize(codec.analyse(corpus.wave(clip), corpus.f0(clip)))
-        codes_KF = torch.cat([part.codes_BKF[0] for part in vars(parts).values()])
-        yield codes_KF.to("cpu", torch.int16)
+        wave_T = corpus.wave(clip)
+        codes, timbre_D = codec.encode(wave_T, corpus.f0(clip))
+        yield ClipCodes(
+            codes_KF=codes.stacked().cpu(),
+            phone_F=recognise(codec, codes, wave_T),
+            timbre_D=timbre_D.cpu(),
+        )

@@ -15,12 +15,21 @@ from speechkit.core.errors import ConfigError
 
 SAMPLE_RATE_HZ = 16_000
 """Rate of all waves here."""
+WINDOW_SAMPLES = 400
+"""25 ms: the shortest wave that gives a frame of the usual front ends."""
+MEL_HOP_SAMPLES = 160
+"""Samples between two frames of the log-mel front end's spectrogram."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
     """A convolutional front end on the wave, and a Transformer on its frames."""
 
+    front: Literal["wave", "log-mel"] = "wave"
+    """What the convolutions read: the wave (the papers), or log-mel at 100 Hz, normalised clip by
+    clip; their kernels and strides are then in its frames, such as kernels (3, 3) and strides
+    (2, 2) for 25 frames a second. `conv_bias`, `conv_norm` and `conv_gradient_scale` are the
+    wave's alone."""
     conv_channels: tuple[int, ...] = (512, 512, 512, 512, 512, 512, 512)
     """Channels of each convolution."""
     conv_kernels: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
@@ -64,6 +73,8 @@ class EncoderConfig:
             raise ConfigError("conv_channels, conv_kernels and conv_strides must be equally long.")
         if min(*self.conv_channels, *self.conv_kernels, *self.conv_strides) < 1:
             raise ConfigError("conv_channels, conv_kernels and conv_strides must be at least 1.")
+        if self.front == "log-mel" and not all(kernel % 2 for kernel in self.conv_kernels):
+            raise ConfigError("conv_kernels of the log-mel front end must be odd.")
         require_range(
             self,
             conv_gradient_scale=(1e-6, 1),
@@ -88,11 +99,14 @@ class EncoderConfig:
     @property
     def hop_samples(self) -> int:
         """Samples between two frames."""
-        return math.prod(self.conv_strides)
+        mel = MEL_HOP_SAMPLES if self.front == "log-mel" else 1
+        return mel * math.prod(self.conv_strides)
 
     @property
     def field_samples(self) -> int:
         """Samples that one frame sees: the shortest wave that gives a frame."""
+        if self.front == "log-mel":
+            return WINDOW_SAMPLES
         samples = 1
         for kernel, stride in zip(
             reversed(self.conv_kernels), reversed(self.conv_strides), strict=True
@@ -102,6 +116,9 @@ class EncoderConfig:
 
     def frames(self, samples: int) -> int:
         """Return how many frames a wave of so many samples gives."""
+        if self.front == "log-mel":
+            windows = samples - WINDOW_SAMPLES
+            return 0 if windows < 0 else 1 + windows // self.hop_samples
         for kernel, stride in zip(self.conv_kernels, self.conv_strides, strict=True):
             samples = (samples - kernel) // stride + 1 if samples >= kernel else 0
         return samples

@@ -77,7 +77,7 @@ class CropDataset:
         Raises DataError when none is left, or fewer than a batch needs, and ConfigError when units
         do not fit the model.
         """
-        self._corpus, self.config, self._model, self._seed = corpus, config, model, seed
+        self.corpus, self.config, self._model, self._seed = corpus, config, model, seed
         self._units = check_units(model, units)
         self._min = round(config.min_seconds * SAMPLE_RATE_HZ)
         self._max = round(config.max_seconds * SAMPLE_RATE_HZ)
@@ -154,7 +154,7 @@ class CropDataset:
 
     def _length(self, clip: int) -> int:
         """Return the samples of a clip that a batch can take."""
-        return min(self._corpus.samples(clip), self._max)
+        return min(self.corpus.samples(clip), self._max)
 
     def _group(self, clips: Sequence[int]) -> list[list[int]]:
         """Return clips of like length together, as many as a batch holds."""
@@ -176,7 +176,7 @@ class CropDataset:
         starts = [self._start(clip, samples, rng) for clip in clips]
         wave_BT = torch.stack(
             [
-                self._corpus.wave(clip, start, start + samples)
+                self.corpus.wave(clip, start, start + samples)
                 for clip, start in zip(clips, starts, strict=True)
             ]
         )
@@ -193,7 +193,7 @@ class CropDataset:
     def _start(self, clip: int, samples: int, rng: torch.Generator) -> int:
         """Draw where a crop starts: on a frame, so that units keep their place."""
         hop = self._model.encoder.hop_samples
-        room = (self._corpus.samples(clip) - samples) // hop
+        room = (self.corpus.samples(clip) - samples) // hop
         return hop * int(torch.randint(0, room + 1, (), generator=rng))
 
     def _labels(self, clips: Sequence[int], starts: Sequence[int], frames: int) -> Tensor | None:
@@ -205,7 +205,7 @@ class CropDataset:
         return torch.stack(
             [
                 align_labels(
-                    self._units.of(self._corpus.clips[clip]["id"]), start // hop, frames, per_frame
+                    self._units.of(self.corpus.clips[clip]["id"]), start // hop, frames, per_frame
                 )
                 for clip, start in zip(clips, starts, strict=True)
             ]

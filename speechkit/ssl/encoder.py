@@ -18,6 +18,7 @@ from speechkit.core.errors import AudioError
 from speechkit.core.rng import derive
 from speechkit.ssl.config import SAMPLE_RATE_HZ, EncoderConfig
 from speechkit.ssl.fairseq import require_fairseq2
+from speechkit.ssl.frontend import LogMelFrontEnd
 
 if TYPE_CHECKING:
     from fairseq2.models.transformer import TransformerEncoder
@@ -48,7 +49,7 @@ class Features:
 
 
 class SslEncoder(nn.Module):
-    """Waves to frames of 20 ms."""
+    """Waves to frames, of 20 ms as a rule."""
 
     encoder_frontend: Wav2Vec2Frontend
     encoder: TransformerEncoder
@@ -198,4 +199,8 @@ def build_encoder(config: EncoderConfig, seed: int = 0) -> SslEncoder:
     # fairseq2 draws from torch's default generator.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "encoder"))
-        return SslEncoder(config, factory.create_encoder_frontend(), factory.create_encoder())
+        encoder = SslEncoder(config, factory.create_encoder_frontend(), factory.create_encoder())
+        if config.front == "log-mel":
+            front = encoder.encoder_frontend
+            front.register_module("feature_extractor", LogMelFrontEnd(config))
+        return encoder

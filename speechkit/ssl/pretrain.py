@@ -18,6 +18,7 @@ from speechkit.data.packed import PackedCorpus
 from speechkit.ssl.checkpoints import build_pretrainer, load_model, save_model
 from speechkit.ssl.config import HubertConfig, ModelConfig, Wav2Vec2Config
 from speechkit.ssl.crops import CropConfig, CropDataset
+from speechkit.ssl.heard import write_heard
 from speechkit.ssl.training import Job, RunConfig, RunReport, run_training
 from speechkit.ssl.training.guard import CollapseGuard, GuardConfig
 from speechkit.ssl.units.file import Units
@@ -80,6 +81,8 @@ def pretrain(
     if start is not None and start.config != model:
         raise ConfigError(f"The model in {initial} has another config than the one to train.")
 
+    heard = [crops.corpus.clips[clip]["id"] for clip in crops.clips]
+
     def build() -> nn.Module:
         built = build_pretrainer(model, config.run.seed)
         if start is not None:
@@ -88,6 +91,7 @@ def pretrain(
 
     def export(folder: Path, trained: nn.Module) -> None:
         save_model(folder, trained, trained=True)  # type: ignore[arg-type]
+        write_heard(folder, heard)
 
     job = Job(
         name="wav2vec 2.0" if isinstance(model, Wav2Vec2Config) else "HuBERT",

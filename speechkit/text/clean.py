@@ -31,11 +31,13 @@ _AFTER_NFKC = str.maketrans(
     }
 )  # fmt: skip
 _COMMENT = re.compile(
-    r"<!--.*?-->|<(script|style)\b[^>]*>.*?</\1\s*>|<\?[^>]{0,200}\?>|<!\w[^>]{0,200}>",
+    r"<!--.*?-->|<(script|style)\b[^>]*>.*?</\1\s*>|<\?[A-Za-z][^<>]{0,200}\?>"
+    r"|<!(?:doctype|element|entity|attlist|notation)\b[^<>]{0,200}>",
     re.DOTALL | re.IGNORECASE,
 )
 _TAG = re.compile(
-    r"<(/?)([A-Za-z][A-Za-z0-9:-]{0,30})(?:(?<=[A-Za-z]{3})=[^\s\"'<>=]{1,40})?((?:\s+[A-Za-z_:][\w:.-]{0,30}\s*=\s*"
+    r"<(/?)([A-Za-z][A-Za-z0-9:-]{0,30})(?:(?<=[A-Za-z]{3})=[^\s\"'<>=]{1,40})?"
+    r"((?:\s+[A-Za-z_:][\w:.-]{0,30}\s*=\s*"
     r"(?:\"[^\"<>]{0,300}\"|'[^'<>]{0,300}'|[^\s\"'<>=]{1,300}))*)\s*(/?)>"
 )
 _KNOWN_TAGS = frozenset((

@@ -16,8 +16,10 @@ MAX_CHARACTERS = 20_000
 """Longest text of one call."""
 
 CHUNK_CHARACTERS = 180
-"""Longest piece that is spoken in one go, about 11 s. The shipped models trained on up to 8 s, and
-their phone accuracy is the same over all of such a piece (0.64, pieces of 90 and of 180)."""
+"""Longest piece that is spoken in one go, about 11 s. The shipped models trained on up to 10 s."""
+
+FIRST_CHARACTERS = 50
+"""Longest first piece of a stream, so that the first sound comes soon."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +50,8 @@ class Turn:
     """Speaking rate, on top of that of the whole."""
 
 
-def write_script(text: str, frontend: TextFrontend) -> Script:
-    """Text as phones, in chunks of up to `CHUNK_CHARACTERS` characters.
+def write_script(text: str, frontend: TextFrontend, first: int | None = None) -> Script:
+    """Text as phones, in chunks of up to `CHUNK_CHARACTERS` characters, the first of up to `first`.
 
     Raises TextError for a text that is too long, or in which nothing can be spoken.
     """
@@ -57,12 +59,14 @@ def write_script(text: str, frontend: TextFrontend) -> Script:
         raise TextError(
             f"The text has {len(text)} characters; split it into parts of at most {MAX_CHARACTERS}."
         )
-    pieces = frontend.pieces(text, CHUNK_CHARACTERS)
+    pieces = frontend.pieces(text, CHUNK_CHARACTERS, first=first)
     return Script(chunks=pieces.phones, words=pieces.words, notes=pieces.notes)
 
 
-def write_turns(parts: Iterable[Part], frontend: TextFrontend) -> tuple[Turn | Pause, ...]:
-    """Every line as phones; raises TextError for one that cannot be spoken, or all too long."""
+def write_turns(
+    parts: Iterable[Part], frontend: TextFrontend, first: int | None = None
+) -> tuple[Turn | Pause, ...]:
+    """Every line as phones, the first chunk of all of up to `first` characters; raises TextError for one that cannot be spoken, or all too long."""
     turns: list[Turn | Pause] = []
     parts = tuple(parts)
     characters = sum(len(part.text) for part in parts if not isinstance(part, Pause))
@@ -76,7 +80,7 @@ def write_turns(parts: Iterable[Part], frontend: TextFrontend) -> tuple[Turn | P
             turns.append(part)
             continue
         try:
-            script = write_script(part.text, frontend)
+            script = write_script(part.text, frontend, None if turns else first)
         except TextError as error:
             where = f"Part {number} ({part.text.strip()[:30]!r}): " if len(parts) > 1 else ""
             raise TextError(f"{where}{error}") from error

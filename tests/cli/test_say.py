@@ -19,7 +19,7 @@ KEYS = {
     *("weights", "notes", "trained", "words"),
 }
 TEXT = "Hello, world."
-LONG = "The ferry leaves at noon, and we are late. " * 5
+LONG = "The ferry leaves at noon, and we are late. " * 9
 
 
 def test_json_is_one_object_with_all_keys(run: Run, model: Path, prompt: Path, out: Path) -> None:
@@ -94,10 +94,13 @@ def test_text_comes_from_stdin_and_from_files(
 def test_long_text_reports_its_chunks(run: Run, model: Path, prompt: Path, out: Path) -> None:
     ran = run("say", "--prompt", prompt, "--text", LONG, "-o", out, "--model", model, "--json")
     lines = [line for line in ran.err.splitlines() if line.startswith("chunk ")]
-    count = len(lines)
-    assert count > 1
-    assert lines == [f"chunk {n} of {count}: duration" for n in range(1, count + 1)]
-    assert json.loads(ran.out)["phones"].count("^") == count
+    count = json.loads(ran.out)["phones"].count("^")
+    numbers = [int(line.split()[1]) for line in lines]
+    assert lines == [f"chunk {n} of {count}: duration" for n in numbers]
+    # Short pieces may be drawn together: a line tells the last of them.
+    assert len(numbers) > 1
+    assert numbers == sorted(set(numbers))
+    assert numbers[-1] == count
     quiet = run("say", "--prompt", prompt, "--text", LONG, "-o", out, "--model", model, "--quiet")
     assert "chunk" not in quiet.err
 
@@ -110,7 +113,8 @@ def test_lexicon_speed_steps_and_transcript_are_heeded(
     common = ("say", "--prompt", prompt, "--text", TEXT, "-o", out, "--model", model, "--json")
     plain = json.loads(run(*common).out)
     slow = json.loads(run(*common, "--speed", "0.5", "--steps", "2").out)
-    assert slow["seconds"] == pytest.approx(2 * plain["seconds"], rel=0.05)
+    # The silence at the ends has a length of its own.
+    assert slow["frames"][1:-1] == [2 * count for count in plain["frames"][1:-1]]
     told = json.loads(run(*common, "--lexicon", lexicon, "--transcript", "ah, ah").out)
     assert told["phones"][6:9] == ["W", "AH1", "L"]
 
@@ -143,7 +147,7 @@ def test_prompts_that_are_not_ideal_are_used_with_a_note(
     for path, word in ((long, "of 31.0 s"), (clipped, "clipped")):
         argv = ("say", "--prompt", path, "--text", TEXT, "-o", out, "--model", model)
         notes = json.loads(run(*argv, "--json").out)["notes"]
-        assert [word in note for note in notes] == [True]
+        assert [word in note for note in notes if "watermark" not in note] == [True]
         assert f"speechkit: note: {notes[0]}" in run(*argv).err
 
 

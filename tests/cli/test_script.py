@@ -70,7 +70,6 @@ def test_wrong_scripts_end_in_one_line(
     argv = ("-o", out, "--model", model)
     anna = ("--voice", f"ANNA={prompt}")
     assert "BEN" in run("say", "--script", dialogue, *anna, *argv).error
-    assert "give --prompt" in run("say", "--text", "Hi.", *argv).error
     assert "twice" in run("say", "--script", dialogue, *anna, *anna, *argv).error
     assert "NAME=FILE" in run("say", "--script", dialogue, "--voice", prompt, *argv).error
     named = run(

@@ -13,7 +13,7 @@ from speechkit.core.audio import read_audio
 from speechkit.core.campplus import CamPlusPlus, KaldiFbank, load_campplus
 from speechkit.core.rng import generator
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "synthetic_af_bella.flac"
+EXAMPLE = Path(__file__).parents[2] / "speechkit" / "voices" / "synthetic_af_bella.flac"
 
 
 def _wave(seconds: float = 1.0) -> torch.Tensor:

@@ -73,8 +73,8 @@ def fill(rng: np.random.Generator, data: Bytes) -> Bytes:
     """A stretch of zeros, of 0xFF, or of noise."""
     start = int(rng.integers(0, len(data)))
     stretch = data[start : start + int(rng.integers(1, 5000))]
-    noise = rng.integers(0, 256, len(stretch))
-    stretch[:] = np.stack([0 * noise, 0 * noise + 255, noise])[rng.integers(3)]
+    noise = rng.integers(0, 256, len(stretch), dtype=np.uint8)
+    stretch[:] = [np.zeros_like(noise), np.full_like(noise, 255), noise][int(rng.integers(3))]
     return data
 
 

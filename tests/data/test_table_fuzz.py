@@ -145,8 +145,8 @@ def _fuzz(folder: Path, layout: str, tables: int, seed: int) -> None:
             whole = [x for x in table.splitlines() if name in x and text in x and ".wav" in x]
             assert not whole or name in found or any(clip.missing for clip in clips), table
         times = Counter(clip.path for clip in clips)
-        for clip in clips:
+        for source in clips:
             # What two rows say of one file is compared when it is packed.
-            if not clip.missing and times[clip.path] == 1:
-                _check(clip.text or "", clip.path.stem, truth, table)
+            if not source.missing and times[source.path] == 1:
+                _check(source.text or "", source.path.stem, truth, table)
     assert 0.05 * tables < refused < 0.95 * tables

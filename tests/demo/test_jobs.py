@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from speechkit.core.errors import PromptError
-from speechkit.core.rng import generator
 from speechkit.demo import jobs
 from speechkit.demo.jobs import Models
 from speechkit.demo.state import CancelledError
+from speechkit.facodec.codec import FACTORS
 from speechkit.watermark import detect
 
 RATE_HZ = 16_000
@@ -92,18 +92,11 @@ def test_coding_counts_bits(models: Models, clip: Tensor) -> None:
     assert len(made.wave_T) == len(clip)
 
 
-def test_dropping_changes_the_sound_and_dropping_nothing_does_not(
-    models: Models, clip: Tensor
-) -> None:
-    codec = models.codec
-    codes, timbre_D = codec.encode(clip[:RATE_HZ])
-    whole_T = codec.decode(codes, timbre_D, generator(0))
-    same_T = jobs.decode_without(codec, codes, timbre_D, -1, generator(0))
-    torch.testing.assert_close(same_T, whole_T, atol=1e-5, rtol=0)
-    for stream, name in enumerate(jobs.stream_names(codec)):
-        dropped_T = jobs.decode_without(codec, codes, timbre_D, stream, generator(0))
-        assert not torch.allclose(dropped_T, whole_T, atol=1e-4), name
-    assert len(jobs.drop(models, clip, 0, report=Stages())) == len(clip)
+@pytest.mark.parametrize("factor", FACTORS)
+def test_dropping_a_factor_changes_the_sound(models: Models, clip: Tensor, factor: str) -> None:
+    dropped_T = jobs.drop(models, clip, factor, report=Stages())
+    assert len(dropped_T) == len(clip)
+    assert not torch.allclose(dropped_T, jobs.code(models, clip, report=Stages()).wave_T, atol=1e-4)
 
 
 def test_a_text_swap_without_another_voice_changes_nothing(models: Models, clip: Tensor) -> None:

@@ -3,7 +3,7 @@
 A fresh network ignores its conditions: modulations start at zero. Tests of what depends on what
 need weights that are all alive.
 
-Shapes: F frames, K code books, P phones.
+Shapes: F frames, K codebooks, P phones.
 """
 
 from __future__ import annotations

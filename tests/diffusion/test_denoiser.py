@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -9,34 +10,44 @@ import torch
 from torch import Tensor, nn
 
 from speechkit.core.rng import generator
-from speechkit.diffusion.denoiser import MASK, NULL_CODE, DenoiserInputs, SelfAttention, rotate
+from speechkit.diffusion.denoiser import (
+    MASK,
+    NULL_CODE,
+    CodePredictor,
+    DenoiserInputs,
+    SelfAttention,
+    rotate,
+)
 from tests.diffusion.builders import live_denoiser, stir
-from tests.tiny import CODEBOOK_SIZE
+from tests.tiny import CODEBOOK_SIZE, TINY_CODEC
 
-PROMPT, GAP, TARGET, TAIL = 7, 4, 9, 3
+PROMPT, GAP, TARGET, TAIL = 7, 5, 9, 3
 LENGTH = PROMPT + GAP + TARGET + TAIL
 INSIDE = slice(PROMPT + GAP, PROMPT + GAP + TARGET)
 NET = live_denoiser()
 
 
 def inputs(seed: int = 0, batch: int = 2) -> DenoiserInputs:
-    """Prompt, gap, target and a padded tail; book 2 is being filled."""
+    """Prompt, gap, target and a padded tail; codebooks 1 and 2 are being filled, in some frames.
+
+    The prompt ends, and the target ends, in the middle of a patch of two frames.
+    """
     rng = generator(seed)
     codes = torch.randint(CODEBOOK_SIZE, (batch, 6, LENGTH), generator=rng)
-    codes[:, 2, INSIDE] = torch.where(
-        torch.rand(batch, TARGET, generator=rng) < 0.5, MASK, codes[:, 2, INSIDE]
-    )
+    masked = torch.rand(batch, 1, TARGET, generator=rng) < 0.5
+    codes[:, 1:3, INSIDE] = torch.where(masked, MASK, codes[:, 1:3, INSIDE])
     codes[:, 3:] = NULL_CODE
     keep = torch.zeros(batch, LENGTH, dtype=torch.bool)
     keep[:, :PROMPT] = keep[:, INSIDE] = True
     return DenoiserInputs(
         phones_BL=torch.randint(80, (batch, LENGTH), generator=rng),
-        place_BL2=torch.rand(batch, LENGTH, 2, generator=rng),
+        position_BL2=torch.rand(batch, LENGTH, 2, generator=rng),
         codes_BKL=codes,
-        book_B=torch.full((batch,), 2),
+        stage_B=torch.full((batch,), 1),
         time_B=torch.rand(batch, generator=rng),
         prompt_BL=(torch.arange(LENGTH) < PROMPT).expand(batch, -1),
         keep_BL=keep,
+        timbre_BD=torch.randn(batch, TINY_CODEC.timbre_channels, generator=rng),
     )
 
 
@@ -56,7 +67,7 @@ def test_positions_not_kept_have_no_influence() -> None:
     other = replace(
         one,
         phones_BL=torch.where(keep, one.phones_BL, noise.phones_BL),
-        place_BL2=torch.where(keep[..., None], one.place_BL2, noise.place_BL2),
+        position_BL2=torch.where(keep[..., None], one.position_BL2, noise.position_BL2),
         codes_BKL=torch.where(keep[:, None], one.codes_BKL, noise.codes_BKL),
     )
     torch.testing.assert_close(hidden(one)[keep], hidden(other)[keep], atol=1e-4, rtol=0)
@@ -69,12 +80,13 @@ def test_a_prompt_that_is_dropped_is_as_none() -> None:
     dropped = replace(one, keep_BL=keep)
     short = DenoiserInputs(
         phones_BL=one.phones_BL[:, INSIDE],
-        place_BL2=one.place_BL2[:, INSIDE],
+        position_BL2=one.position_BL2[:, INSIDE],
         codes_BKL=one.codes_BKL[..., INSIDE],
-        book_B=one.book_B,
+        stage_B=one.stage_B,
         time_B=one.time_B,
         prompt_BL=one.prompt_BL[:, INSIDE],
         keep_BL=one.keep_BL[:, INSIDE],
+        timbre_BD=one.timbre_BD,
     )
     torch.testing.assert_close(hidden(dropped)[:, INSIDE], hidden(short), atol=1e-4, rtol=0)
     assert differs(one, dropped)
@@ -86,7 +98,7 @@ def test_an_item_of_a_batch_equals_the_item_alone() -> None:
     torch.testing.assert_close(hidden(one)[1:2], hidden(alone), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("field", ["phones_BL", "place_BL2", "codes_BKL"])
+@pytest.mark.parametrize("field", ["phones_BL", "position_BL2", "codes_BKL"])
 def test_the_prompt_reaches_the_target(field: str) -> None:
     one, noise = inputs(), inputs(1)
     changed = getattr(one, field).clone()
@@ -95,15 +107,79 @@ def test_the_prompt_reaches_the_target(field: str) -> None:
     assert differs(one, replace(one, **{field: changed}))
 
 
-def test_time_book_and_earlier_codes_matter() -> None:
+def test_time_stage_and_earlier_codes_matter() -> None:
     one = inputs()
     fewer = one.codes_BKL.clone()
     fewer[:, 0] = NULL_CODE
     assert differs(one, replace(one, time_B=one.time_B + 0.3))
-    assert differs(one, replace(one, book_B=torch.ones_like(one.book_B)))
+    assert differs(one, replace(one, stage_B=torch.zeros_like(one.stage_B)))
     assert differs(one, replace(one, codes_BKL=fewer))
     masked = torch.where(one.codes_BKL == MASK, NULL_CODE, one.codes_BKL)
     assert differs(one, replace(one, codes_BKL=masked))
+
+
+def test_a_timbre_of_zeros_is_as_none() -> None:
+    one = inputs()
+    assert one.timbre_BD is not None
+    zeros, none = (replace(one, timbre_BD=t) for t in (torch.zeros_like(one.timbre_BD), None))
+    torch.testing.assert_close(hidden(zeros), hidden(none))
+    assert differs(one, none)
+    # In one batch, an item that is told its timbre beside one that is not.
+    told = torch.tensor([True, False])[:, None]
+    mixed = hidden(replace(one, timbre_BD=one.timbre_BD * told))
+    torch.testing.assert_close(mixed, torch.where(told[..., None], hidden(one), hidden(none)))
+
+
+@torch.no_grad()
+def test_hidden_states_of_frames_are_those_of_any_position() -> None:
+    """An item moved by whole patches, as another prompt in its batch moves it, is the same."""
+    one = inputs()
+
+    def moved(x: Tensor, dim: int, fill: float) -> Tensor:
+        shape = list(x.shape)
+        shape[dim] = 2
+        return torch.cat([torch.full(shape, fill, dtype=x.dtype), x], dim)
+
+    other = replace(
+        one,
+        phones_BL=moved(one.phones_BL, 1, 0),
+        position_BL2=moved(one.position_BL2, 1, 0),
+        codes_BKL=moved(one.codes_BKL, 2, NULL_CODE),
+        prompt_BL=moved(one.prompt_BL, 1, True),
+        keep_BL=moved(one.keep_BL, 1, False),
+    )
+    keep = one.keep_BL
+    torch.testing.assert_close(hidden(one)[keep], hidden(other)[:, 2:][keep], atol=1e-4, rtol=0)
+
+
+def plain_logits(
+    predictor: CodePredictor, h_E: Tensor, tables: Sequence[Tensor], earlier: list[int]
+) -> Tensor:
+    """Logits of one frame from its hidden state and its earlier codes, one by one."""
+    for table, code in zip(tables, earlier, strict=True):
+        h_E = h_E + table[code]
+    x = nn.functional.layer_norm(h_E, h_E.shape, predictor.norm.weight, predictor.norm.bias)
+    x = nn.functional.gelu(predictor.up.weight @ x + predictor.up.bias)
+    h_E = h_E + predictor.down.weight @ x + predictor.down.bias
+    return predictor.out.weight @ h_E + predictor.out.bias
+
+
+@pytest.mark.parametrize(("first", "codebook"), [(0, 0), (1, 1), (1, 2), (3, 5)])
+@torch.no_grad()
+def test_logits_read_the_earlier_codes_of_the_stage_and_no_others(
+    first: int, codebook: int
+) -> None:
+    rng = generator(4)
+    hidden_ME = torch.randn(7, NET.config.frame_channels, generator=rng)
+    codes_KM = torch.randint(CODEBOOK_SIZE, (6, 7), generator=rng)
+    got = NET.logits(hidden_ME, codes_KM, codebook, first)
+    tables = [NET.code.get_parameter(f"{k}.weight") for k in range(first, codebook)]
+    predictor = NET.predictors[codebook]
+    assert isinstance(predictor, CodePredictor)
+    for m in range(7):
+        earlier = codes_KM[first:codebook, m].tolist()
+        expected = plain_logits(predictor, hidden_ME[m], tables, earlier)
+        torch.testing.assert_close(got[m], expected, atol=1e-5, rtol=1e-5)
 
 
 def test_rotation_is_that_of_complex_numbers() -> None:
@@ -155,16 +231,16 @@ def test_attention_against_a_plain_one() -> None:
         torch.testing.assert_close(got[b], expected, atol=1e-5, rtol=1e-5)
 
 
-def test_adopted_books_make_like_codes_alike() -> None:
+def test_adopted_codebooks_make_like_codes_alike() -> None:
     net = live_denoiser(1)
-    books_KVC = torch.randn(6, CODEBOOK_SIZE, 4, generator=generator(3))
-    books_KVC[:, 1] = 5 * books_KVC[:, 0]
+    codebooks_KVC = torch.randn(6, CODEBOOK_SIZE, 4, generator=generator(3))
+    codebooks_KVC[:, 1] = 5 * codebooks_KVC[:, 0]
     tables = [net.code.get_parameter(f"{k}.weight") for k in range(6)]
-    heads = [net.heads.get_parameter(f"{k}.weight") for k in range(6)]
+    outs = [net.predictors.get_parameter(f"{k}.out.weight") for k in range(6)]
     masks = [table[-1].clone() for table in tables]
-    net.adopt_books(books_KVC, generator(0))
-    for table, head, mask in zip(tables, heads, masks, strict=True):
+    net.adopt_codebooks(list(codebooks_KVC), generator(0))
+    for table, out, mask in zip(tables, outs, masks, strict=True):
         torch.testing.assert_close(table[0], table[1])
-        torch.testing.assert_close(head[0], head[1])
+        torch.testing.assert_close(out[0], out[1])
         assert not torch.allclose(table[0], table[2], atol=0.1)
         assert torch.equal(table[-1], mask)

@@ -1,4 +1,4 @@
-"""Phones and frames: expansion, places, stretching and its inverse."""
+"""Phones and frames: length regulation, positions, time scale and merging."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from speechkit.core.errors import ConfigError
 from speechkit.diffusion.duration import (
     merge_repeats,
+    phone_positions,
     regulate_length,
     time_scale,
-    within_phone_positions,
 )
 
 lengths = st.lists(st.integers(0, 40), min_size=1, max_size=30)
@@ -23,7 +23,7 @@ speeds = st.floats(0.25, 4.0)
 
 @settings(deadline=None)
 @given(lengths)
-def test_the_length_regulator_repeats_each_value(frames: list[int]) -> None:
+def test_regulating_repeats_each_value(frames: list[int]) -> None:
     values = [7 * n for n in range(len(frames))]
     expected = [v for v, count in zip(values, frames, strict=True) for _ in range(count)]
     assert regulate_length(torch.tensor(values), torch.tensor(frames)).tolist() == expected
@@ -31,16 +31,16 @@ def test_the_length_regulator_repeats_each_value(frames: list[int]) -> None:
 
 @settings(deadline=None)
 @given(lengths)
-def test_places_run_through_each_phone(frames: list[int]) -> None:
+def test_positions_run_through_each_phone(frames: list[int]) -> None:
     expected = [((i + 0.5) / count, math.log(count)) for count in frames for i in range(count)]
-    got = within_phone_positions(torch.tensor(frames))
+    got = phone_positions(torch.tensor(frames))
     assert got.shape == (sum(frames), 2)
     torch.testing.assert_close(got, torch.tensor(expected).reshape(-1, 2))
 
 
 @settings(deadline=None)
 @given(lengths, speeds)
-def test_stretching_keeps_phones_and_the_total(frames: list[int], speed: float) -> None:
+def test_time_scaling_keeps_phones_and_the_total(frames: list[int], speed: float) -> None:
     before = torch.tensor(frames)
     after = time_scale(before, speed)
     assert torch.equal(after > 0, before > 0)
@@ -52,7 +52,7 @@ def test_stretching_keeps_phones_and_the_total(frames: list[int], speed: float) 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(8, 40), min_size=1, max_size=30), speeds)
-def test_stretching_long_phones_is_exact_within_rounding(frames: list[int], speed: float) -> None:
+def test_time_scaling_long_phones_is_exact_within_rounding(frames: list[int], speed: float) -> None:
     after = time_scale(torch.tensor(frames), speed)
     assert abs(int(after.sum()) - sum(frames) / speed) <= 0.5 + 1e-6
     ends = torch.cumsum(torch.tensor(frames), 0) / speed
@@ -73,7 +73,7 @@ def test_speeds_out_of_range_are_refused(speed: float) -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=50))
-def test_collapsing_is_undone_by_expanding(classes: list[int]) -> None:
+def test_merging_is_undone_by_regulating(classes: list[int]) -> None:
     values_P, frames_P = merge_repeats(torch.tensor(classes))
     assert regulate_length(values_P, frames_P).tolist() == classes
     assert bool((frames_P > 0).all())

@@ -5,29 +5,33 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
+from torch import Tensor
 
+import speechkit.diffusion.task as task_module
 from speechkit.core.rng import derive, generator
+from speechkit.diffusion.dataset import GeneratorDataset
 from speechkit.diffusion.generator import load_generator
-from speechkit.diffusion.sequences import Sequences
+from speechkit.diffusion.stage import StageLoss
 from speechkit.diffusion.task import GeneratorTask, GeneratorTaskConfig
 from tests.diffusion.builders import SMALL, live_generator
 from tests.facodec.builders import TinyData
 
 CONFIG = GeneratorTaskConfig(
-    batch_size=6, target_frames=50, duration_batch_size=6, target_phones=20
+    frames=700, target_frames=(50, 60), duration_batch_size=6, target_phones=20
 )
 
 
 def task_on(data: TinyData, config: GeneratorTaskConfig = CONFIG) -> GeneratorTask:
-    def sequences(validation: bool) -> Sequences:
-        return Sequences(
-            data.corpus, data.alignment, data.codes, SMALL, target_frames=config.target_frames,
+    def dataset(validation: bool) -> GeneratorDataset:
+        return GeneratorDataset(
+            data.corpus, data.alignment, data.codes, SMALL,
             prompt_drop=config.prompt_drop, held_out=0.25, validation=validation,
         )  # fmt: skip
 
     model = live_generator().train()
-    return GeneratorTask(model, sequences(False), sequences(True), config)
+    return GeneratorTask(model, dataset(False), dataset(True), config)
 
 
 def test_training_learns(data: TinyData) -> None:
@@ -42,9 +46,31 @@ def test_training_learns(data: TinyData) -> None:
         total.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         totals.append(float(total.detach()))
-    # The same five draws of masks and books at the start and at the end.
+    # The same five draws of masks and stages at the start and at the end.
     assert sum(totals[-5:]) < 0.9 * sum(totals[:5])
     assert all(p.grad is not None for p in task.model.parameters())
+
+
+def test_stages_are_as_even_as_the_batch_allows(
+    data: TinyData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(CONFIG, stage_share=(0.25, 0.5, 0.25), duration_batch_size=0, frames=2400)
+    task, seen = task_on(data, config), []
+
+    def note(stages: object, batch: object, stage_B: Tensor, rng: torch.Generator) -> StageLoss:
+        seen.append(stage_B)
+        return StageLoss(nll_K=torch.zeros(6), accuracy_K=torch.zeros(6), nll=torch.zeros(()))
+
+    monkeypatch.setattr(task_module, "stage_loss", note)
+    batch = task.batch(generator(0))
+    size = len(batch["frame"].phones_BL)
+    for step in range(40):
+        task.losses(batch, generator(step), step)
+    for stage_B in seen:
+        counts = torch.bincount(stage_B, minlength=3)
+        assert bool(((counts - size * torch.tensor([0.25, 0.5, 0.25])).abs() <= 1).all())
+    # Which item trains which stage is drawn.
+    assert len({tuple(stage_B.tolist()) for stage_B in seen}) > 20
 
 
 def test_losses_follow_the_generator(data: TinyData) -> None:
@@ -56,7 +82,7 @@ def test_losses_follow_the_generator(data: TinyData) -> None:
     assert not torch.equal(one["frame/nll"], other["frame/nll"])
 
 
-def test_validation_is_repeatable_and_covers_every_book(data: TinyData, tmp_path: Path) -> None:
+def test_validation_is_repeatable_and_covers_every_codebook(data: TinyData, tmp_path: Path) -> None:
     task = task_on(data)
     task.model.eval()
     figures = task.validate()

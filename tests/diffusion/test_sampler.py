@@ -1,7 +1,8 @@
-"""The reverse process of one code book."""
+"""The reverse process of a stage."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -12,60 +13,193 @@ from torch import Tensor
 
 from speechkit.core.rng import generator
 from speechkit.diffusion.config import StageSampling
-from speechkit.diffusion.sampler import Guess, draw_codes, guide, gumbel, unmask
+from speechkit.diffusion.sampler import (
+    DrawFunction,
+    Drawn,
+    draw_codes,
+    guide,
+    gumbel,
+    iterative_decode,
+)
 from speechkit.diffusion.schedule import masked_counts
 
-CODEBOOK_SIZE = 12
+CODEBOOK_SIZE, CODEBOOKS = 12, 2
 GREEDY = StageSampling(temperature=0.0, choice_temperature=0.0, top_k=5)
 
+Guess = Callable[[Tensor, float], Tensor]
+"""Logits `[N, V]` of an item from its codes `[K, N]` and the time."""
 
-def noise_guess(positions: int, seed: int, seen: list[Tensor] | None = None) -> Guess:
-    """Random logits that also depend on what is revealed; notes what it was asked."""
-    base_NV = torch.randn(positions, CODEBOOK_SIZE, generator=generator(seed))
+
+def noise_guess(frames: int, seed: int) -> Guess:
+    """Random logits that also depend on what is revealed, and on the time."""
+    base_NV = torch.randn(frames, CODEBOOK_SIZE, generator=generator(seed))
     pulls_VV = torch.randn(CODEBOOK_SIZE + 1, CODEBOOK_SIZE, generator=generator(seed + 1))
 
-    def guess(codes_N: Tensor, time: float) -> Tensor:
-        if seen is not None:
-            seen.append(codes_N.clone())
-        return base_NV + pulls_VV[codes_N].mean(0) + time
+    def guess(codes_KN: Tensor, time: float) -> Tensor:
+        return base_NV + pulls_VV[codes_KN].mean((0, 1)) + time
 
     return guess
 
 
+def drawing(
+    guesses: list[Guess], rngs: list[torch.Generator], top_k: int, seen: list[list[Tensor]]
+) -> DrawFunction:
+    """Draws of all items; the second codebook repeats the first. Notes what it is asked."""
+
+    def draw(codes: list[Tensor], time: float, temperature: float) -> list[Drawn]:
+        seen.append([codes_KN.clone() for codes_KN in codes])
+        found = []
+        for guess, codes_KN, rng in zip(guesses, codes, rngs, strict=True):
+            logits_MV = guess(codes_KN, time)[codes_KN[0] < 0]
+            codes_M, confidence_M = draw_codes(logits_MV, temperature, top_k, rng)
+            found.append(Drawn(codes_KM=codes_M.expand(CODEBOOKS, -1), confidence_M=confidence_M))
+        return found
+
+    return draw
+
+
+def decode(
+    lengths: list[int], settings_: StageSampling, seed: int, seeds: list[int]
+) -> tuple[list[Tensor], list[list[Tensor]]]:
+    """Codes of all items, and what was asked at each step."""
+    rngs = [generator(s) for s in seeds]
+    seen: list[list[Tensor]] = []
+    guesses = [noise_guess(n, seed + s) for n, s in zip(lengths, seeds, strict=True)]
+    draw = drawing(guesses, rngs, settings_.top_k, seen)
+    return iterative_decode(draw, lengths, CODEBOOKS, settings_, rngs), seen
+
+
+orders = st.sampled_from(["confidence", "random"])
+
+
 @settings(deadline=None, max_examples=40)
-@given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 1000), st.floats(0, 3))
-def test_unmasking_reveals_all_and_never_changes_its_mind(
-    positions: int, steps: int, seed: int, temperature: float
+@given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 1000), st.floats(0, 3), orders)
+def test_decoding_reveals_whole_frames_and_never_changes_its_mind(
+    frames: int, steps: int, seed: int, temperature: float, order: str
 ) -> None:
-    settings_ = StageSampling(temperature=temperature, choice_temperature=temperature, top_k=4)
-    seen: list[Tensor] = []
-    codes_N = unmask(noise_guess(positions, seed, seen), positions, steps, settings_, generator(0))
-    assert codes_N.shape == (positions,)
-    assert 0 <= int(codes_N.min()) <= int(codes_N.max()) < CODEBOOK_SIZE
+    settings_ = StageSampling(
+        steps=steps, temperature=temperature, choice_temperature=temperature, top_k=4,
+        order="random" if order == "random" else "confidence",
+    )  # fmt: skip
+    (codes_KN,), seen = decode([frames], settings_, seed, [0])
+    assert codes_KN.shape == (CODEBOOKS, frames)
+    assert 0 <= int(codes_KN.min()) <= int(codes_KN.max()) < CODEBOOK_SIZE
     assert len(seen) == steps
-    for early, late in zip(seen, [*seen[1:], codes_N], strict=True):
-        revealed = early >= 0
-        assert torch.equal(early[revealed], late[revealed])
-    hidden = [int((codes < 0).sum()) for codes in [*seen[1:], codes_N]]
-    assert tuple(hidden) == masked_counts(positions, steps)
+    track = [*(codes for (codes,) in seen), codes_KN]
+    for early, late in zip(track, track[1:], strict=False):
+        revealed_KN = early >= 0
+        assert torch.equal(revealed_KN[0], revealed_KN[1])
+        assert torch.equal(early[revealed_KN], late[revealed_KN])
+    hidden = [int((codes[0] < 0).sum()) for codes in track[1:]]
+    assert tuple(hidden) == masked_counts(frames, steps)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(20, 60), st.integers(3, 10), st.floats(0.1, 0.9), st.integers(0, 1000))
+def test_a_corrector_masks_again_and_ends_with_everything_filled(
+    frames: int, steps: int, share: float, seed: int
+) -> None:
+    settings_ = StageSampling(steps=steps, corrector=share, top_k=4)
+    (codes_KN,), seen = decode([frames], settings_, seed, [0])
+    assert int(codes_KN.min()) >= 0
+    track = [codes[0] for (codes,) in seen] + [codes_KN[0]]
+    # The schedule is kept, whatever was masked again.
+    assert tuple(int((codes < 0).sum()) for codes in track[1:]) == masked_counts(frames, steps)
+    hidden = [
+        int(((early >= 0) & (late < 0)).sum())
+        for early, late in zip(track[:-1], track[1:], strict=True)
+    ]
+    counts = masked_counts(frames, steps)
+    # Of the frames that were masked again some were revealed only in that very pass.
+    for again, remaining in zip(hidden, counts, strict=True):
+        assert again <= min(round(share * (frames - remaining)), remaining)
+    assert hidden[-1] == 0
+
+
+def test_a_corrector_takes_back_what_earlier_passes_revealed() -> None:
+    settings_ = StageSampling(steps=6, corrector=0.5, top_k=4)
+    _, seen = decode([60], settings_, 0, [0])
+    track = [codes[0] for (codes,) in seen]
+    back = [bool(((a >= 0) & (b < 0)).any()) for a, b in zip(track, track[1:], strict=False)]
+    assert back[0] is False
+    assert all(back[2:])
+
+
+def test_the_temperature_falls_or_stays_and_time_runs_down() -> None:
+    for anneal in (True, False):
+        asked: list[tuple[float, float]] = []
+
+        def draw(
+            codes: list[Tensor],
+            time: float,
+            temperature: float,
+            asked: list[tuple[float, float]] = asked,
+        ) -> list[Drawn]:
+            asked.append((time, temperature))
+            masked = int((codes[0][0] < 0).sum())
+            zeros = torch.zeros(1, masked, dtype=torch.long)
+            return [Drawn(codes_KM=zeros, confidence_M=torch.zeros(masked))]
+
+        settings_ = StageSampling(steps=4, temperature=2.0, anneal=anneal)
+        iterative_decode(draw, [9], 1, settings_, [generator(0)])
+        falling = [2.0, 1.5, 1.0, 0.5] if anneal else [2.0] * 4
+        assert asked == list(zip([1.0, 0.75, 0.5, 0.25], falling, strict=True))
+
+
+@pytest.mark.parametrize("order", ["confidence", "random"])
+@pytest.mark.parametrize("corrector", [0.0, 0.4])
+def test_items_of_a_batch_are_drawn_as_alone(order: str, corrector: float) -> None:
+    settings_ = StageSampling(
+        steps=5, top_k=6, corrector=corrector,
+        order="random" if order == "random" else "confidence",
+    )  # fmt: skip
+    lengths, seeds = [3, 30, 1, 17], [5, 6, 7, 8]
+    together, _ = decode(lengths, settings_, 0, seeds)
+    for codes_KN, length, seed in zip(together, lengths, seeds, strict=True):
+        (alone_KN,), _ = decode([length], settings_, 0, [seed])
+        assert torch.equal(codes_KN, alone_KN)
+
+
+def test_random_order_does_not_heed_confidence() -> None:
+    """Frames the network is sure of come first by confidence; at random, no sooner than others."""
+    sure_N = torch.arange(200) < 100
+
+    def draw(codes: list[Tensor], time: float, temperature: float) -> list[Drawn]:
+        masked_N = codes[0][0] < 0
+        confidence_M = torch.where(sure_N[masked_N], -0.1, -50.0)
+        zeros = torch.zeros(1, len(confidence_M), dtype=torch.long)
+        revealed.append(~masked_N)
+        return [Drawn(codes_KM=zeros, confidence_M=confidence_M)]
+
+    shares = {}
+    for order in ("confidence", "random"):
+        revealed: list[Tensor] = []
+        settings_ = replace(StageSampling(steps=4), order=order)
+        iterative_decode(draw, [200], 1, settings_, [generator(0)])
+        # After three of four passes 124 of 200 frames are revealed.
+        shares[order] = float(sure_N[revealed[-1]].float().mean())
+    assert shares["confidence"] == pytest.approx(100 / 124, abs=1e-6)
+    assert shares["random"] == pytest.approx(0.5, abs=0.1)
 
 
 def test_same_seed_same_codes() -> None:
-    settings_ = StageSampling(temperature=2.0)
-    one, same, other = (
-        unmask(noise_guess(30, 1), 30, 4, settings_, generator(seed)) for seed in (0, 0, 1)
-    )
-    assert torch.equal(one, same)
-    assert not torch.equal(one, other)
+    settings_ = StageSampling(steps=4, temperature=2.0)
+    rngs = {}
+    for name, seed in (("one", 0), ("same", 0), ("other", 1)):
+        rng = [generator(seed)]
+        draw = drawing([noise_guess(30, 1)], rng, settings_.top_k, [])
+        (rngs[name],) = iterative_decode(draw, [30], CODEBOOKS, settings_, rng)
+    assert torch.equal(rngs["one"], rngs["same"])
+    assert not torch.equal(rngs["one"], rngs["other"])
 
 
-def reference(guess: Guess, positions: int, steps: int, top_k: int) -> list[int]:
-    """Greedy unmasking, position by position, in plain Python."""
-    codes = [-1] * positions
-    for step, remaining in enumerate(masked_counts(positions, steps)):
-        rows = guess(torch.tensor(codes), 1 - step / steps).double()
+def reference(guess: Guess, frames: int, steps: int, top_k: int) -> list[int]:
+    """Greedy decoding, frame by frame, in plain Python."""
+    codes = [-1] * frames
+    for step, remaining in enumerate(masked_counts(frames, steps)):
+        rows = guess(torch.tensor([codes, codes]), 1 - step / steps).double()
         best: dict[int, tuple[float, int]] = {}
-        for n in range(positions):
+        for n in range(frames):
             if codes[n] < 0:
                 ranked = rows[n].sort(descending=True)
                 share = torch.softmax(ranked.values[:top_k], 0)[0]
@@ -78,10 +212,13 @@ def reference(guess: Guess, positions: int, steps: int, top_k: int) -> list[int]
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(1, 25), st.integers(1, 8), st.integers(0, 1000))
-def test_greedy_unmasking_against_a_plain_one(positions: int, steps: int, seed: int) -> None:
-    guess = noise_guess(positions, seed)
-    got = unmask(guess, positions, steps, GREEDY, generator(0)).tolist()
-    assert got == reference(guess, positions, steps, GREEDY.top_k)
+def test_greedy_decoding_against_a_plain_one(frames: int, steps: int, seed: int) -> None:
+    guess = noise_guess(frames, seed)
+    settings_, rngs = replace(GREEDY, steps=steps), [generator(0)]
+    draw = drawing([guess], rngs, GREEDY.top_k, [])
+    (codes_KN,) = iterative_decode(draw, [frames], CODEBOOKS, settings_, rngs)
+    expected = reference(guess, frames, steps, GREEDY.top_k)
+    assert codes_KN.tolist() == [expected, expected]
 
 
 @settings(deadline=None, max_examples=30)
@@ -130,9 +267,7 @@ def test_gumbel_noise_is_finite_and_has_its_mean() -> None:
     assert float(noise.mean()) == pytest.approx(0.5772, abs=0.01)
 
 
-def test_more_top_k_than_entries_is_all_of_them() -> None:
+def test_more_top_k_than_there_are_entries_is_all_of_them() -> None:
     logits_NV = torch.randn(3, CODEBOOK_SIZE, generator=generator(0))
     wide, exact = (draw_codes(logits_NV, 1.0, k, generator(0))[0] for k in (99, CODEBOOK_SIZE))
     assert torch.equal(wide, exact)
-    settings_ = replace(GREEDY, top_k=99)
-    assert int(unmask(noise_guess(5, 0), 5, 2, settings_, generator(0)).min()) >= 0

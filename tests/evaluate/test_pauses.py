@@ -13,9 +13,9 @@ from torch import Tensor
 from speechkit.core.audio import read_audio
 from speechkit.core.checkpoint import WEIGHTS
 from speechkit.core.errors import DataError
+from speechkit.data.align.reader import PhoneReader
 from speechkit.evaluate.pairs import EvalClip
 from speechkit.evaluate.pauses import PAUSE_TEXTS, measure_pauses, punctuated, speak_texts
-from speechkit.evaluate.phones import PhoneReader
 from speechkit.evaluate.scorers import Wave
 
 EXAMPLES = Path(__file__).parents[2] / "speechkit" / "voices"

@@ -12,8 +12,8 @@ from torch import Tensor
 from speechkit.core.audio import read_audio
 from speechkit.core.checkpoint import WEIGHTS
 from speechkit.core.results import Codes
+from speechkit.data.align.reader import PhoneReader
 from speechkit.evaluate.pairs import Pair
-from speechkit.evaluate.phones import PhoneReader
 from speechkit.evaluate.scorers import Scorers
 from speechkit.evaluate.stages import ALL, GENERATED, read_truth, regenerate, stage_systems
 from speechkit.evaluate.suites import run_tts_suite

@@ -16,15 +16,18 @@ from torch import Tensor
 
 from speechkit.core.rng import generator
 from speechkit.data.alignment import Alignment, ClipAlignment, sidecar_path, write_alignment
-from speechkit.data.codes import CorpusCodes, codes_path, write_codes
+from speechkit.data.codes import ClipCodes, CorpusCodes, codes_path, write_codes
 from speechkit.data.packed import ClipInfo, PackedClip, PackedCorpus, write_packed
 from speechkit.text import DEFAULT_VOCABULARY
-from tests.tiny import CODEBOOK_SIZE
+from tests.tiny import CODEBOOK_SIZE, TINY_CODEC
 
 RATE_HZ = 16_000
 FORMANTS_HZ = ((700.0, 1200.0, 2600.0), (300.0, 2200.0, 3000.0), (400.0, 900.0, 2500.0))
 """Resonances of the three vowels, roughly those of "ah", "ee" and "oo"."""
 SPOKEN = DEFAULT_VOCABULARY.ids(["AH0", "IY1", "S", "T", "M", "OW1"])
+_HEARD = {SPOKEN[n - 1]: SPOKEN[n] for n in range(len(SPOKEN))}
+HEARD_AS = torch.tensor([_HEARD.get(phone, phone) for phone in range(len(DEFAULT_VOCABULARY))])
+"""What the recogniser of the tiny corpus takes each phone for: another one, but a pause for one."""
 PAUSE = DEFAULT_VOCABULARY.ids([" "])[0]
 BOOKS = 6
 
@@ -70,12 +73,17 @@ def syllables(rng: np.random.Generator, f0_hz: float) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(np.concatenate(waves)), f0_G
 
 
-def random_track(frames: int, rng: np.random.Generator) -> ClipAlignment:
+def random_track(
+    frames: int, rng: np.random.Generator, pause_frames: int | None = None
+) -> ClipAlignment:
     """Phones of 2 to 6 frames with a pause now and then, as long as the clip."""
     ids, lengths = [PAUSE], [1]
     while sum(lengths) < frames:
         ids.append(PAUSE if len(ids) % 5 == 0 else int(rng.choice(SPOKEN)))
-        lengths.append(min(int(rng.integers(2, 7)), frames - sum(lengths)))
+        length = int(rng.integers(2, 7))
+        if ids[-1] == PAUSE and pause_frames is not None:
+            length = pause_frames
+        lengths.append(min(length, frames - sum(lengths)))
     return ClipAlignment(torch.tensor(ids), torch.tensor(lengths), score=-0.5)
 
 
@@ -105,24 +113,35 @@ class TinyData:
     codes: CorpusCodes
 
 
-def tiny_data(folder: Path, count: int = 8, speakers: int = 2) -> TinyData:
-    """Write and open a packed corpus of clips of two to three seconds."""
+def clip_codes(track: ClipAlignment, draws: torch.Generator) -> ClipCodes:
+    """Codes that follow from the phones, so that a generator has something to learn; phones by
+    `HEARD_AS`."""
+    phone_F = torch.repeat_interleave(track.ids_P, track.frames_P)
+    noise_KF = torch.rand(BOOKS, len(phone_F), generator=draws).gt(0.9).long()
+    return ClipCodes(
+        codes_KF=(phone_F + torch.arange(BOOKS)[:, None] + noise_KF) % CODEBOOK_SIZE,
+        phone_F=HEARD_AS[phone_F],
+        timbre_D=torch.randn(TINY_CODEC.timbre_channels, generator=draws),
+    )
+
+
+def tiny_data(
+    folder: Path, count: int = 8, speakers: int = 2, pause_frames: int | None = None
+) -> TinyData:
+    """Write and open a packed corpus of clips of two to three seconds.
+
+    `pause_frames` is the length of the pauses between words, at random where None.
+    """
     path = folder / "corpus.safetensors"
     write_packed(path, _clips(count, speakers))
     corpus = PackedCorpus(path)
     ids = [clip["id"] for clip in corpus.clips]
     lengths = [-(-corpus.samples(n) // 320) for n in range(count)]
     rng = np.random.default_rng(1)
-    tracks = {n: random_track(length, rng) for n, length in enumerate(lengths)}
+    tracks = {n: random_track(length, rng, pause_frames) for n, length in enumerate(lengths)}
     write_alignment(sidecar_path(path), DEFAULT_VOCABULARY.symbols, ids, tracks)
     draws = generator(2)
-    # Codes that follow from the phones, so that a generator has something to learn.
-    codes = [
-        (torch.repeat_interleave(t.ids_P, t.frames_P)[None] + torch.arange(BOOKS)[:, None])
-        .add(torch.rand(BOOKS, length, generator=draws).gt(0.9).long())
-        .remainder(CODEBOOK_SIZE)
-        for t, length in zip(tracks.values(), lengths, strict=True)
-    ]
+    codes = [clip_codes(track, draws) for track in tracks.values()]
     write_codes(codes_path(path), codes, ids, "0" * 64)
     return TinyData(
         corpus=corpus,

@@ -131,7 +131,7 @@ def hour_of_silence() -> bytes:
     ("data", "message"),
     [
         (b"", "not an audio"),
-        (b"PK\x03\x04" + bytes(1000), "not an audio"),
+        (b"PK\x03\x04" + bytes(1000), "ZIP archive"),
         (b"RIFF" + bytes(1000), "damaged|not an audio"),
         (b"OggS" + bytes(range(256)) * 10, "damaged|not an audio"),
         (huge_header("wav"), "short|silent|long"),

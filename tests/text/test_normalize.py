@@ -111,6 +111,8 @@ READ_AS = {
     "b-c-1-5-b": "b c one five b",
     "340 A.D": "three hundred forty A D.",
     "go<noise/>home": "go home",
+    "<!DOCTYPE html>so": "so",
+    "<!uh so <p>well": "<!uh so, well",
     "H<sub>2</sub>O": "H two O",
     "<pitch=-.3>so</pitch>": "so",
     "a<b=c>d": "a<b equals c>d",

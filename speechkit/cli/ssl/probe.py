@@ -57,6 +57,11 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     probe.add_argument(
         "--sources", nargs="+", metavar="START", help="to take, by the start of source or id (all)"
     )
+    probe.add_argument(
+        "--heard",
+        action="store_true",
+        help="take clips that pre-training heard too (left out where the encoder's folder knows)",
+    )
     arguments.add_seed(probe)
     arguments.add_threads(probe)
     arguments.add_json(probe)
@@ -84,6 +89,7 @@ def _probe(args: argparse.Namespace) -> Outcome:
         layers=tuple(args.layers) if args.layers else None,
         words=args.words,
         steps=args.steps,
+        heard=args.heard,
         seed=args.seed,
     )
     report = run_probes(

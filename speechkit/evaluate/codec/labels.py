@@ -15,8 +15,8 @@ from torch import Tensor
 from speechkit.core.f0 import F0_HOP_SAMPLES, extract_f0
 from speechkit.core.mel import LogMel, MelConfig
 from speechkit.data.align.model import HOP_SAMPLES
+from speechkit.data.align.reader import PhoneReader
 from speechkit.evaluate.pairs import EvalClip
-from speechkit.evaluate.phones import PhoneReader
 
 _WINDOW_SAMPLES = 512
 _CONTEXT_FRAMES = 2

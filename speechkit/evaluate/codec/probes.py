@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from speechkit.core.errors import DataError
+from speechkit.data.align.reader import SILENT_CLASS
 from speechkit.evaluate.codec.labels import FrameLabels, with_context
-from speechkit.evaluate.phones import SILENT_CLASS
 from speechkit.evaluate.probes import fit_classifier, fit_regressor, predict
 
 TARGETS = ("phone", "pitch", "voicing", "energy", "speaker")

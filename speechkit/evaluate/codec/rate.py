@@ -94,7 +94,7 @@ def training_codes(corpus: str | Path, codec_sha256: str) -> list[Tensor]:
     codes = CorpusCodes(codes_path(corpus), ids)
     if codes.codec_sha256 != codec_sha256:
         raise DataError(f"The codes beside {corpus} are another codec's: run speechkit encode.")
-    return [codes.codes(i) for i in range(len(ids)) if codes.has(i)]
+    return [codes.clip(i).codes_KF for i in range(len(ids)) if codes.has(i)]
 
 
 def measure_rate(

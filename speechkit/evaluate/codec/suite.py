@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from speechkit.core.errors import CheckpointError, DataError
+from speechkit.data.align.reader import PhoneReader
 from speechkit.evaluate.codec.baselines import usable_baselines
 from speechkit.evaluate.codec.labels import frame_labels
 from speechkit.evaluate.codec.parts import CodedClip, code_clips, codebook_names, embeddings
@@ -32,7 +33,6 @@ from speechkit.evaluate.codec.reconstruction import (
 )
 from speechkit.evaluate.codec.swaps import SWAP_PREFIX, SwapReport, run_swaps
 from speechkit.evaluate.pairs import EvalClip, spread
-from speechkit.evaluate.phones import PhoneReader
 from speechkit.evaluate.scorers import Scorers
 from speechkit.evaluate.scoring import VERSION, RowLog, silent
 from speechkit.evaluate.table import ClipRow, Report, Section, summarise

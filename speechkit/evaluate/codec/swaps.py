@@ -20,9 +20,9 @@ from torch import Tensor
 from speechkit.core.errors import DataError
 from speechkit.core.f0 import extract_f0
 from speechkit.core.rng import derive, generator
+from speechkit.data.align.reader import SILENT_CLASS, PhoneReader
 from speechkit.evaluate.codec.parts import PARTS, CodedClip, exchange
 from speechkit.evaluate.pairs import spread
-from speechkit.evaluate.phones import SILENT_CLASS, PhoneReader
 from speechkit.evaluate.scorers import Scorers, Wave
 from speechkit.evaluate.scoring import (
     RowLog,

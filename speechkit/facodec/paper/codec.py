@@ -129,6 +129,15 @@ class PaperCodec(nn.Module):
         """Width of the timbre vector."""
         return self.config.channels
 
+    @property
+    def phone_symbols(self) -> tuple[str, ...]:
+        """What the classes of `phone_logits` stand for; empty for the public weights."""
+        return self.config.phone_symbols
+
+    def code_vectors(self) -> list[Tensor]:
+        """The entries `[V, C]` of each codebook: prosody, content, detail."""
+        return [codebook.codebook_VC.detach() for codebook in self.codebooks()]
+
     def codebooks(self) -> list[PaperVectorQuantizer]:
         """All codebooks in the order of the codes: prosody, content, detail."""
         parts = (self.prosody_codebooks, self.content_codebooks, self.detail_codebooks)
@@ -151,9 +160,8 @@ class PaperCodec(nn.Module):
 
         `rng`, on the device of the wave, draws the dropout of the transformers and, unless
         `detail_keep_B` says it, which items keep their detail part; None drops nothing, which is
-        what validation wants. Use `train()` mode and count the codebooks' use with `codebooks()`.
-        V2 reads prosody from `prosody_wave_BT`, the same speech in another pitch, where it is
-        given.
+        what validation wants. Use `train()` mode and count the use of `codebooks()`. V2 reads
+        prosody from `prosody_wave_BT`, the same speech in another pitch, where it is given.
 
         As in the public code, the generator gets prosody and content detached, so that the wave
         teaches the encoder through detail and timbre alone. `timbre_BD` is not detached. Every
@@ -261,10 +269,10 @@ class PaperCodec(nn.Module):
         return logits
 
     @torch.no_grad()
-    def encode(self, wave_T: Tensor) -> tuple[Codes, Tensor]:
+    def encode(self, wave_T: Tensor, f0_G: Tensor | None = None) -> tuple[Codes, Tensor]:
         """`(codes, timbre_D)` of a mono wave at `sample_rate_hz`, padded to whole frames.
 
-        Raises AudioError for an empty wave.
+        Pitch is not looked at: the encoder reads the wave. Raises AudioError for an empty wave.
         """
         if not wave_T.numel():
             raise AudioError("The wave is empty: there is nothing to encode.")
@@ -295,8 +303,9 @@ class PaperCodec(nn.Module):
         The factors in `without` are left out, see `Codec.decode`. Detail carries some of the voice,
         so voice conversion may want to do without it.
         """
-        z_BDF = self.embed(codes.stacked()[None], without=without)
-        return self.generate(z_BDF, timbre_D[None])[0]
+        weight = self.timbre_norm.affine.weight
+        z_BDF = self.embed(codes.to(weight.device).stacked()[None], without=without)
+        return self.generate(z_BDF, timbre_D.to(weight)[None])[0]
 
 
 def build_paper_codec(config: PaperCodecConfig) -> PaperCodec:

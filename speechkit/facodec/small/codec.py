@@ -29,9 +29,8 @@ from speechkit.facodec.small.features import (
     active_mean,
     pair_frames,
     pitch_hz,
+    prepare,
     scale_mel,
-    speech_gain,
-    split_pitch,
     unpair_frames,
 )
 from speechkit.facodec.small.vocoder import build_vocoder
@@ -173,6 +172,16 @@ class FACodec(nn.Module):
         """Width of the timbre vector."""
         return self.config.timbre_channels
 
+    @property
+    def phone_symbols(self) -> tuple[str, ...]:
+        """What the classes of `phone_logits` stand for."""
+        return self.config.phone_symbols
+
+    def code_vectors(self) -> list[Tensor]:
+        """The entries `[V, C]` of each codebook: prosody, content, detail."""
+        parts = (self.prosody_codebooks, self.content_codebooks, self.detail_codebooks)
+        return [level.codebook_VC.detach() for part in parts for level in part.quantizers()]
+
     def timbre(self, analysis: Analysis) -> Tensor:
         """`timbre_BD`: the learnt vector and, last, the measured median pitch."""
         return self.with_median(self.timbre_encoder(analysis.mel_BMG), analysis)
@@ -222,14 +231,8 @@ class FACodec(nn.Module):
     @torch.no_grad()
     def analyse(self, wave_T: Tensor, f0_G: Tensor | None = None) -> Analysis:
         """Features of a wave, padded to whole code frames; `f0_G` in Hz where already known."""
-        wave_T = wave_T.float() * speech_gain(wave_T, self.config.level_rms)
-        wave_T = nn.functional.pad(wave_T, (0, -len(wave_T) % self.config.hop_samples))
-        mel_BMG = self.mel(wave_T[None].to(self.mel.window.device))
-        if f0_G is None:
-            from speechkit.core.f0 import extract_f0
-
-            f0_G = torch.from_numpy(extract_f0(wave_T.numpy()))
-        pitch = split_pitch(nn.functional.pad(f0_G, (0, mel_BMG.shape[-1] - len(f0_G))).numpy())
+        prepared = prepare(wave_T, f0_G, self.config.level_rms, self.config.hop_samples)
+        mel_BMG, pitch = self.mel(prepared.wave_T[None].to(self.mel.window.device)), prepared.pitch
         device = mel_BMG.device
         return Analysis(
             mel_BMG=mel_BMG,
@@ -274,6 +277,7 @@ class FACodec(nn.Module):
         """
         if without:
             check_factors(without)
+        codes, timbre_D = codes.to(self.to_mel.weight.device), timbre_D.to(self.to_mel.weight)
         z_prosody = self.prosody_codebooks.embed(codes.prosody_KF[None])
         if "prosody" in without:
             z_prosody = torch.zeros_like(z_prosody)

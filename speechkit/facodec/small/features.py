@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 REFERENCE_HZ = 150.0
 """Pitch that the median pitch is measured from."""
@@ -34,6 +34,31 @@ class Pitch:
 
     median: float
     """log(median Hz / `REFERENCE_HZ`); 0 for a clip with no voiced frame."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A recording as the encoders' networks take it."""
+
+    wave_T: Tensor
+    """At the codec's level, in whole code frames, on the CPU."""
+
+    pitch: Pitch
+    """Its pitch, 2 frames a code frame."""
+
+
+def prepare(wave_T: Tensor, f0_G: Tensor | None, level_rms: float, hop_samples: int) -> Prepared:
+    """A recording before any network reads it; `f0_G` in Hz where already known."""
+    wave_T = wave_T.float() * speech_gain(wave_T, level_rms)
+    wave_T = nn.functional.pad(wave_T, (0, -len(wave_T) % hop_samples))
+    if f0_G is None:
+        from speechkit.core.f0 import extract_f0
+
+        f0_G = torch.from_numpy(extract_f0(wave_T.numpy()))
+    missing = 2 * (len(wave_T) // hop_samples) - len(f0_G)
+    return Prepared(
+        wave_T=wave_T, pitch=split_pitch(nn.functional.pad(f0_G, (0, missing)).numpy())
+    )
 
 
 def split_pitch(f0_G: np.ndarray) -> Pitch:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from speechkit.core.checkpoint import build_and_load, build_without_memory
 from speechkit.core.config import from_dict
-from speechkit.core.errors import CheckpointError
+from speechkit.core.errors import CheckpointError, ConfigError
 from speechkit.core.rng import derive, generator
 from speechkit.ssl.config import EncoderConfig, HubertConfig, Wav2Vec2Config
 from speechkit.ssl.ctc.model import CtcModel
@@ -254,7 +254,16 @@ def assemble(build: Callable[[], Exchanged], source: Source) -> Imported:
 
 
 def to_state(model: Exchanged, layout: Layout) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Return the tensors under a library's bare names, and ours that have no place there."""
+    """Return the tensors under a library's bare names, and ours that have no place there.
+
+    Raises ConfigError for an encoder that reads log-mel, which no library has.
+    """
+    own = model if isinstance(model, SslEncoder) else model.encoder
+    if own.config.front != "wave":
+        raise ConfigError(
+            "No other library reads encoders with a log-mel front end: only those with "
+            'front = "wave" can be exported.'
+        )
     kind = kind_of(model)
     state: dict[str, Tensor] = {}
     homeless = []

@@ -34,6 +34,8 @@ class ProbeConfig:
     """On the heads (AdamW), not on the layer weights."""
     max_gigabytes: float = 8.0
     """Most memory that features may take."""
+    heard: bool = False
+    """Whether clips that an encoder was pre-trained on may be used; it knows them too well."""
     seed: int = 0
     """All draws follow from it."""
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from speechkit.core.errors import ConfigError
+from speechkit.core.errors import ConfigError, DataError
 from speechkit.data.alignment import Alignment, sidecar_path
 from speechkit.data.packed import PackedCorpus
+from speechkit.ssl.heard import clip_key, read_heard
 from speechkit.ssl.probes.config import ProbeConfig
 from speechkit.ssl.probes.keywords import WordMaterial, probe_words, word_material
 from speechkit.ssl.probes.phones import (
@@ -36,19 +37,34 @@ class Material:
     """For speaker and verification."""
     words: WordMaterial | None
     """For keywords."""
+    clips: dict[str, float]
+    """Clips that may be used, and those left out because pre-training had heard them."""
 
     def counts(self) -> dict[str, dict[str, float]]:
         """Return what was taken and left out, by kind."""
         kinds = {"phones": self.phones, "speakers": self.speakers, "words": self.words}
-        return {kind: one.counts for kind, one in kinds.items() if one is not None}
+        found = {kind: one.counts for kind, one in kinds.items() if one is not None}
+        return {"clips": self.clips, **found}
 
 
-def gather(corpus: PackedCorpus, alignment: str | Path | None, config: ProbeConfig) -> Material:
+def gather(
+    corpus: PackedCorpus,
+    alignment: str | Path | None,
+    config: ProbeConfig,
+    heard: frozenset[str] = frozenset(),
+) -> Material:
     """Choose clips and pieces; the sidecar stands beside the corpus unless it is given.
 
-    Raises DataError where the corpus has too little for a task, or no alignment that one needs.
+    Clips whose keys are in `heard` are left out. Raises DataError where the corpus has too little
+    for a task, or no alignment that one needs.
     """
-    chosen = config.selection.of(corpus)
+    whole = config.selection.of(corpus)
+    chosen = [clip for clip in whole if clip_key(corpus.clips[clip]["id"]) not in heard]
+    if not chosen:
+        raise DataError(
+            f"All {len(whole)} clips were heard in pre-training: probe on another corpus, or give "
+            "--heard and say so beside the figures."
+        )
     phones = words = speakers = None
     if config.wants("phones", "ctc", "keywords"):
         ids = [clip["id"] for clip in corpus.clips]
@@ -59,7 +75,13 @@ def gather(corpus: PackedCorpus, alignment: str | Path | None, config: ProbeConf
             words = word_material(corpus, sidecar, chosen, config)
     if config.wants("speaker", "verification"):
         speakers = speaker_material(corpus, chosen, config)
-    return Material(corpus=corpus, phones=phones, speakers=speakers, words=words)
+    return Material(
+        corpus=corpus,
+        phones=phones,
+        speakers=speakers,
+        words=words,
+        clips={"chosen": len(chosen), "heard_and_left_out": len(whole) - len(chosen)},
+    )
 
 
 def run_probes(
@@ -76,7 +98,10 @@ def run_probes(
     """
     if not encoders:
         raise ConfigError("There is nothing to probe: give the folder of an encoder.")
-    material = gather(PackedCorpus(corpus), alignment, config)
+    heard: frozenset[str] = frozenset()
+    if not config.heard:
+        heard = heard.union(*(read_heard(folder) or () for folder in encoders))
+    material = gather(PackedCorpus(corpus), alignment, config, heard)
     sources = encoder_sources(encoders, config.layers, config.seed) + plain_sources()
     rows: list[SourceFigures] = []
     chance: dict[str, float] = {}

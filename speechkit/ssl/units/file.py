@@ -24,7 +24,7 @@ from speechkit.core.files import write_atomically
 from speechkit.ssl.units.features import SAMPLE_RATE_HZ, whole_frames
 
 UNITS_FORMAT = "speechkit-units-1"
-RATES_HZ = (50, 100)
+RATES_HZ = (25, 50, 100)
 MAX_CLUSTERS = 32_767
 """What int16 can name."""
 _NAMES_IN_ERROR = 5
@@ -46,7 +46,7 @@ def write_units(
     """
     if rate_hz not in RATES_HZ or not 1 <= clusters <= MAX_CLUSTERS or not units:
         raise DataError(
-            f"A file of units holds clips at 50 or 100 Hz with 1 to {MAX_CLUSTERS} clusters, "
+            f"A file of units holds clips at 25, 50 or 100 Hz with 1 to {MAX_CLUSTERS} clusters, "
             f"not {len(units)} clips at {rate_hz} Hz with {clusters}."
         )
     for name, units_F in units.items():

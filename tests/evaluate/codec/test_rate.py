@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from speechkit.core.errors import DataError
-from speechkit.data.codes import codes_path, write_codes
+from speechkit.data.codes import ClipCodes, codes_path, write_codes
 from speechkit.data.packed import ClipInfo, PackedClip, write_packed
 from speechkit.evaluate.codec.rate import (
     code_bits,
@@ -99,6 +99,14 @@ def test_rate_report_counts_bits_from_bytes() -> None:
         measure_rate([clips[0][:, :0]], (16, 16), names="ab", frames_a_second=50, timbre_channels=1)
 
 
+def as_clip(codes_KF: Tensor) -> ClipCodes:
+    return ClipCodes(
+        codes_KF=codes_KF,
+        phone_F=torch.zeros(codes_KF.shape[-1], dtype=torch.long),
+        timbre_D=torch.zeros(4),
+    )
+
+
 def test_training_codes_are_those_of_this_codec(tmp_path: Path) -> None:
     corpus = tmp_path / "corpus.safetensors"
     clips = [
@@ -113,7 +121,8 @@ def test_training_codes_are_those_of_this_codec(tmp_path: Path) -> None:
     ]
     write_packed(corpus, clips)
     codes_KF = _random(16, 5)
-    write_codes(codes_path(corpus), [codes_KF, codes_KF[:, :0]], ["one", "two"], "mine")
+    both = [as_clip(codes_KF), as_clip(codes_KF[:, :0])]
+    write_codes(codes_path(corpus), both, ["one", "two"], "mine")
     (found,) = training_codes(corpus, "mine")
     assert torch.equal(found, codes_KF)
     with pytest.raises(DataError, match="another codec"):

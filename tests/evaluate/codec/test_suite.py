@@ -14,6 +14,7 @@ from torch import Tensor
 from speechkit.core.checkpoint import WEIGHTS
 from speechkit.core.errors import DataError
 from speechkit.core.results import Codes
+from speechkit.data.align.reader import PhoneReader
 from speechkit.evaluate.asr import WordErrors, word_errors
 from speechkit.evaluate.codec import SECTIONS, UNFINISHED, CodecSuite, run_codec_suite
 from speechkit.evaluate.codec.labels import frame_labels
@@ -26,7 +27,6 @@ from speechkit.evaluate.codec.swaps import (
     swapped,
 )
 from speechkit.evaluate.pairs import EvalClip
-from speechkit.evaluate.phones import PhoneReader
 from speechkit.evaluate.quality import Quality
 from speechkit.evaluate.scorers import Embedding, Scorers, Wave
 from speechkit.evaluate.table import Report, load_rows
@@ -210,8 +210,18 @@ class _Plain:
     hop_samples = 320
     quantizer = QuantizerConfig(codebook_size=4)
     timbre_channels = 1
+    phone_symbols: tuple[str, ...] = ()
 
-    def encode(self, wave_T: Tensor) -> tuple[Codes, Tensor]:
+    def phone_logits(self, content_BKF: Tensor) -> Tensor:
+        return torch.zeros(*content_BKF.shape[::2], 1)
+
+    def code_vectors(self) -> list[Tensor]:
+        return [torch.eye(4)] * self.quantizer.codebooks
+
+    def to(self, device: str | torch.device) -> _Plain:
+        return self
+
+    def encode(self, wave_T: Tensor, f0_G: Tensor | None = None) -> tuple[Codes, Tensor]:
         frames = -(-len(wave_T) // 320)
         rows = torch.arange(frames)[None] % 4
         codes = Codes(prosody_KF=rows, content_KF=rows.expand(2, -1), detail_KF=rows.expand(3, -1))

@@ -73,7 +73,7 @@ def test_short_clips_are_padded_and_unlabelled(data: TinyData) -> None:
 
 
 def test_a_corpus_is_encoded_clip_by_clip(data: TinyData) -> None:
-    lengths = [codes.shape for codes in corpus_codes(fresh(), data.corpus, data.alignment)]
+    lengths = [clip.codes_KF.shape for clip in corpus_codes(fresh(), data.corpus, data.alignment)]
     expected = [(6, -(-data.corpus.samples(n) // 320)) for n in range(len(data.corpus))]
     assert lengths == expected
 

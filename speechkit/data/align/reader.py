@@ -1,4 +1,4 @@
-"""Phones and their times in a recording, by the bundled aligner: it has never seen a code.
+"""Phones and their times in a recording, by an aligner: it has never seen a code.
 
 Legend: T samples at 16 kHz, H frames of 20 ms, P phones, C phone classes.
 """
@@ -53,6 +53,10 @@ class PhoneReader:
         """Phone classes, silence first."""
         return self._model.classes.names
 
+    def posteriors(self, wave_T: Tensor) -> Tensor:
+        """Log posteriors `[H, C]` of the phone classes."""
+        return self._posteriors(wave_T)[0][0]
+
     @torch.no_grad()
     def _posteriors(self, wave_T: Tensor) -> tuple[Tensor, Tensor]:
         """Log posteriors [1, H, C] and the number of frames [1]."""
@@ -62,12 +66,14 @@ class PhoneReader:
 
     def heard(self, wave_T: Tensor) -> Tensor:
         """`class_H`, the likeliest phone of each frame, whatever the text may be."""
-        return self._posteriors(wave_T)[0][0].argmax(-1)
+        return self.posteriors(wave_T).argmax(-1)
 
-    def align(self, wave_T: Tensor, text: str) -> Aligned | None:
-        """The phones of `text` where they are spoken; None where they do not fit."""
+    def align(self, wave_T: Tensor, text: str | tuple[str, ...]) -> Aligned | None:
+        """The phones of `text`, or those given, where they are spoken; None where they do not
+        fit.
+        """
         try:
-            phones = tuple(self._frontend.phones(text))
+            phones = self._frontend.phones(text) if isinstance(text, str) else text
             graph = build_graph(phones, self._model.classes)
         except (TextError, DataError):
             return None

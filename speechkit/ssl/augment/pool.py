@@ -1,0 +1,99 @@
+"""A plan with what carries it out; shards are made here, whoever asks.
+
+A shard depends on the plan alone, and is computed on one thread, so that no sum is ever taken in
+another order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from speechkit.core.config import to_dict
+from speechkit.data.alignment import corpus_hash
+from speechkit.ssl.augment.config import AugmentConfig
+from speechkit.ssl.augment.files import Inputs, sha256_of_bytes, shard_path, write_shard
+from speechkit.ssl.augment.plan import Job, make_plan, shards_of
+from speechkit.ssl.augment.synthesis import Synthesiser
+
+
+class Pool:
+    """A plan and what carries it out; every worker builds the same one."""
+
+    def __init__(self, inputs: Inputs, config: AugmentConfig, folder: Path) -> None:
+        """Load everything and plan; raises SpeechkitErrors for what cannot be made."""
+        self.folder, self.config = folder, config
+        self.synthesiser = Synthesiser(inputs, config)
+        self.sources = self.synthesiser.sources()
+        self.jobs = make_plan(self.sources, config)
+        self.shards = shards_of(self.jobs, config.shard_clips)
+
+    def identity(self) -> dict[str, Any]:
+        """What the bytes follow from."""
+        voice = self.synthesiser.voice
+        return {
+            "config": to_dict(self.config),
+            "corpus": corpus_hash(list(voice.corpus_ids)),
+            "kmeans": voice.kmeans_sha256,
+            "codec": voice.codec_sha256,
+            "generator": voice.generator_sha256,
+            "shards": [{"level": shard[0].level, "clips": len(shard)} for shard in self.shards],
+        }
+
+    def make(self, shard: int) -> None:
+        """Make a shard and write it; whatever was there of it is replaced."""
+        jobs = self.shards[shard]
+        with one_thread():
+            clips = self.synthesiser.make(jobs)
+        lines = [
+            self._line(job, clip.pcm_T.tobytes()) for job, clip in zip(jobs, clips, strict=True)
+        ]
+        write_shard(self.folder, shard, clips, lines)
+
+    def _line(self, job: Job, pcm: bytes) -> dict[str, Any]:
+        """The history of a clip."""
+        synthesiser = self.synthesiser
+        info, clips = synthesiser.info(job), synthesiser.corpus.clips
+        return {
+            "id": job.id,
+            "synthetic": True,
+            "level": job.level,
+            "copy": job.copy,
+            "parent": clips[job.parent]["id"],
+            "voice": clips[job.voice]["id"],
+            "parent_speaker": clips[job.parent]["speaker"],
+            "speaker": info["speaker"],
+            "license": info["license"],
+            "mask": list(job.mask),
+            "seed": job.seed,
+            "seconds": len(pcm) / 2 / synthesiser.codec.sample_rate_hz,
+            "sha256": sha256_of_bytes(pcm),
+            "kmeans": synthesiser.voice.kmeans_sha256,
+            "codec": synthesiser.voice.codec_sha256,
+            "generator": synthesiser.voice.generator_sha256 if job.level else None,
+        }
+
+    def hours(self, shards: Sequence[int]) -> float:
+        """Length of the speech of these shards."""
+        seconds = {source.clip: source.seconds for source in self.sources}
+        return sum(seconds[job.parent] for n in shards for job in self.shards[n]) / 3600
+
+
+def shards_of_level(folder: Path, level: int, shards: Sequence[dict[str, int]]) -> list[Path]:
+    """The packed files of a level, given what `pool.json` lists."""
+    return [shard_path(folder, n) for n, shard in enumerate(shards) if shard["level"] == level]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute on one thread for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,189 @@
+"""Jobs to waves: units and a voice through the generator and the codec, at the parent's loudness.
+
+No watermark: a mark in most of the training audio would be a label "synthetic" that
+self-supervised learning can read, and real speech lacks it. Where the speech came from stands in
+the manifest and in the packed file.
+
+Shapes: T samples, G pitch frames (100/s), F code frames, K codebooks, D timbre channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from speechkit.core.checkpoint import load_checkpoint
+from speechkit.core.errors import ConfigError
+from speechkit.core.f0 import f0_frames
+from speechkit.core.results import Codes
+from speechkit.core.rng import derive, generator
+from speechkit.data.codes import CorpusCodes
+from speechkit.data.packed import ClipInfo, PackedClip, PackedCorpus
+from speechkit.diffusion.generator import Generator, generator_of
+from speechkit.diffusion.units import (
+    FEWEST_FRAMES,
+    Span,
+    check_unit_generator,
+    draw_codes_from_units,
+    units_at_frames,
+)
+from speechkit.facodec.small.codec import FACodec, codec_of
+from speechkit.facodec.small.features import speech_gain
+from speechkit.ssl.augment.config import AugmentConfig
+from speechkit.ssl.augment.files import Inputs
+from speechkit.ssl.augment.plan import Job, Source
+from speechkit.ssl.units.file import Units
+
+SYNTHETIC = "synthetic"
+"""`source` and `split` of the new clips."""
+PEAK = 0.999
+"""Highest sample; what is louder at its parent's loudness is made softer as a whole."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Voice:
+    """What the models of a pool are known by."""
+
+    codec_sha256: str
+    generator_sha256: str | None
+    kmeans_sha256: str
+    corpus_ids: tuple[str, ...]
+
+
+class Synthesiser:
+    """Everything loaded once: a worker has one."""
+
+    def __init__(self, inputs: Inputs, config: AugmentConfig) -> None:
+        """Load corpus, units, codes, codec and generator; raises where they do not belong together.
+
+        The generator may be missing where level 0 alone is asked for.
+        """
+        self.config, self.device = config, torch.device(inputs.device)
+        self.corpus = PackedCorpus(inputs.corpus)
+        self.units = Units(inputs.units)
+        self.codes = CorpusCodes(inputs.codes, self.corpus.ids)
+        codec = load_checkpoint(inputs.codec)
+        if codec.sha256 != self.codes.codec_sha256:
+            raise ConfigError(
+                f"{inputs.codes} is not of the codec in {inputs.codec}: run encode --all with it."
+            )
+        self.codec: FACodec = codec_of(codec).to(self.device)
+        self.generator: Generator | None = None
+        generator_sha256 = None
+        if inputs.generator is not None:
+            found = load_checkpoint(inputs.generator)
+            generator_sha256 = found.sha256
+            trained_on = found.config.get("units", {}).get("kmeans_sha256")
+            if trained_on != self.units.kmeans_sha256:
+                raise ConfigError(
+                    f"The generator in {inputs.generator} was not trained on the units in "
+                    f"{inputs.units}: give those units, or train `train unit-generator` on these."
+                )
+            self.generator = generator_of(found).to(self.device)
+            check_unit_generator(self.generator, self.units, self.codec.timbre_channels)
+        elif any(config.hours[1:]):
+            raise ConfigError("Levels 1 to 3 need a generator: give --generator.")
+        self.voice = Voice(
+            codec_sha256=codec.sha256,
+            generator_sha256=generator_sha256,
+            kmeans_sha256=self.units.kmeans_sha256,
+            corpus_ids=tuple(self.corpus.ids),
+        )
+
+    def sources(self) -> list[Source]:
+        """The clips that can be parents: with codes, units and enough frames."""
+        return [
+            Source(
+                clip=n,
+                id=info["id"],
+                speaker=info["speaker"],
+                seconds=self.corpus.samples(n) / self.codec.sample_rate_hz,
+                frames=self.codes.clip(n).frames,
+            )
+            for n, info in enumerate(self.corpus.clips)
+            if self.units.has(info["id"]) and self.codes.clip(n).frames >= FEWEST_FRAMES
+        ]
+
+    def make(self, jobs: Sequence[Job]) -> list[PackedClip]:
+        """The clips of the jobs, in their order. Depends on nothing but jobs and inputs."""
+        made: dict[int, PackedClip] = {}
+        for batch in self._batches(jobs):
+            for job, codes_KF in zip(batch, self._codes(batch), strict=True):
+                made[job.number] = self._clip(job, codes_KF)
+        return [made[job.number] for job in jobs]
+
+    def _batches(self, jobs: Sequence[Job]) -> Iterator[list[Job]]:
+        """Jobs of like length together."""
+        batch: list[Job] = []
+        for job in sorted(jobs, key=lambda job: (-self.codes.clip(job.parent).frames, job.number)):
+            longest = self.codes.clip((batch or [job])[0].parent).frames
+            if batch and (len(batch) + 1) * longest > self.config.batch_frames:
+                yield batch
+                batch = []
+            batch.append(job)
+        if batch:
+            yield batch
+
+    def _codes(self, jobs: Sequence[Job]) -> list[Tensor]:
+        """`codes_KF` of each job."""
+        if jobs[0].level == 0:
+            return [self.codes.clip(job.parent).codes_KF for job in jobs]
+        assert self.generator is not None
+        units = []
+        for job in jobs:
+            name, frames = self.corpus.clips[job.parent]["id"], self.codes.clip(job.parent).frames
+            units_U = self.units.of(name)
+            hop, rate = self.codec.hop_samples, self.units.rate_hz
+            span = Span(start=job.mask[0], end=job.mask[1])
+            units.append((units_at_frames(units_U, rate, frames, hop), span))
+        return draw_codes_from_units(
+            self.generator,
+            units,
+            [self.codes.clip(job.voice).timbre_D for job in jobs],
+            [job.seed for job in jobs],
+            self.config.sampler,
+        )
+
+    @torch.no_grad()
+    def _clip(self, job: Job, codes_KF: Tensor) -> PackedClip:
+        """Speak the codes in the voice, as long and as loud as the parent."""
+        counts = self.codec.quantizer
+        sizes = [counts.prosody_codebooks, counts.content_codebooks, counts.detail_codebooks]
+        parts = torch.split(codes_KF, sizes)
+        codes = Codes(prosody_KF=parts[0], content_KF=parts[1], detail_KF=parts[2])
+        heard = self.codec.acoustics(codes, self.codes.clip(job.voice).timbre_D)
+        rng = generator(derive(job.seed, "vocoder"), self.device)
+        wave_T = self.codec.vocoder(heard.mel_BMG, heard.f0_BG, heard.voiced_BG, rng)[0].cpu()
+        parent_T = self.corpus.wave(job.parent)
+        wave_T = at_loudness_of(wave_T[: len(parent_T)], parent_T)
+        f0_G = (heard.f0_BG * heard.voiced_BG)[0, : f0_frames(len(wave_T))].cpu()
+        pcm_T = (wave_T.numpy() * 32768.0).round().clip(-32768, 32767).astype(np.int16)
+        return PackedClip(info=self.info(job), pcm_T=pcm_T, f0_F=f0_G.numpy())
+
+    def info(self, job: Job) -> ClipInfo:
+        """What the packed file says of the clip."""
+        parent, voice = self.corpus.clips[job.parent], self.corpus.clips[job.voice]
+        licences = sorted({parent["license"], voice["license"]})
+        return ClipInfo(
+            id=job.id,
+            # What is heard need not be what was said: no one should learn to read from it.
+            text=None,
+            speaker=voice["speaker"],
+            language=parent["language"],
+            license=" AND ".join(licences),
+            split=SYNTHETIC,
+            source=f"{SYNTHETIC}/level{job.level}",
+        )
+
+
+def at_loudness_of(wave_T: Tensor, parent_T: Tensor) -> Tensor:
+    """The wave with the speech level of its parent, below full scale."""
+    # A silent clip has no level to match: the cap keeps its noise from being blown up.
+    gain = min(speech_gain(wave_T, 1.0) / max(speech_gain(parent_T, 1.0), 1e-9), 100.0)
+    louder_T = wave_T * gain
+    peak = float(louder_T.abs().max()) if len(louder_T) else 0.0
+    return louder_T * (PEAK / peak) if peak > PEAK else louder_T

@@ -1,0 +1,95 @@
+"""Who is tested, what is the seed, and what each arm hears: packed files cut from packed files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from speechkit.core.errors import DataError
+from speechkit.core.rng import derive, generator
+from speechkit.data.packed import PACKED_SAMPLE_RATE_HZ, PackedClip, PackedCorpus, write_packed
+
+FEWEST_TEST_SPEAKERS = 5
+"""Fewer allow no interval."""
+
+Place = tuple[PackedCorpus, int]
+"""A clip of an open corpus."""
+
+
+def split_test(corpus: PackedCorpus, share: float, seed: int) -> tuple[list[int], list[int]]:
+    """Clips to train on and clips to test on; no speaker has both. Tested are clips with text.
+
+    Raises DataError for fewer than two speakers or no text to test on.
+    """
+    speakers = list(corpus.speakers)
+    if len(speakers) < 2:
+        raise DataError(
+            "The corpus has one speaker, and the table must be about another: give --test with a "
+            "corpus of others."
+        )
+    order = torch.randperm(len(speakers), generator=generator(derive(seed, "test"))).tolist()
+    count = max(round(share * len(speakers)), min(FEWEST_TEST_SPEAKERS, len(speakers) // 2), 1)
+    tested = set(order[:count])
+    train = [n for n in range(len(corpus)) if corpus.speaker(n) not in tested]
+    test = [
+        n for n, info in enumerate(corpus.clips) if corpus.speaker(n) in tested and info["text"]
+    ]
+    if not test:
+        raise DataError("The speakers kept for the test have no text: give --test with another.")
+    return train, test
+
+
+def by_turns(corpus: PackedCorpus, clips: Sequence[int], seed: int) -> list[int]:
+    """The clips in random order, but each speaker's first before any speaker's second."""
+    rng = generator(derive(seed, "turns"))
+    turns: Counter[int] = Counter()
+    ranked = []
+    for position, place in enumerate(torch.randperm(len(clips), generator=rng).tolist()):
+        speaker = corpus.speaker(clips[place])
+        ranked.append((turns[speaker], position, clips[place]))
+        turns[speaker] += 1
+    return [clip for _, _, clip in sorted(ranked)]
+
+
+def within(places: Sequence[Place], hours: float) -> list[Place]:
+    """The first clips that reach so many hours; raises DataError where there are fewer."""
+    taken, left = [], 3600 * hours
+    for corpus, clip in places:
+        if left <= 0:
+            break
+        taken.append((corpus, clip))
+        left -= corpus.samples(clip) / PACKED_SAMPLE_RATE_HZ
+    # A pool is as long as its plan, to within a clip a level.
+    if left > 30:
+        raise DataError(f"{hours:g} h are asked for, and {hours - left / 3600:.3f} h are there.")
+    return taken
+
+
+def hours_of(places: Sequence[Place]) -> float:
+    """Length of the clips."""
+    return sum(corpus.samples(n) for corpus, n in places) / PACKED_SAMPLE_RATE_HZ / 3600
+
+
+def drawn(parts: Sequence[Path], hours: float, seed: int) -> list[Place]:
+    """So many hours of the clips of some packed files, in an order that follows from the seed."""
+    places = [(corpus, n) for corpus in map(PackedCorpus, parts) for n in range(len(corpus))]
+    rng = generator(derive(seed, "mix"))
+    shuffled = [places[place] for place in torch.randperm(len(places), generator=rng).tolist()]
+    return within(shuffled, hours)
+
+
+def write_clips(path: Path, places: Sequence[Place], *, text: bool = True) -> None:
+    """Write clips of other packed files to a new one; without `text`, with none."""
+
+    def clips() -> Iterator[PackedClip]:
+        for corpus, n in places:
+            pcm_T = (corpus.wave(n).numpy() * 32768.0).round().astype("int16")
+            info = corpus.clips[n]
+            if not text:
+                info = {**info, "text": None}
+            yield PackedClip(info=info, pcm_T=pcm_T, f0_F=corpus.f0(n).numpy())
+
+    write_packed(path, clips())

@@ -1,0 +1,188 @@
+"""Results of runs to a table: mean and deviation over seeds, paired intervals against `none`.
+
+Every cell leads to the folder and the commit of its runs.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from speechkit.core.errors import DataError
+from speechkit.core.metrics import Interval, bootstrap, edits
+from speechkit.ssl.diffs4l.config import BASELINE
+
+FEWEST_GROUPS = 5
+"""Fewest speakers for an interval."""
+RESULT_FILE = "result.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """An arm of a model over its seeds."""
+
+    model: str
+    arm: str
+    words: tuple[float, ...]
+    """Word error rate of each seed."""
+    characters: tuple[float, ...]
+    """Character error rate of each seed."""
+    loss: tuple[float, ...]
+    """Held-out pre-training loss of each seed, in bits as logged."""
+    difference: float | None
+    """Word errors of the reference less those of `none`, over seeds that both have."""
+    interval: Interval | None
+    """95 % interval of that, speakers drawn; None for fewer than five."""
+    updates: tuple[int, ...]
+    """Updates of pre-training: the same everywhere, or the row compares nothing."""
+    hours: float
+    """Speech it was pre-trained on."""
+    runs: tuple[str, ...]
+    """Folders of the runs."""
+    commits: tuple[str, ...]
+    """Commits that made them."""
+
+
+def read_results(folder: Path) -> list[dict[str, Any]]:
+    """All results below a folder."""
+    found = []
+    for path in sorted(folder.glob(f"*/*/*/{RESULT_FILE}")):
+        try:
+            found.append(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path} cannot be read ({error}): delete it and run again.") from error
+    return found
+
+
+def cells(results: Sequence[Mapping[str, Any]]) -> list[Cell]:
+    """A cell for each model and arm, in order of appearance."""
+    grouped: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for result in results:
+        grouped.setdefault((result["model"], result["arm"]), []).append(result)
+    return [_cell(model, arm, runs, grouped) for (model, arm), runs in grouped.items()]
+
+
+def _cell(
+    model: str,
+    arm: str,
+    runs: Sequence[Mapping[str, Any]],
+    grouped: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]],
+) -> Cell:
+    against = {run["seed"]: run for run in grouped.get((model, BASELINE), ())}
+    pairs = [(run, against[run["seed"]]) for run in runs if run["seed"] in against]
+    difference = interval = None
+    if arm != BASELINE and pairs:
+        difference, interval = paired(pairs)
+    return Cell(
+        model=model,
+        arm=arm,
+        words=tuple(run["wer"] for run in runs),
+        characters=tuple(run["cer"] for run in runs),
+        loss=tuple(run["held_out_loss"] for run in runs if run["held_out_loss"] is not None),
+        difference=difference,
+        interval=interval,
+        updates=tuple(run["updates"] for run in runs),
+        hours=statistics.fmean(run["hours"] for run in runs),
+        runs=tuple(run["folder"] for run in runs),
+        commits=tuple(sorted({run["commit"] for run in runs})),
+    )
+
+
+def paired(
+    pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]],
+) -> tuple[float, Interval | None]:
+    """WER of the first runs less that of the second ones, on the same clips, and its interval."""
+    errors: dict[int, list[int]] = {0: [], 1: []}
+    lengths: list[int] = []
+    groups: list[str] = []
+    for pair in pairs:
+        if [clip["clip"] for clip in pair[0]["clips"]] != [c["clip"] for c in pair[1]["clips"]]:
+            raise DataError("Runs that were tested on other clips cannot be compared: run again.")
+        for side, run in enumerate(pair):
+            errors[side] += [
+                edits(clip["reference"].split(), clip["hypothesis"].split()).errors
+                for clip in run["clips"]
+            ]
+        lengths += [len(clip["reference"].split()) for clip in pair[0]["clips"]]
+        groups += [clip["speaker"] for clip in pair[0]["clips"]]
+    difference = (sum(errors[0]) - sum(errors[1])) / max(sum(lengths), 1)
+    if len(set(groups)) < FEWEST_GROUPS:
+        return difference, None
+    return difference, bootstrap(errors[0], lengths, groups, minus=(errors[1], lengths))
+
+
+def markdown(found: Sequence[Cell], notes: Sequence[str]) -> str:
+    """The table for people."""
+    head = ("model", "arm", "hours", "WER %", "CER %", "held-out loss", "WER less that of none")
+    lines = [_row(head), _row(["---"] * len(head))]
+    for cell in found:
+        difference = "" if cell.difference is None else f"{100 * cell.difference:+.1f}"
+        if cell.interval is not None:
+            low, high = 100 * cell.interval.low, 100 * cell.interval.high
+            difference += f" ({low:+.1f} to {high:+.1f})"
+        lines.append(
+            _row(
+                [
+                    *(cell.model, f"[{cell.arm}]({cell.runs[0]})", f"{cell.hours:.2f}"),
+                    *(_spread([100 * value for value in rates]) for rates in _rates(cell)),
+                    *(_spread(cell.loss, digits=3), difference),
+                ]
+            )
+        )
+    updates = sorted({count for cell in found for count in cell.updates})
+    commits = sorted({commit for cell in found for commit in cell.commits})
+    fair = "" if len(updates) == 1 else " **Rows of other numbers of updates compare nothing.**"
+    foot = [
+        f"Updates of each pre-training: {', '.join(map(str, updates))}.{fair}",
+        f"Commits: {', '.join(commits)}.",
+        *notes,
+    ]
+    return "\n".join([*lines, "", *(f"- {note}" for note in foot)]) + "\n"
+
+
+def _rates(cell: Cell) -> tuple[Sequence[float], Sequence[float]]:
+    return cell.words, cell.characters
+
+
+def _spread(values: Sequence[float], digits: int = 1) -> str:
+    """Mean, and the deviation where there are several."""
+    if not values:
+        return ""
+    text = f"{statistics.fmean(values):.{digits}f}"
+    return text if len(values) < 2 else f"{text} ± {statistics.stdev(values):.{digits}f}"
+
+
+def _row(columns: Sequence[str]) -> str:
+    return "| " + " | ".join(columns) + " |"
+
+
+def plot_composition(found: Sequence[Cell], hours: Mapping[str, float], path: Path) -> bool:
+    """Draw WER over the share of level 3 of each synthetic mix; False without matplotlib.
+
+    `hours` is the share of level 3 among the synthetic speech of each arm that has some.
+    """
+    try:
+        import matplotlib
+    except ImportError:
+        return False
+    matplotlib.use("agg")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 3.5))
+    axes = figure.subplots()
+    for model in dict.fromkeys(cell.model for cell in found):
+        points = sorted(
+            (hours[cell.arm], 100 * statistics.fmean(cell.words))
+            for cell in found
+            if cell.model == model and cell.arm in hours
+        )
+        axes.plot(*zip(*points, strict=True), marker="o", label=model) if points else None
+    axes.set_xlabel("share of level 3 in the synthetic speech")
+    axes.set_ylabel("WER %")
+    axes.legend()
+    figure.savefig(path, bbox_inches="tight")
+    return True
