@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from speechkit.cli import output
-from speechkit.core.audio import audio_seconds, check_length, encode_audio, naming
 from speechkit.core.errors import AudioError, ConfigError, StreamError, TextError
 from speechkit.core.files import check_replaceable
 from speechkit.core.formats import AUDIO_SUFFIXES as AUDIO_SUFFIXES
@@ -76,6 +75,8 @@ def save_speech(speech: Speech, out: Path) -> None:
     if out != STANDARD_OUTPUT:
         speech.save(out)
         return
+    from speechkit.core.audio import encode_audio
+
     with output.printing():
         sys.stdout.buffer.write(encode_audio(speech.wave_T, speech.sample_rate_hz, ".wav"))
         sys.stdout.buffer.flush()
@@ -144,6 +145,8 @@ def check_source(path: Path) -> None:
 
     Raises AudioError or PromptError, each naming the file.
     """
+    from speechkit.core.audio import audio_seconds, check_length, naming
+
     if not path.exists():
         raise AudioError(f"There is no prompt {path}: check the path.")
     if path.suffix.lower() != VOICE_SUFFIX:
@@ -208,6 +211,7 @@ def make_voice(
 
     Raises PromptError, CheckpointError, ConfigError.
     """
+    from speechkit.core.audio import naming
     from speechkit.core.results import Voice
     from speechkit.core.timebase import SAMPLE_RATE_HZ
 

@@ -71,7 +71,7 @@ def test_wrong_scripts_end_in_one_line(
     anna = ("--voice", f"ANNA={prompt}")
     assert "BEN" in run("say", "--script", dialogue, *anna, *argv).error
     assert "twice" in run("say", "--script", dialogue, *anna, *anna, *argv).error
-    assert "NAME=FILE" in run("say", "--script", dialogue, "--voice", prompt, *argv).error
+    assert "no voice" in run("say", "--script", dialogue, "--voice", prompt, *argv).error
     named = run(
         "say", "--prompt", prompt, "--text", '<speak><voice name="X">a</voice></speak>', *argv
     )
