@@ -131,7 +131,7 @@ def test_what_is_said_can_be_recognised(tts: ZeroShotTTS, spoken: list[Speech]) 
         wanted_F = class_of[torch.repeat_interleave(phones_P, torch.tensor(speech.frames))]
         said_F = wanted_F > 0
         shares.append(float((found_F == wanted_F)[said_F].float().mean()))
-    # 0.67 for these weights, 0.64 after twelve minutes of their training: this finds what is broken.
+    # 0.67 for these weights, 0.64 after twelve minutes of training: this finds what is broken.
     assert float(np.mean(shares)) > 0.58
 
 
