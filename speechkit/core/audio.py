@@ -8,6 +8,7 @@ Legend: T samples, N samples of one decoded block, C channels.
 
 from __future__ import annotations
 
+import errno
 import io
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -141,7 +142,7 @@ def _encode(
     if suffix.lower() not in AUDIO_FORMATS:
         raise AudioError(f'Cannot write "{suffix}" files: use one of {", ".join(AUDIO_FORMATS)}.')
     kind, subtype = AUDIO_FORMATS[suffix.lower()]
-    samples, sink = 0, _Sink(file)
+    samples, sink = 0, _Stream(file)
     try:
         with soundfile.SoundFile(sink, "w", sample_rate_hz, 1, subtype, format=kind) as sound:
             for wave_T in waves:
@@ -155,15 +156,20 @@ def _encode(
     return samples
 
 
-class _Sink:
-    """An open file as soundfile writes it: what the system refuses is kept until `check`.
+class _Stream:
+    """An open file as soundfile uses it: what the system refuses is kept until `check`.
 
-    libsndfile calls these from C, where an exception would be printed and forgotten.
+    libsndfile calls these from C, where an exception would be printed and forgotten. A seek to
+    nowhere, as damaged headers ask for, goes nowhere.
     """
 
     def __init__(self, file: BinaryIO | io.BytesIO) -> None:
         self._file = file
         self._refused: OSError | None = None
+
+    def readinto(self, buffer: Any) -> int:
+        """Read into a buffer; gives how many bytes that were."""
+        return self._try(lambda: self._file.readinto(buffer))  # type: ignore[union-attr]
 
     def write(self, data: bytes) -> int:
         """Write, or pretend to."""
@@ -187,8 +193,11 @@ class _Sink:
     def _try(self, call: Callable[[], int]) -> int:
         try:
             return 0 if self._refused else call()
+        except ValueError:
+            return 0
         except OSError as error:
-            self._refused = error
+            if error.errno != errno.EINVAL:
+                self._refused = error
             return 0
 
 
@@ -238,9 +247,11 @@ def _sounding(source: str | Path | BinaryIO, name: str, limits: AudioLimits) -> 
 
     with _opened(source, name, limits) as file:
         try:
-            with soundfile.SoundFile(file) as sound:
+            stream = _Stream(file)
+            with soundfile.SoundFile(stream) as sound:
                 _check_promises(sound, name, limits)
                 yield sound
+            stream.check()
         except soundfile.LibsndfileError as error:
             # Without the prefix, which names a stream.
             reason = error.error_string.strip().rstrip(".")

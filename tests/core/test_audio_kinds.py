@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 from pathlib import Path
@@ -136,3 +137,20 @@ def test_damage_is_told_with_the_file_and_never_a_descriptor(tmp_path: Path) -> 
         told = str(caught.value)
         assert told.startswith(f"{path} ")
         assert not re.search(r"opening \d|<_io|BytesIO", told), told
+
+
+def test_a_header_that_leads_nowhere_prints_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Lengths near 2**32 make libsndfile seek to before the file."""
+    path = tmp_path / "a.wav"
+    good = encode_audio(speech(), RATE_HZ, ".wav")
+    aiff = io.BytesIO()
+    soundfile.write(aiff, speech().numpy(), RATE_HZ, format="AIFF", subtype="PCM_16")
+    for data in (good, aiff.getvalue()):
+        for at in range(4, 60, 2):
+            for number in (0x7FFFFFFF, 0x80000000, 0xFFFFFFFF):
+                path.write_bytes(data[:at] + number.to_bytes(4, "little") + data[at + 4 :])
+                with contextlib.suppress(AudioError):
+                    read_audio(path)
+    assert "Traceback" not in capfd.readouterr().err
