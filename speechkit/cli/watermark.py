@@ -139,15 +139,21 @@ def _embed(args: argparse.Namespace) -> Outcome:
     """Watermark one file."""
     inputs.check_output(args.out, inputs.AUDIO_SUFFIXES, args.file)
     from speechkit.core.audio import read_audio, write_audio
-    from speechkit.watermark import DEFAULT_PAYLOAD, embed
+    from speechkit.watermark import Watermark, apply_watermark
 
-    payload = DEFAULT_PAYLOAD if args.payload is None else args.payload
-    watermarked_T = embed(read_audio(args.file, args.rate), args.rate, payload)
-    write_audio(args.out, watermarked_T, args.rate)
-    seconds = len(watermarked_T) / args.rate
+    watermark = Watermark() if args.payload is None else Watermark(payload=args.payload)
+    made = apply_watermark(read_audio(args.file, args.rate), args.rate, watermark)
+    write_audio(args.out, made.wave_T, args.rate)
+    if not args.json:
+        output.note_all(made.notes)
     return Outcome(
-        text=f"watermark  {output.watermark_name(payload)}\nwrote      {args.out}",
-        data={"out": str(args.out), "watermark": payload, "seconds": seconds},
+        text=f"watermark  {output.watermark_name(made.payload)}\nwrote      {args.out}",
+        data={
+            "out": str(args.out),
+            "watermark": made.payload,
+            "seconds": len(made.wave_T) / args.rate,
+            "notes": list(made.notes),
+        },
     )
 
 

@@ -24,6 +24,19 @@ def test_what_is_embedded_is_detected(run: Run, out: Path) -> None:
     assert "no watermark" in told[1]
 
 
+def test_what_is_too_short_is_not_said_to_be_watermarked(
+    run: Run, tmp_path: Path, out: Path
+) -> None:
+    short = tmp_path / "short.wav"
+    soundfile.write(short, buzz(0.2), RATE_HZ)
+    done = run("watermark", "embed", short, "-o", out)
+    assert "note: Too short to carry a watermark" in done.err
+    assert "watermark  none" in done.out
+    facts = json.loads(run("watermark", "embed", short, "-o", out, "--json").out)
+    assert facts["watermark"] is None
+    assert "Too short" in facts["notes"][0]
+
+
 def test_files_that_are_no_sound_do_not_stop_the_others(
     run: Run, tmp_path: Path, out: Path
 ) -> None:
