@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from speechkit.core.audio_kinds import HEAD_BYTES, complaint, padding
 from speechkit.core.errors import AudioError, PromptError
 from speechkit.core.files import open_regular, write_atomically
-from speechkit.core.formats import AUDIO_FORMATS
+from speechkit.core.formats import AUDIO_FORMATS, HEAD_BYTES, complaint, padding
 from speechkit.core.timebase import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
