@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
-from speechkit.core.errors import TextError
+from speechkit.core.errors import TextError, listed
 from speechkit.text.clean import tags_in
 from speechkit.text.g2p import english_g2p, possessive
 from speechkit.text.normalize import INLINE_PHONES, normalize
@@ -111,8 +111,8 @@ class Frontend:
     def _refuse(report: TextReport) -> NoReturn:
         """Raise TextError for a text without a word."""
         if report.skipped:
-            listed = " ".join(report.skipped[:10])
-            raise TextError(f"Nothing in the text can be spoken in English: {listed}")
+            skipped = " ".join(report.skipped[:10])
+            raise TextError(f"Nothing in the text can be spoken in English: {skipped}")
         raise TextError("The text is empty: give at least one word.")
 
     def report(self, text: str) -> TextReport:
@@ -143,11 +143,8 @@ class Frontend:
         for run in _runs(lengths, breaks, limit, limit if first is None else min(first, limit)):
             span = slice(ends[run.start - 1] if run.start else 0, ends[run.stop - 1])
             pieces.append(_sequence(tokens[span], spoken[span]))
-        listed = " ".join(report.skipped[:_MOST_LISTED])
-        more = len(report.skipped) - _MOST_LISTED
-        notes = (
-            [f"Not spoken: {listed}" + (f" and {more} more" if more > 0 else "")] if listed else []
-        )
+        skipped = listed(report.skipped, _MOST_LISTED, " ")
+        notes = [f"Not spoken: {skipped}"] if skipped else []
         return Pieces(phones=tuple(pieces), words=report.words, notes=tuple(notes))
 
     def _read(self, text: str) -> tuple[TextReport, list[str], list[tuple[str, ...]]]:
