@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from speechkit.core.errors import DataError
 from speechkit.core.rng import derive, generator
+from speechkit.core.timebase import SAMPLE_RATE_HZ
 from speechkit.data.packed import PackedCorpus
 from speechkit.ssl.probes.config import ProbeConfig
 from speechkit.ssl.probes.heads import Probe, Standard, fit
@@ -63,13 +64,13 @@ def speaker_material(
         clips.setdefault(corpus.speaker(clip), []).append(clip)
     pieces = {speaker: _pieces(corpus, held) for speaker, held in sorted(clips.items())}
     usable = [speaker for speaker, found in pieces.items() if len(found) >= FEWEST]
-    budget = int(config.minutes * 60 * 16_000 / PIECE_SAMPLES)
+    budget = int(config.minutes * 60 * SAMPLE_RATE_HZ / PIECE_SAMPLES)
     kept = shuffled(usable, config.seed, "speakers")[: max(2, budget // FEWEST)]
     wants_strangers = config.wants("verification")
     if len(kept) < (4 if wants_strangers else 2):
         raise DataError(
-            f"Only {len(kept)} speakers have {FEWEST} pieces of {PIECE_SAMPLES // 16_000} s: widen "
-            "the selection or the minutes, or leave out the speaker probes."
+            f"Only {len(kept)} speakers have {FEWEST} pieces of 2 s: widen the selection or the "
+            "minutes, or leave out the speaker probes."
         )
     each = min(MOST, max(FEWEST, budget // len(kept)))
     # Speakers with several clips are the better test: both sides get their share of them.
@@ -91,7 +92,7 @@ def speaker_material(
         known=identify,
         strangers=verify,
         counts={
-            "minutes": (len(identify) + len(verify)) * PIECE_SAMPLES / 16_000 / 60,
+            "minutes": (len(identify) + len(verify)) * PIECE_SAMPLES / SAMPLE_RATE_HZ / 60,
             "known_speakers": len(known),
             "tested_on_the_same_clip": sum(len(clips[speaker]) == 1 for speaker in known),
             "train_pieces": sum(not piece.test for piece in identify),

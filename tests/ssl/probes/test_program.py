@@ -61,7 +61,7 @@ def test_all_probes_of_an_encoder(tones: Path, encoder: Path) -> None:
     assert sorted(report.words) == ["apple", "banana", "cherry"]
     assert report.counts["phones"]["clips_without_alignment"] == 1
     assert report.counts["speakers"]["clips_too_short"] == 1
-    table = report.table()
+    table = report.text()
     assert all(name in table for name in [*names, "chance", "layer weights, phones"])
     assert json.loads(json.dumps(report.to_json()))["words"] == report.words
 
