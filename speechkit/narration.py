@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, groupby
+from typing import TYPE_CHECKING, TypedDict
 
 import torch
 from torch import Tensor
@@ -21,6 +22,9 @@ from speechkit.text.turns import Script, Turn
 from speechkit.text.vocab import END
 from speechkit.tts import Progress, ZeroShotTTS
 from speechkit.watermark import StreamingEmbedder, Watermark, apply_watermark
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,26 +41,38 @@ class SpeechPiece:
     """What the listener should know, said once."""
 
 
+class Delivery(TypedDict, total=False):
+    """How turns are spoken: arguments of `ZeroShotTTS.synthesize`, with its defaults."""
+
+    seed: int
+    """All draws follow from it."""
+
+    speed: float
+    """Speaking rate, 0.25 to 4; a turn's own comes on top."""
+
+    steps: int | None
+    """Passes of the prosody stage, from which the others follow."""
+
+    progress: Progress | None
+    """Called with the number of the chunk, how many there are, and the stage that begins."""
+
+
 def narrate(
     tts: ZeroShotTTS,
     turns: Sequence[Turn | Pause],
     voices: Mapping[str, Voice],
     *,
-    seed: int = 0,
-    speed: float = 1.0,
-    steps: int | None = None,
     watermark: Watermark | None = Watermark(),  # noqa: B008 (frozen)
-    progress: Progress | None = None,
+    **delivery: Unpack[Delivery],
 ) -> Speech:
     """All turns as one speech with one mark; `voices` has a voice for each name, "" among them.
 
     A pause lasts whole frames and belongs to the boundary phone before it. Raises as
     `ZeroShotTTS.synthesize` does.
+
+        narrate(tts, turns, {"": tts.voice("me.wav")}, seed=1, speed=1.2)
     """
-    spoken = list(
-        _speak(tts, turns, voices, seed=seed, speed=speed, steps=steps, progress=progress)
-    )
-    whole = _joined(spoken)
+    whole = _joined(list(_spoken(tts, turns, voices, **delivery)))
     began = time.perf_counter()
     marked = apply_watermark(whole.wave_T, whole.sample_rate_hz, watermark)
     stages = dict(whole.stages_seconds)
@@ -68,7 +84,7 @@ def narrate(
         wave_T=marked.wave_T,
         notes=(*whole.notes, *marked.notes),
         watermark=marked.payload,
-        seed=seed,
+        seed=delivery.get("seed", 0),
     )
 
 
@@ -77,11 +93,8 @@ def narrate_pieces(
     turns: Sequence[Turn | Pause],
     voices: Mapping[str, Voice],
     *,
-    seed: int = 0,
-    speed: float = 1.0,
-    steps: int | None = None,
     watermark: Watermark | None = Watermark(),  # noqa: B008 (frozen)
-    progress: Progress | None = None,
+    **delivery: Unpack[Delivery],
 ) -> Iterator[SpeechPiece]:
     """What `narrate` gives, as soon as each piece is there; joined it is the same wave.
 
@@ -91,9 +104,7 @@ def narrate_pieces(
     embedder = None if watermark is None else StreamingEmbedder(rate_hz, watermark.payload)
     samples = 0
     noted: dict[str, None] = {}
-    for speech in _speak(
-        tts, turns, voices, seed=seed, speed=speed, steps=steps, progress=progress
-    ):
+    for speech in _spoken(tts, turns, voices, **delivery):
         words = _shifted(speech.words, samples / speech.sample_rate_hz)
         samples += len(speech.wave_T)
         fresh = tuple(note for note in speech.notes if note not in noted)
@@ -104,17 +115,20 @@ def narrate_pieces(
         yield SpeechPiece(wave_T=embedder.flush())
 
 
-def _speak(
+def _spoken(
     tts: ZeroShotTTS,
     turns: Sequence[Turn | Pause],
     voices: Mapping[str, Voice],
     *,
-    seed: int,
-    speed: float,
-    steps: int | None,
-    progress: Progress | None,
+    seed: int = 0,
+    speed: float = 1.0,
+    steps: int | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[Speech]:
-    """Unmarked speech of each chunk and each pause; times of words count from its own start."""
+    """Unmarked speech of each chunk and each pause, the one iterator behind whole and pieces.
+
+    Times of words count from its own start.
+    """
     count = sum(len(turn.script.chunks) for turn in turns if isinstance(turn, Turn))
     number = 0
     for turn in turns:

@@ -21,8 +21,6 @@ MAX_CUE_SECONDS = 6.0
 MIN_PAUSE_SECONDS = 0.8
 """A silence this long ends a cue."""
 
-SUFFIXES = (".srt", ".vtt", ".json")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Cue:

@@ -136,14 +136,19 @@ def add_seed(parser: argparse.ArgumentParser) -> None:
 def add_watermark(parser: argparse.ArgumentParser) -> None:
     """Add --payload and --no-watermark; `watermark` reads them."""
     group = parser.add_mutually_exclusive_group()
+    add_payload(group)
     group.add_argument(
+        "--no-watermark", action="store_true", help="leave out the watermark of synthetic speech"
+    )
+
+
+def add_payload(parser: argparse._ActionsContainer) -> None:
+    """Add --payload."""
+    parser.add_argument(
         "--payload",
         type=whole_number(0, 65535),
         metavar="NUMBER",
         help="16 bits that the inaudible watermark carries (default: one that names speechkit)",
-    )
-    group.add_argument(
-        "--no-watermark", action="store_true", help="leave out the watermark of synthetic speech"
     )
 
 
@@ -163,6 +168,32 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
         type=whole_number(1, 64),
         help="passes of the first codebooks of prosody and content; more is slower and clearer",
     )
+
+
+def add_overrides(parser: argparse.ArgumentParser, example: str) -> None:
+    """Add --set."""
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="overrides",
+        metavar="KEY=VALUE",
+        help=f"change one value of the config, such as {example}",
+    )
+
+
+_SELECTED = {
+    "languages": ("CODE", "to take (all)"),
+    "sources": ("START", "to take, by the start of source or id (all)"),
+    "splits": ("NAME", "to take (all)"),
+}
+
+
+def add_selection(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Add flags that choose clips of a corpus; `inputs.selection` reads them."""
+    for name in names:
+        metavar, what = _SELECTED[name]
+        parser.add_argument(f"--{name}", nargs="+", metavar=metavar, help=what)
 
 
 def use_threads(threads: int | None) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from speechkit.cli import inputs, output
-from speechkit.core.errors import ConfigError, SpeechkitError
+from speechkit.core.errors import ConfigError, SpeechkitError, listed
 
 NAMES_SHOWN = 3
 
@@ -115,8 +115,7 @@ def _check_distinct(jobs: Sequence[Job]) -> None:
         if other is not job.source:
             clashes.append(f"{other} and {job.source} would both become {job.out}")
     if clashes:
-        more = len(clashes) - NAMES_SHOWN
-        shown = "; ".join(clashes[:NAMES_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+        shown = listed(clashes, NAMES_SHOWN, "; ")
         raise ConfigError(f"{shown}: rename one, or give them outputs of their own.")
     sources = {job.source.resolve() for job in jobs}
     for job in jobs:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from speechkit.cli import arguments, batch, inputs
+from speechkit.cli import arguments, batch, inputs, output
 from speechkit.cli.batch import Done, Job, Plan
 from speechkit.cli.output import Outcome, say_aside
 from speechkit.core.errors import ConfigError
@@ -168,11 +168,9 @@ def _summary(
     """What was done, kept and refused; `size_bytes` is that of the codec files."""
     kbps = 8 * size_bytes / seconds / 1000 if seconds else 0.0
     out = planned.jobs[0].out if planned.single else args.out
-    parts = [f"{len(done.finished)} files, {seconds:.1f} s, {size_bytes} bytes ({kbps:.2f} kb/s)"]
-    parts += [f"{len(planned.kept)} kept that were there"] if planned.kept else []
-    parts += [f"{len(done.failed)} failed"] if done.failed else []
+    made = f"{len(done.finished)} files, {seconds:.1f} s, {size_bytes} bytes ({kbps:.2f} kb/s)"
     return Outcome(
-        text=f"{out}: {'; '.join(parts)}",
+        text=output.tally(f"{out}: {made}", len(planned.kept), len(done.failed)),
         data={
             "out": str(out),
             "files": [{"in": str(job.source), "out": str(job.out)} for job in done.finished],

@@ -64,7 +64,7 @@ def _eval_codec(args: argparse.Namespace) -> Outcome:
     """Measure a codec and save what was found."""
     from speechkit.core.checkpoint import WEIGHTS
     from speechkit.evaluate import eval_clips
-    from speechkit.evaluate.codec import SECTIONS, UNFINISHED, CodecSuite, run_codec_suite
+    from speechkit.evaluate.codec import SECTIONS, CodecSuite, run_codec_suite
     from speechkit.evaluate.codec.rate import training_codes
     from speechkit.facodec.pretrained import load_pretrained
 
@@ -90,6 +90,4 @@ def _eval_codec(args: argparse.Namespace) -> Outcome:
         earlier=args.out / suites.REPORT,
         progress=suites.progress,
     )
-    outcome = suites.finish(args, report, {"codec": sha256[:8]})
-    (args.out / UNFINISHED).unlink(missing_ok=True)
-    return outcome
+    return suites.finish(args, report, {"codec": sha256[:8]})

@@ -118,8 +118,6 @@ def _convert(args: argparse.Namespace) -> Outcome:
     notes = target.notes
     if watermark is not None and payload is None:
         notes = (*notes, f"Too short to carry a watermark, which takes {MIN_SECONDS:g} s.")
-    if not args.json:
-        output.note_all(notes)
     data = {
         "out": str(args.out),
         "seconds": seconds,
@@ -139,7 +137,7 @@ def _convert(args: argparse.Namespace) -> Outcome:
         f"watermark         {output.watermark_name(payload)}\n"
         f"wrote             {args.out} ({converter.weights})"
     )
-    return Outcome(text=text, data=data)
+    return Outcome(text=text, data=data, notes=notes)
 
 
 def load_converter(codec: Path | None) -> VoiceConverter:
@@ -166,8 +164,8 @@ def _told(waves: Iterable[Tensor], rate_hz: int) -> Iterator[Tensor]:
 def _eval_convert(args: argparse.Namespace) -> Outcome:
     """Score sources, their resynthesis, and conversion with and without detail."""
     from speechkit.evaluate import eval_clips
-    from speechkit.evaluate.codec import UNFINISHED
     from speechkit.evaluate.conversion import conversion_pairs, run_conversion_suite
+    from speechkit.evaluate.scoring import UNFINISHED
     from speechkit.facodec.stream import resynthesise
 
     scorers = suites.build_scorers(args, reference=False)
@@ -180,7 +178,6 @@ def _eval_convert(args: argparse.Namespace) -> Outcome:
             converter.convert(source_T, target, seed=seed, detail=detail).wave_T
         )
 
-    unfinished = args.out / UNFINISHED
     report = run_conversion_suite(
         {
             "codec": lambda source_T, target, seed: resynthesise(converter.codec, source_T, seed),
@@ -192,10 +189,8 @@ def _eval_convert(args: argparse.Namespace) -> Outcome:
         scorers=scorers,
         seed=args.seed,
         earlier=args.out / suites.REPORT,
-        unfinished=unfinished,
+        unfinished=args.out / UNFINISHED,
         progress=suites.progress,
     )
     facts = {"weights": converter.weights, "recordings": args.recordings}
-    outcome = suites.finish(args, report, facts)
-    unfinished.unlink(missing_ok=True)
-    return outcome
+    return suites.finish(args, report, facts)

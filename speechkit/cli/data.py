@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from speechkit.cli import arguments, inputs
 from speechkit.cli.output import Outcome
-from speechkit.core.errors import ConfigError, DataError
+from speechkit.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from speechkit.train import TrainReport
@@ -153,7 +153,7 @@ def _align(args: argparse.Namespace) -> Outcome:
     """Align a packed corpus with a trained aligner, or where --train says so with one made now."""
     if args.out is not None:
         inputs.check_output(args.out, (PACKED_SUFFIX,), args.corpus)
-    _check_corpus(args.corpus)
+    inputs.check_corpus(args.corpus)
     only_train = ("run", "minutes", "seed")
     if not args.train and any(getattr(args, name) is not None for name in only_train):
         raise ConfigError(
@@ -202,7 +202,7 @@ def _train_aligner(args: argparse.Namespace, run: Path) -> TrainReport:
 
 def _encode(args: argparse.Namespace) -> Outcome:
     """Encode a packed corpus."""
-    _check_corpus(args.corpus)
+    inputs.check_corpus(args.corpus)
     arguments.use_threads(args.threads)
 
     from speechkit.facodec.encode_corpus import encode_corpus
@@ -213,9 +213,3 @@ def _encode(args: argparse.Namespace) -> Outcome:
     show_progress()
     made = encode_corpus(args.corpus, args.codec, unaligned=args.all, device=device)
     return Outcome(text=made.text(), data=made.to_json())
-
-
-def _check_corpus(path: Path) -> None:
-    """Raise DataError where there is no packed corpus to read."""
-    if not path.is_file():
-        raise DataError(f"There is no packed corpus {path}: make one with speechkit prepare.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Mapping
@@ -10,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from speechkit.cli import output
-from speechkit.core.errors import AudioError, ConfigError, StreamError, TextError
+from speechkit.core.errors import AudioError, ConfigError, DataError, StreamError, TextError
 from speechkit.core.files import check_replaceable
 from speechkit.core.formats import AUDIO_SUFFIXES as AUDIO_SUFFIXES
 
 if TYPE_CHECKING:
     from speechkit.core.prompt import Prompt
     from speechkit.core.results import Speech, Voice
+    from speechkit.ssl.selection import Selection
     from speechkit.tts import ZeroShotTTS
 
 STANDARD_OUTPUT = Path("-")
@@ -140,6 +142,20 @@ def read_lexicon(path: Path | None) -> dict[str, tuple[str, ...]]:
     return lexicon
 
 
+def check_corpus(path: Path) -> None:
+    """Raise DataError where there is no packed corpus to read."""
+    if not path.is_file():
+        raise DataError(f"There is no packed corpus {path}: make one with speechkit prepare.")
+
+
+def selection(args: argparse.Namespace) -> Selection:
+    """The clips of a corpus that --languages, --sources and --splits choose, as far as given."""
+    from speechkit.ssl.selection import Selection
+
+    names = ("languages", "sources", "splits")
+    return Selection(**{name: tuple(found) for name in names if (found := getattr(args, name, ()))})
+
+
 def check_source(path: Path) -> None:
     """What can be told of a prompt or a saved voice without torch, which takes seconds to import.
 
@@ -188,20 +204,29 @@ def load_tts(
     Raises CheckpointError or ConfigError for a folder that does not hold them, ConfigError for a
     device or number format that is not there.
     """
-    from speechkit.export import is_onnx, load_onnx
     from speechkit.tts import ZeroShotTTS
 
-    if model is not None and is_onnx(model):
-        if device not in ("auto", "cpu") or dtype not in ("auto", "float32"):
-            raise ConfigError(
-                "An ONNX export computes on the CPU in float32: leave out --device and --dtype."
-            )
-        tts = load_onnx(model, lexicon=lexicon)
-    else:
+    tts = None if model is None else _load_onnx(model, lexicon, device, dtype)
+    if tts is None:
         tts = ZeroShotTTS.from_pretrained(model, lexicon=lexicon, device=device, dtype=dtype)
     if not tts.trained:
         output.warn_untrained(tts.weights)
     return tts
+
+
+def _load_onnx(
+    model: Path, lexicon: Mapping[str, tuple[str, ...]], device: str, dtype: str
+) -> ZeroShotTTS | None:
+    """The models of an ONNX export; None where the folder holds none."""
+    from speechkit.export import is_onnx, load_onnx
+
+    if not is_onnx(model):
+        return None
+    if device not in ("auto", "cpu") or dtype not in ("auto", "float32"):
+        raise ConfigError(
+            "An ONNX export computes on the CPU in float32: leave out --device and --dtype."
+        )
+    return load_onnx(model, lexicon=lexicon)
 
 
 def make_voice(

@@ -35,6 +35,10 @@ class Outcome:
     exit_code: int = 0
     """What the program returns: not 0 where some of many inputs were bad."""
 
+    notes: tuple[str, ...] = ()
+    """What the user should know about the result: on standard error, but for --json, which has it
+    in `data`."""
+
 
 @contextmanager
 def streams() -> Iterator[None]:
@@ -76,6 +80,8 @@ def emit(outcome: Outcome, *, as_json: bool) -> None:
     Raises StreamError where standard output is closed or refuses it, and what is printed is all
     that the command made.
     """
+    if not as_json:
+        note_all(outcome.notes)
     text = json.dumps(outcome.data) if as_json else "" if _QUIET.get() else outcome.text
     _clear_line()
     if not text:
@@ -154,6 +160,14 @@ def note_all(notes: tuple[str, ...]) -> None:
 def watermark_name(payload: int | None) -> str:
     """How the watermark of a wave is told."""
     return "none" if payload is None else f"payload {payload} (0x{payload:04x})"
+
+
+def tally(done: str, kept: int, failed: int) -> str:
+    """What became of many files, in one line."""
+    parts = [done]
+    parts += [f"{kept} kept that were there"] if kept else []
+    parts += [f"{failed} failed"] if failed else []
+    return "; ".join(parts)
 
 
 def warn_untrained(subject: str) -> None:

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from speechkit.cli import arguments, inputs, output, script
 from speechkit.cli.output import Outcome
-from speechkit.cli.say_batch import say_batch
-from speechkit.cli.say_stream import FORMATS, say_stream
 from speechkit.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from speechkit.core.results import Speech
     from speechkit.tts import ZeroShotTTS
 
+FORMATS = ("wav", "pcm")
 ATTRIBUTES = ("timbre", "prosody", "duration", "content", "detail")
 
 
@@ -134,8 +133,12 @@ def _say(args: argparse.Namespace) -> Outcome:
     if args.batch is not None:
         if args.stream or args.show_phones or args.transcript is not None:
             raise ConfigError("--stream, --show-phones and --transcript are for a single text.")
+        from speechkit.cli.say_batch import say_batch
+
         return say_batch(args)
     if args.stream:
+        from speechkit.cli.say_stream import say_stream
+
         args.format = args.format or FORMATS[0]
         return say_stream(args)
     return _speak(args, {"timbre": args.prompt} if args.prompt else {}, args.transcript)
@@ -268,8 +271,6 @@ def _finish(
     inputs.save_speech(speech, args.out)
     written = [args.out, *script.write_subtitles(args, speech)]
 
-    if not args.json:
-        output.note_all(speech.notes)
     data = {
         "out": str(args.out),
         "real_time_factor": factor,
@@ -295,7 +296,8 @@ def _finish(
             f"{1000 * (phone.end_seconds - phone.start_seconds):4.0f}  {phone.label}"
             for phone in speech.timed_phones
         ]
-    return Outcome(text="\n".join(lines), data=data, aside=args.out == inputs.STANDARD_OUTPUT)
+    aside = args.out == inputs.STANDARD_OUTPUT
+    return Outcome(text="\n".join(lines), data=data, aside=aside, notes=speech.notes)
 
 
 def _voice(args: argparse.Namespace) -> Outcome:
@@ -323,7 +325,5 @@ def _voice(args: argparse.Namespace) -> Outcome:
         "trained": tts.trained,
         "notes": list(voice.notes),
     }
-    if not args.json:
-        output.note_all(voice.notes)
     text = f"phones  {' '.join(symbols)}\nwrote   {args.out} ({tts.weights})"
-    return Outcome(text=text, data=data)
+    return Outcome(text=text, data=data, notes=voice.notes)

@@ -151,11 +151,10 @@ def say_batch(args: argparse.Namespace) -> Outcome:
     for start in range(0, len(ready), AT_ONCE):
         _speak(args, tts, ready[start : start + AT_ONCE], done, len(waiting))
     kept = len(items) - len(waiting)
-    parts = [f"{len(done.made)} spoken, {done.seconds:.1f} s"]
-    parts += [f"{kept} kept that were there"] if kept else []
-    parts += [f"{len(done.failed)} failed"] if done.failed else []
+    spoken = f"{len(done.made)} spoken, {done.seconds:.1f} s"
+    told = output.tally(f"{args.out}: {spoken}", kept, len(done.failed))
     return Outcome(
-        text="" if args.quiet else f"{args.out}: {'; '.join(parts)}",
+        text=told,
         data={
             "out": str(args.out),
             "files": [str(item.out) for item in done.made],
@@ -222,6 +221,5 @@ def _speak(
             continue
         done.made.append(item)
         done.seconds += speech.seconds
-        if not args.quiet:
-            number = len(done.made) + len(done.failed)
-            output.say_aside("spoken", f"{number} of {total}: {item.out} ({speech.seconds:.1f} s)")
+        number = len(done.made) + len(done.failed)
+        output.say_aside("spoken", f"{number} of {total}: {item.out} ({speech.seconds:.1f} s)")

@@ -14,8 +14,6 @@ from speechkit.core.errors import ConfigError
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMATS = ("wav", "pcm")
-STDOUT = "-"
 UNKNOWN_BYTES = 0xFFFFFFFF
 """What a WAV header says of a length that nobody knows yet."""
 
@@ -43,7 +41,7 @@ def pcm(wave_T: Tensor) -> bytes:
 
 def say_stream(args: argparse.Namespace) -> Outcome:
     """Check everything, load the models, and write pieces as they come."""
-    if str(args.out) != STDOUT:
+    if args.out != inputs.STANDARD_OUTPUT:
         raise ConfigError("--stream writes to standard output: give -o -.")
     if args.json or args.show_phones:
         raise ConfigError(

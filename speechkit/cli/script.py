@@ -105,6 +105,8 @@ def check_subtitles(args: argparse.Namespace, *sources: Path) -> None:
 
 def write_subtitles(args: argparse.Namespace, speech: Speech) -> list[Path]:
     """Write what was asked for; returns the files."""
+    if not any(getattr(args, name) for name in SUBTITLES):
+        return []
     from speechkit import subtitles
 
     writers: dict[str, Callable[[Speech], str]] = {

@@ -87,7 +87,10 @@ def progress(line: str) -> None:
 
 
 def finish(args: argparse.Namespace, report: Report, settings: dict[str, Any]) -> Outcome:
-    """Save the report and hand it back."""
+    """Save the report, which ends what there was of an unfinished one, and hand it back."""
+    from speechkit.evaluate.scoring import UNFINISHED
+
     report.settings |= settings
     report.save(args.out / REPORT)
+    (args.out / UNFINISHED).unlink(missing_ok=True)
     return Outcome(text=report.text(), data=report.to_json())

@@ -36,12 +36,7 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     embed.add_argument(
         "-o", "--out", type=Path, required=True, help="file ending in .wav, .flac or .ogg"
     )
-    embed.add_argument(
-        "--payload",
-        type=arguments.whole_number(0, 65535),
-        metavar="NUMBER",
-        help="16 bits that the watermark carries (default: one that names speechkit)",
-    )
+    arguments.add_payload(embed)
     embed.add_argument(
         "--rate",
         type=arguments.whole_number(8_000, 384_000),
@@ -50,7 +45,7 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
         help="sample rate of the output (default 16000)",
     )
     arguments.add_json(embed)
-    embed.set_defaults(handler=_embed)
+    embed.set_defaults(handler=_embed, no_watermark=False)
 
 
 def add_suite(kinds: arguments.Verbs[arguments.Parser]) -> None:
@@ -139,13 +134,11 @@ def _embed(args: argparse.Namespace) -> Outcome:
     """Watermark one file."""
     inputs.check_output(args.out, inputs.AUDIO_SUFFIXES, args.file)
     from speechkit.core.audio import read_audio, write_audio
-    from speechkit.watermark import Watermark, apply_watermark
+    from speechkit.watermark import apply_watermark
 
-    watermark = Watermark() if args.payload is None else Watermark(payload=args.payload)
-    made = apply_watermark(read_audio(args.file, args.rate), args.rate, watermark)
+    wave_T = read_audio(args.file, args.rate)
+    made = apply_watermark(wave_T, args.rate, arguments.watermark(args))
     write_audio(args.out, made.wave_T, args.rate)
-    if not args.json:
-        output.note_all(made.notes)
     return Outcome(
         text=f"watermark  {output.watermark_name(made.payload)}\nwrote      {args.out}",
         data={
@@ -154,12 +147,13 @@ def _embed(args: argparse.Namespace) -> Outcome:
             "seconds": len(made.wave_T) / args.rate,
             "notes": list(made.notes),
         },
+        notes=made.notes,
     )
 
 
 def _eval_watermark(args: argparse.Namespace) -> Outcome:
     """Watermark, attack, look, and save the report."""
-    from speechkit.core.files import write_atomically
+    from speechkit.core.files import write_text
     from speechkit.evaluate.watermark import host_clips, run_watermark_suite
 
     for path in args.data:
@@ -179,13 +173,8 @@ def _eval_watermark(args: argparse.Namespace) -> Outcome:
         progress=suites.progress,
     )
     args.out.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(report.to_json(), indent=1)
-    write_atomically(args.out / suites.REPORT, lambda part: _write(part, text))
+    write_text(args.out / suites.REPORT, json.dumps(report.to_json(), indent=1))
     return Outcome(text=report.text(), data=report.to_json())
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 def _spoken(args: argparse.Namespace) -> tuple[list[HostClip], float]:

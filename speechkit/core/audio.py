@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from speechkit.core.audio_kinds import HEAD_BYTES, complaint, padding
 from speechkit.core.errors import AudioError, PromptError
 from speechkit.core.files import open_regular, write_atomically
-from speechkit.core.formats import AUDIO_FORMATS
+from speechkit.core.formats import AUDIO_FORMATS, HEAD_BYTES, complaint, padding
 from speechkit.core.timebase import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
@@ -139,9 +138,7 @@ def _encode(
     """Encode waves into an open file, and return how many samples that were."""
     import soundfile
 
-    if suffix.lower() not in AUDIO_FORMATS:
-        raise AudioError(f'Cannot write "{suffix}" files: use one of {", ".join(AUDIO_FORMATS)}.')
-    kind, subtype = AUDIO_FORMATS[suffix.lower()]
+    kind, subtype = coding_of(suffix)
     samples, sink = 0, _Stream(file)
     try:
         with soundfile.SoundFile(sink, "w", sample_rate_hz, 1, subtype, format=kind) as sound:
@@ -154,6 +151,13 @@ def _encode(
     if not samples:
         raise AudioError("There is no sound to write.")
     return samples
+
+
+def coding_of(suffix: str) -> tuple[str, str]:
+    """Container and coding of the files that end so; raises AudioError where none are written."""
+    if suffix.lower() not in AUDIO_FORMATS:
+        raise AudioError(f'Cannot write "{suffix}" files: use one of {", ".join(AUDIO_FORMATS)}.')
+    return AUDIO_FORMATS[suffix.lower()]
 
 
 class _Stream:

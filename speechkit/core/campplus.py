@@ -22,9 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from speechkit.core.errors import DataError
+from speechkit.core.timebase import SAMPLE_RATE_HZ
 
 SHA256 = "92f29b94e6948786a26778c9e302525d185bb08c8b9f5252ed98776902840199"
-SAMPLE_RATE_HZ = 16000
 EMBEDDING_CHANNELS = 192
 SHORTEST_SAMPLES = SAMPLE_RATE_HZ // 10
 """Length below which a recording has no embedding."""

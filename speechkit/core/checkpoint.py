@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from speechkit.core.errors import CheckpointError
+from speechkit.core.errors import CheckpointError, listed
 from speechkit.core.files import json_text, write_atomically, write_text
 
 MODEL_FILE = "model.safetensors"
@@ -36,7 +36,6 @@ PICKLE_SUFFIXES = frozenset({".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt
 WEIGHTS = Path(__file__).parents[1] / "weights"
 """The bundled models: folders `codec`, `generator` and `aligner`."""
 
-_NAMES_IN_ERROR = 5
 _PICKLE_ADVICE = (
     "is a pickle, which can run code when it is opened; convert it to safetensors first, on a "
     "machine you can afford to lose if you do not trust its source."
@@ -207,7 +206,7 @@ def _check_fit(module: nn.Module, state: Mapping[str, Tensor]) -> None:
         if name in state and state[name].shape != tensor.shape
     ]
     problems = [
-        f"{label}: {_first(names)}"
+        f"{label}: {listed(names)}"
         for label, names in (
             ("missing", [name for name in wanted if name not in state]),
             ("unexpected", [name for name in state if name not in wanted]),
@@ -220,13 +219,6 @@ def _check_fit(module: nn.Module, state: Mapping[str, Tensor]) -> None:
             "The weights do not fit the model that the config describes; "
             f"{'; '.join(problems)}. Use the config.json that came with the weights."
         )
-
-
-def _first(names: Sequence[str]) -> str:
-    """Return the first few names, and how many more there are."""
-    more = len(names) - _NAMES_IN_ERROR
-    shown = ", ".join(names[:_NAMES_IN_ERROR])
-    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _read_file(folder: Path, name: str, max_bytes: int) -> bytes:

@@ -8,9 +8,8 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
-from speechkit.core.audio import write_blocks
+from speechkit.core.audio import coding_of, write_blocks
 from speechkit.core.errors import AudioError
-from speechkit.core.formats import AUDIO_FORMATS, AUDIO_SUFFIXES
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,11 +29,7 @@ class AudioEncoder:
         """Raises AudioError for a format or rate that cannot be written."""
         import soundfile
 
-        if suffix not in AUDIO_FORMATS:
-            raise AudioError(
-                f'Cannot write "{suffix}" files: use one of {", ".join(AUDIO_SUFFIXES)}.'
-            )
-        kind, subtype = AUDIO_FORMATS[suffix]
+        kind, subtype = coding_of(suffix)
         # Readers tell the length of an MP3 without a tag from its size and first frame.
         rate: dict[str, Any] = (
             {"bitrate_mode": "CONSTANT", "compression_level": 0.7} if suffix == ".mp3" else {}

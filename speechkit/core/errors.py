@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+
+def listed(names: Sequence[str], most: int = 5, between: str = ", ") -> str:
+    """The first few names, and how many more there are."""
+    more = len(names) - most
+    shown = between.join(names[:most])
+    return f"{shown}{between.replace(',', '')}and {more} more" if more > 0 else shown
+
 
 class SpeechkitError(Exception):
     """Base of all errors that come from what was asked for, not from a fault in the program."""

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from speechkit.core.audio import MIN_PROMPT_SECONDS, check_length, naming, read_audio
-from speechkit.core.errors import PromptError
-from speechkit.core.f0 import F0_HOP_SAMPLES, F0_SAMPLE_RATE_HZ, extract_f0
+from speechkit.core.errors import PromptError, listed
+from speechkit.core.f0 import F0_HOP_SAMPLES, extract_f0
 from speechkit.core.mel import LogMel, MelConfig
 from speechkit.core.timebase import SAMPLE_RATE_HZ
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Bools = NDArray[np.bool_]
 
-_RATE_HZ = F0_SAMPLE_RATE_HZ
+_RATE_HZ = SAMPLE_RATE_HZ
 _HOP = F0_HOP_SAMPLES
 _FRAME_SECONDS = _HOP / _RATE_HZ
 _BLOCK_FRAMES = 6_000
@@ -95,10 +95,8 @@ class Prompt:
     @property
     def parts(self) -> str:
         """Which parts are used, in words."""
-        shown = [f"{start:.1f} to {end:.1f} s" for start, end in self.parts_seconds[:3]]
-        more = len(self.parts_seconds) - len(shown)
-        listed = ", ".join(shown) + (f" and {more} more" if more > 0 else "")
-        return f"{listed} of {self.recording_seconds:.1f} s"
+        parts = [f"{start:.1f} to {end:.1f} s" for start, end in self.parts_seconds]
+        return f"{listed(parts, 3)} of {self.recording_seconds:.1f} s"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

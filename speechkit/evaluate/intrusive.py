@@ -7,12 +7,13 @@ compare sample by sample, so the two recordings must share their timing.
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-SAMPLE_RATE_HZ = 16000
+from speechkit.core.timebase import SAMPLE_RATE_HZ
 
 _SHORTEST_SAMPLES = SAMPLE_RATE_HZ // 2
 
@@ -126,11 +127,10 @@ class SampleBySample:
         self._stoi = stoi
         self.notes: list[str] = []
         try:
-            from pesq import pesq
-
-            self._pesq = pesq
+            importlib.import_module("pesq")
+            self._has_pesq = True
         except ImportError:
-            self._pesq = None
+            self._has_pesq = False
             self.notes.append("PESQ is off: install pesq.")
 
     def __call__(
@@ -145,11 +145,19 @@ class SampleBySample:
             "stoi": float(self._stoi(reference_T, wave_T, SAMPLE_RATE_HZ)),
             "estoi": float(self._stoi(reference_T, wave_T, SAMPLE_RATE_HZ, extended=True)),
         }
-        if self._pesq is not None:
-            # PESQ finds no utterance in (near) silence and gives an error code below zero.
-            score = float(self._pesq(SAMPLE_RATE_HZ, reference_T, wave_T, "wb", on_error=1))
-            if score >= 1:
+        if self._has_pesq:
+            score = pesq_wide_band(wave_T, reference_T)
+            if score is not None:
                 out["pesq"] = score
             else:
                 self.notes.append("PESQ left a clip out: it heard no speech in it.")
         return out
+
+
+def pesq_wide_band(wave_T: NDArray[np.float32], reference_T: NDArray[np.float32]) -> float | None:
+    """PESQ-WB; None where it hears no speech. Raises ImportError where pesq is missing."""
+    from pesq import pesq
+
+    # It finds no utterance in (near) silence and gives an error code below zero.
+    score = float(pesq(SAMPLE_RATE_HZ, reference_T, wave_T, "wb", on_error=1))
+    return score if score >= 1 else None

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from speechkit.core.audio import read_audio
 from speechkit.core.errors import DataError
+from speechkit.core.timebase import SAMPLE_RATE_HZ
 from speechkit.data.packed import PackedCorpus
 
-SAMPLE_RATE_HZ = 16000
 PROMPT_SECONDS = 3.0
 PROMPT_SOURCE_SECONDS = 4.0
 
@@ -151,9 +151,14 @@ def cut_prompt(wave_T: Tensor, seconds: float = PROMPT_SECONDS) -> Tensor:
     return wave_T[onset : onset + round(seconds * SAMPLE_RATE_HZ)].clone()
 
 
+def place_of(name: str) -> bytes:
+    """Where a name stands in an order that is as good as random, and the same at each call."""
+    return hashlib.sha256(name.encode()).digest()
+
+
 def _shuffled(items: Iterable[_Item]) -> list[_Item]:
     """An order that depends on the ids alone, so that a larger choice contains a smaller one."""
-    return sorted(items, key=lambda item: hashlib.sha256(item.id.encode()).digest())
+    return sorted(items, key=lambda item: place_of(item.id))
 
 
 def tts_pairs(source: str | Path | PackedCorpus, per_speaker: int | None = None) -> list[Pair]:

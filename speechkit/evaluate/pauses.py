@@ -20,15 +20,10 @@ from torch import Tensor
 
 from speechkit.core.errors import DataError
 from speechkit.core.rng import derive
+from speechkit.core.timebase import SAMPLE_RATE_HZ
 from speechkit.data.align.model import HOP_SAMPLES
 from speechkit.data.align.reader import PhoneReader
-from speechkit.evaluate.pairs import (
-    LEVEL_HOP_SAMPLES,
-    SAMPLE_RATE_HZ,
-    EvalClip,
-    frame_levels_db,
-    spread,
-)
+from speechkit.evaluate.pairs import LEVEL_HOP_SAMPLES, EvalClip, frame_levels_db, spread
 from speechkit.evaluate.scorers import Wave
 from speechkit.evaluate.scoring import speech_level_db, stored_wave
 

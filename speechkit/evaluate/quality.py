@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-SAMPLE_RATE_HZ = 16000
+from speechkit.core.timebase import SAMPLE_RATE_HZ
 
 _SHORTEST_SAMPLES = SAMPLE_RATE_HZ // 10
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from speechkit.core.audio import read_audio
 from speechkit.core.errors import DataError
-from speechkit.evaluate.pairs import SAMPLE_RATE_HZ
+from speechkit.core.timebase import SAMPLE_RATE_HZ
 from speechkit.evaluate.scorers import Scorers, Wave
 from speechkit.evaluate.scoring import score_against, score_speech, silent, verifiers
 from speechkit.evaluate.speaker import similarity

@@ -18,16 +18,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from speechkit.core.audio import read_audio, write_audio
-from speechkit.evaluate.pairs import SAMPLE_RATE_HZ, frame_levels_db
+from speechkit.core.files import write_text
+from speechkit.core.timebase import SAMPLE_RATE_HZ
+from speechkit.evaluate.pairs import frame_levels_db
 from speechkit.evaluate.scorers import Embedding, Scorers, Wave
 from speechkit.evaluate.speaker import similarity
-from speechkit.evaluate.table import ClipRow, load_rows, write_text
+from speechkit.evaluate.table import ClipRow, load_rows
 
 Scored = tuple[dict[str, float], str]
 """Figures of a clip, and what was heard in it."""
 
 # Raised when a measure changes, so that no row of an earlier report is taken over.
 VERSION = 2
+
+RECORDINGS = "recordings"
+"""The system that is what people said."""
+SPEECH_PARTS = ("words", "second_words", "embed", "second_embed", "quality")
+"""Measures that need no recording of the same utterance."""
+UNFINISHED = "unfinished.json"
+"""Rows of a run that was cut short."""
 
 _ROWS_A_SAVE = 5
 _SPEECH_DB = 30.0

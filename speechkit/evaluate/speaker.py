@@ -16,8 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from speechkit.core.campplus import EMBEDDING_CHANNELS, SHORTEST_SAMPLES, load_campplus
-
-SAMPLE_RATE_HZ = 16000
+from speechkit.core.timebase import SAMPLE_RATE_HZ
 
 
 def similarity(first_D: NDArray[np.float32], second_D: NDArray[np.float32]) -> float:

@@ -8,7 +8,7 @@ Legend: T samples at 16 kHz, P phones, K codebooks, F code frames.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,10 +20,8 @@ from speechkit.data.align.reader import PhoneReader
 from speechkit.diffusion.duration import fit_frames
 from speechkit.diffusion.generator import Draws
 from speechkit.evaluate.pairs import Pair
+from speechkit.evaluate.suites import Speak
 from speechkit.tts import ZeroShotTTS
-
-Speak = Callable[[Pair, int], Tensor]
-"""(pair, seed) to wave_T."""
 
 GENERATED: dict[str, tuple[str, ...]] = {
     "true codes": (),

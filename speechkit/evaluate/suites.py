@@ -21,6 +21,8 @@ from speechkit.core.rng import derive
 from speechkit.evaluate.pairs import Pair, spread
 from speechkit.evaluate.scorers import Scorers, Wave
 from speechkit.evaluate.scoring import (
+    RECORDINGS,
+    SPEECH_PARTS,
     VERSION,
     RowLog,
     Scored,
@@ -39,12 +41,8 @@ from speechkit.evaluate.table import Report, summarise
 Speak = Callable[[Pair, int], Tensor]
 """(pair, seed) to wave_T."""
 
-RECORDINGS = "recordings"
-
 LOW_VOICE_HZ = 160.0
 """Median F0 under which a voice counts as low: what most men are under, most women over."""
-
-_PARTS = ("words", "second_words", "embed", "second_embed", "quality")
 
 
 class Prompts:
@@ -122,7 +120,7 @@ def run_tts_suite(
         raise DataError("There are no pairs to score: give a held-out corpus.")
     folder = Path(out_folder)
     prompts = Prompts(folder, [*pairs, *others], scorers)
-    context = context_of(scorers, _PARTS) + prompts.digest
+    context = context_of(scorers, SPEECH_PARTS) + prompts.digest
     log = RowLog(earlier, progress)
     manifest: list[dict[str, str]] = []
     recordings: dict[str, Speak] = {RECORDINGS: lambda pair, _: pair.target_T}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from speechkit.core.errors import DataError
-from speechkit.core.files import write_atomically
+from speechkit.core.files import write_text
 from speechkit.core.metrics import Interval, bootstrap
 
 
@@ -226,15 +226,6 @@ class Report:
     def save(self, path: str | Path) -> None:
         """Write ``to_json`` to ``path``, whole or not at all."""
         write_text(path, json.dumps(self.to_json(), indent=1))
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Write UTF-8, whole or not at all."""
-
-    def write(temporary: Path) -> None:
-        temporary.write_text(text, encoding="utf-8")
-
-    write_atomically(path, write)
 
 
 def load_rows(path: str | Path) -> list[ClipRow]:

@@ -18,9 +18,11 @@ from torch import Tensor
 
 from speechkit.core.errors import DataError
 from speechkit.core.rng import derive, generator
+from speechkit.core.timebase import SAMPLE_RATE_HZ
 from speechkit.data.packed import PackedCorpus
 from speechkit.evaluate.attacks import ATTACKS, CROP_SECONDS, crop
-from speechkit.evaluate.pairs import SAMPLE_RATE_HZ, eval_clips
+from speechkit.evaluate.intrusive import pesq_wide_band
+from speechkit.evaluate.pairs import eval_clips
 from speechkit.evaluate.scoring import silent
 from speechkit.watermark import detect, embed
 from speechkit.watermark.code import PAYLOADS
@@ -214,11 +216,10 @@ def _survival(outcomes: Sequence[tuple[bool, bool, bool, bool]]) -> Survival:
 def _pesq(wave_T: Tensor, watermarked_T: Tensor) -> list[float]:
     """PESQ-WB of the watermarked wave; nothing where pesq is missing or hears no speech."""
     try:
-        from pesq import pesq
+        score = pesq_wide_band(watermarked_T.numpy(), wave_T.numpy())
     except ImportError:
         return []
-    score = float(pesq(SAMPLE_RATE_HZ, wave_T.numpy(), watermarked_T.numpy(), "wb", on_error=1))
-    return [score] if score >= 1 else []
+    return [] if score is None else [score]
 
 
 def _false_alarms(

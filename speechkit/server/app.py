@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -18,15 +18,15 @@ from starlette.exceptions import HTTPException
 from speechkit import __version__
 from speechkit.core.audio import AudioLimits, read_audio
 from speechkit.core.errors import SpeechkitError, TextError
-from speechkit.narration import narrate, narrate_pieces
+from speechkit.narration import Delivery, narrate, narrate_pieces
 from speechkit.server import sound
 from speechkit.server.config import ServerConfig
 from speechkit.server.guard import Guard, error_body
 from speechkit.server.schemas import MODELS, SpeechRequest
 from speechkit.server.voices import OPENAI_NAMES, Entry, VoiceError, VoiceStore
 from speechkit.server.worker import BusyError, Check, GoneError, Job, Worker
-from speechkit.text.script import Line, check_voices, read_script
-from speechkit.text.turns import FIRST_CHARACTERS, write_turns
+from speechkit.text.script import Line, Pause, check_voices, read_script
+from speechkit.text.turns import FIRST_CHARACTERS, Turn, write_turns
 from speechkit.tts import ZeroShotTTS
 
 _log = logging.getLogger(__name__)
@@ -54,11 +54,9 @@ class Service:
         parts = read_script(asked.input)
         named = {part.voice for part in parts if isinstance(part, Line) and part.voice}
         check_voices(parts, (*self.voices.names(), *OPENAI_NAMES))
-        turns = write_turns(
-            parts, self.tts.frontend, FIRST_CHARACTERS if asked.streams else None
-        )
+        turns = write_turns(parts, self.tts.frontend, FIRST_CHARACTERS if asked.streams else None)
         voices = {name: self.voices.voice(name or voice) for name in {"", *named}}
-        settings: dict[str, Any] = {
+        delivery: Delivery = {
             "seed": asked.seed,
             "speed": asked.speed,
             "steps": asked.steps,
@@ -66,14 +64,14 @@ class Service:
         }
         notes = (_NOT_FOLLOWED,) if asked.instructions else ()
         if not asked.streams:
-            speech = narrate(self.tts, turns, voices, **settings)
+            speech = narrate(self.tts, turns, voices, **delivery)
             yield json.dumps((*notes, *speech.notes)).encode()
             if asked.timestamps:
                 yield sound.with_times(speech, asked.response_format)
             else:
                 yield sound.encode_whole(speech, asked.response_format)
             return
-        pieces = narrate_pieces(self.tts, turns, voices, **settings)
+        pieces = narrate_pieces(self.tts, turns, voices, **delivery)
         rate_hz = self.tts.sample_rate_hz
         started = False
         for data, piece in sound.encode_pieces(pieces, rate_hz, asked.response_format):
@@ -96,9 +94,9 @@ class Service:
         yield self.voices.add(name, self.tts.voice(wave_T, transcript))
 
 
-def _usage(turns: Any) -> dict[str, int]:
+def _usage(turns: Iterable[Turn | Pause]) -> dict[str, int]:
     """Words in and phones out, in the fields that OpenAI's events have."""
-    scripts = [turn.script for turn in turns if hasattr(turn, "script")]
+    scripts = [turn.script for turn in turns if isinstance(turn, Turn)]
     words = sum(len(script.words) for script in scripts)
     phones = sum(len(chunk) for script in scripts for chunk in script.chunks)
     return {"input_tokens": words, "output_tokens": phones, "total_tokens": words + phones}

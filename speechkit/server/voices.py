@@ -28,7 +28,6 @@ OPENAI_NAMES = (
 """Voices that OpenAI's clients ask for; each is one of ours."""
 
 
-
 class VoiceError(SpeechkitError):
     """There is no such voice, or it cannot be made or removed."""
 
@@ -74,11 +73,6 @@ class Entry:
         }
 
 
-def bundled_recordings() -> dict[str, Path]:
-    """The recordings of the bundled voices by name."""
-    return {voice.name: voice.path for voice in bundled_voices()}
-
-
 class VoiceStore:
     """All voices of a server; every method may be called from any thread."""
 
@@ -95,10 +89,10 @@ class VoiceStore:
         """
         self._tts, self._folder, self._max_voices = tts, folder, max_voices
         self._lock = threading.Lock()
-        recordings = bundled_recordings() if bundled is None else bundled
+        if bundled is None:
+            bundled = {voice.name: voice.path for voice in bundled_voices()}
         self._entries = {
-            name: Entry(name=name, recording=path, bundled=True)
-            for name, path in recordings.items()
+            name: Entry(name=name, recording=path, bundled=True) for name, path in bundled.items()
         }
         if folder is not None:
             self._load(folder)
@@ -127,12 +121,15 @@ class VoiceStore:
         """What may be asked for, without OpenAI's names."""
         return [entry.name for entry in self.entries()]
 
+    def _known(self, name: str) -> Entry | None:
+        """The voice of a name or id, under the lock."""
+        by_id = (entry for entry in self._entries.values() if entry.id == name)
+        return self._entries.get(name) or next(by_id, None)
+
     def find(self, name: str) -> Entry:
         """The voice of a name or id, or of one of OpenAI's names; raises VoiceError."""
         with self._lock:
-            entry = self._entries.get(name)
-            if entry is None:
-                entry = next((e for e in self._entries.values() if e.id == name), None)
+            entry = self._known(name)
             if entry is None and name in OPENAI_NAMES and self._entries:
                 names = list(self._entries)
                 entry = self._entries[names[OPENAI_NAMES.index(name) % len(names)]]
@@ -181,9 +178,7 @@ class VoiceStore:
     def remove(self, name: str) -> Entry:
         """Forget an uploaded voice, and its file; raises VoiceError."""
         with self._lock:
-            entry = self._entries.get(name)
-            if entry is None:
-                entry = next((e for e in self._entries.values() if e.id == name), None)
+            entry = self._known(name)
             if entry is None:
                 raise VoiceError(f"There is no voice {ascii(name[:40])}.", 404)
             if entry.bundled:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -44,7 +44,7 @@ def export_config(kind: str, config: Any, **more: object) -> dict[str, Any]:
     return {"kind": f"{KIND}{kind}", "model": to_dict(config), **more}
 
 
-def kind_of(model: nn.Module) -> str:
+def kind_of(model: nn.Module) -> Literal["wav2vec2", "hubert", "encoder"]:
     """Return the short name of a model's kind."""
     if isinstance(model, Wav2Vec2Pretrainer):
         return "wav2vec2"

@@ -12,9 +12,8 @@ from typing import Literal
 
 from speechkit.core.config import require_range
 from speechkit.core.errors import ConfigError
+from speechkit.core.timebase import SAMPLE_RATE_HZ as SAMPLE_RATE_HZ
 
-SAMPLE_RATE_HZ = 16_000
-"""Rate of all waves here."""
 WINDOW_SAMPLES = 400
 """25 ms: the shortest wave that gives a frame of the usual front ends."""
 MEL_HOP_SAMPLES = 160

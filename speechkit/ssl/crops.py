@@ -16,7 +16,7 @@ from torch import Tensor
 
 from speechkit.core.config import require_range
 from speechkit.core.errors import ConfigError, DataError
-from speechkit.core.rng import derive, generator
+from speechkit.core.rng import derive, generator, integer
 from speechkit.data.packed import PackedCorpus
 from speechkit.ssl.baselines import AugmentConfig, augment
 from speechkit.ssl.batch import PretrainBatch
@@ -194,7 +194,7 @@ class CropDataset:
         """Draw where a crop starts: on a frame, so that units keep their place."""
         hop = self._model.encoder.hop_samples
         room = (self.corpus.samples(clip) - samples) // hop
-        return hop * int(torch.randint(0, room + 1, (), generator=rng))
+        return hop * integer(room + 1, rng)
 
     def _labels(self, clips: Sequence[int], starts: Sequence[int], frames: int) -> Tensor | None:
         """Return the units of each frame, for HuBERT."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from speechkit.core.errors import AudioError
-from speechkit.core.rng import derive
+from speechkit.core.rng import derive, seeded
 from speechkit.ssl.config import SAMPLE_RATE_HZ, EncoderConfig
 from speechkit.ssl.fairseq import require_fairseq2
 from speechkit.ssl.frontend import LogMelFrontEnd
@@ -197,8 +197,7 @@ def build_encoder(config: EncoderConfig, seed: int = 0) -> SslEncoder:
 
     factory = Wav2Vec2EncoderFactory(fairseq2_config(config))
     # fairseq2 draws from torch's default generator.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(seed, "encoder"))
+    with seeded(derive(seed, "encoder")):
         encoder = SslEncoder(config, factory.create_encoder_frontend(), factory.create_encoder())
         if config.front == "log-mel":
             front = encoder.encoder_frontend

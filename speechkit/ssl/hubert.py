@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from speechkit.core.errors import ConfigError
-from speechkit.core.rng import derive
+from speechkit.core.rng import derive, seeded
 from speechkit.ssl.batch import PretrainBatch, counted
 from speechkit.ssl.config import HubertConfig
 from speechkit.ssl.encoder import SslEncoder, build_encoder
@@ -92,6 +92,5 @@ def align_labels(units_U: Tensor, first_frame: int, frames: int, units_per_frame
 def build_hubert(config: HubertConfig, seed: int = 0) -> HubertPretrainer:
     """Return a model with random weights, the same for the same seed."""
     encoder = build_encoder(config.encoder, seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(seed, "hubert"))
+    with seeded(derive(seed, "hubert")):
         return HubertPretrainer(config, encoder)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
 
 from speechkit.core.errors import DataError
 from speechkit.data.packed import ClipInfo, PackedCorpus
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,3 +63,16 @@ class Selection:
                 f"No clip of '{corpus.path}' fits the selection; it has {'; '.join(known)}."
             )
         return chosen
+
+
+def by_turns(
+    items: Sequence[Item], speaker_of: Callable[[Item], Hashable], rng: torch.Generator
+) -> list[Item]:
+    """Items in random order, but each speaker's first before any speaker's second."""
+    turns: Counter[Hashable] = Counter()
+    ranked: list[tuple[int, int, Item]] = []
+    for position, place in enumerate(torch.randperm(len(items), generator=rng).tolist()):
+        speaker = speaker_of(items[place])
+        ranked.append((turns[speaker], position, items[place]))
+        turns[speaker] += 1
+    return [item for _, _, item in sorted(ranked, key=lambda rank: rank[:2])]

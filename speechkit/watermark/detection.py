@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from speechkit.core.errors import AudioError
+from speechkit.core.timebase import SAMPLE_RATE_HZ
 from speechkit.watermark.code import BANDS, CHIPS, PAYLOADS, SLOTS, hadamard, masks
 from speechkit.watermark.embedding import check_wave
 
-RATE_HZ = 16_000
 _HOP, _FRAME = 256, 512
 _FIRST_BIN, _BAND_BINS = 10, 6
 
@@ -201,10 +201,10 @@ def whitened(wave_T: Tensor) -> Tensor:
 
 
 def resample(wave_T: Tensor, sample_rate_hz: int) -> Tensor:
-    """A stretch at `RATE_HZ`, by its spectrum; all that the watermark needs lies below 4 kHz."""
-    if sample_rate_hz == RATE_HZ:
+    """A stretch at 16 kHz, by its spectrum; all that the watermark needs lies below 4 kHz."""
+    if sample_rate_hz == SAMPLE_RATE_HZ:
         return wave_T
-    samples = round(len(wave_T) * RATE_HZ / sample_rate_hz)
+    samples = round(len(wave_T) * SAMPLE_RATE_HZ / sample_rate_hz)
     spectrum_R = torch.fft.rfft(wave_T)
     kept = min(len(spectrum_R), samples // 2 + 1)
     out_T: Tensor = torch.fft.irfft(spectrum_R[:kept], n=samples) * (samples / len(wave_T))

@@ -15,12 +15,14 @@ import pytest
 from speechkit.cli import main
 from speechkit.core.config import load_toml
 from speechkit.core.errors import ConfigError, DataError
+from speechkit.core.rng import generator
 from speechkit.data.packed import ClipInfo, PackedClip, PackedCorpus, write_packed
 from speechkit.diffusion.train_units import UnitGeneratorTraining
 from speechkit.ssl.diffs4l import Arm, Experiment, run_experiment
-from speechkit.ssl.diffs4l.data import by_turns, drawn, hours_of, split_test
+from speechkit.ssl.diffs4l.data import drawn, hours_of, split_test
 from speechkit.ssl.diffs4l.program import Laboratory
 from speechkit.ssl.diffs4l.table import cells, markdown, paired
+from speechkit.ssl.selection import by_turns
 from tests.ssl.tiny import clip_wave
 
 ROOT = Path(__file__).parents[2]
@@ -56,7 +58,7 @@ def test_no_speaker_is_trained_and_tested_on(corpus: Path) -> None:
 
 def test_turns_take_every_speaker_before_any_twice(corpus: Path) -> None:
     packed = PackedCorpus(corpus)
-    order = by_turns(packed, range(len(packed)), 0)
+    order = by_turns(range(len(packed)), packed.speaker, generator(0))
     assert sorted(order) == list(range(len(packed)))
     assert len({packed.speaker(n) for n in order[:SPEAKERS]}) == SPEAKERS
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from speechkit.core.errors import TextError
 from speechkit.text import Frontend
-from speechkit.text.chunk import CLAUSE, SENTENCE, WORD_END, pack
+from speechkit.text.frontend import CLAUSE, SENTENCE, WORD_END, pack
 from speechkit.text.vocab import END, MARKS, START, WORD_BOUNDARY
 
 FRONTEND = Frontend()

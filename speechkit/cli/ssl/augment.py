@@ -34,14 +34,7 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
         "--hours", nargs="+", type=_hours, default=[], metavar="LEVEL=HOURS", help="such as 2=1.5"
     )
     augment.add_argument("--config", type=Path, help="TOML config")
-    augment.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        dest="overrides",
-        metavar="KEY=VALUE",
-        help="change one value of the config, such as sampler.content.temperature=0.8",
-    )
+    arguments.add_overrides(augment, "sampler.content.temperature=0.8")
     augment.add_argument("--seed", type=arguments.whole_number(0, 2**62), help="of all draws (0)")
     augment.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     work = augment.add_mutually_exclusive_group()

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from speechkit.cli import arguments
+from speechkit.cli import arguments, inputs
 from speechkit.cli.output import Outcome
-from speechkit.core.errors import DataError
 
 
 def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
@@ -26,14 +25,7 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     diffs4l.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="of everything")
     diffs4l.add_argument("--test", type=Path, help="packed corpus to test on (speakers kept back)")
     diffs4l.add_argument("--arms", nargs="+", metavar="NAME", help="to run (all)")
-    diffs4l.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        dest="overrides",
-        metavar="KEY=VALUE",
-        help="change one value of the config, such as seeds=[0]",
-    )
+    arguments.add_overrides(diffs4l, "seeds=[0]")
     arguments.add_threads(diffs4l)
     arguments.add_json(diffs4l)
     diffs4l.set_defaults(handler=_diffs4l)
@@ -42,8 +34,8 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
 def _diffs4l(args: argparse.Namespace) -> Outcome:
     """Run the experiment."""
     for path in (args.corpus, args.test):
-        if path is not None and not path.is_file():
-            raise DataError(f"There is no packed corpus {path}: make one with speechkit prepare.")
+        if path is not None:
+            inputs.check_corpus(path)
 
     from speechkit.core.config import load_toml
     from speechkit.ssl.diffs4l import Experiment, run_experiment

@@ -35,7 +35,7 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
         metavar="N",
         help="labelled speech to learn from, balanced over speakers (all)",
     )
-    finetune.add_argument("--languages", nargs="+", metavar="CODE", help="to take (all)")
+    arguments.add_selection(finetune, "languages")
     finetune.add_argument(
         "--skip-unknown",
         action="store_true",

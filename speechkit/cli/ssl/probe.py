@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from speechkit.cli import arguments
+from speechkit.cli import arguments, inputs
 from speechkit.cli.output import Outcome, say_aside
-from speechkit.core.errors import DataError
 
 TASKS = ("phones", "ctc", "speaker", "verification", "keywords")
 """As `speechkit.ssl.probes.TASKS`, which needs torch to be read."""
@@ -53,10 +52,7 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     probe.add_argument(
         "--steps", type=arguments.whole_number(1, 10**6), default=400, help="updates a head (400)"
     )
-    probe.add_argument("--languages", nargs="+", metavar="CODE", help="to take (all)")
-    probe.add_argument(
-        "--sources", nargs="+", metavar="START", help="to take, by the start of source or id (all)"
-    )
+    arguments.add_selection(probe, "languages", "sources")
     probe.add_argument(
         "--heard",
         action="store_true",
@@ -70,22 +66,15 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
 
 def _probe(args: argparse.Namespace) -> Outcome:
     """Run the probes."""
-    if not args.corpus.is_file():
-        raise DataError(
-            f"There is no packed corpus {args.corpus}: make one with speechkit prepare."
-        )
+    inputs.check_corpus(args.corpus)
 
     from speechkit.ssl.probes import ProbeConfig, run_probes
-    from speechkit.ssl.selection import Selection
 
     arguments.use_threads(args.threads)
     config = ProbeConfig(
         tasks=tuple(dict.fromkeys(args.tasks)),
         minutes=args.minutes_of_audio,
-        selection=Selection(
-            languages=tuple(args.languages) if args.languages else None,
-            sources=tuple(args.sources) if args.sources else None,
-        ),
+        selection=inputs.selection(args),
         layers=tuple(args.layers) if args.layers else None,
         words=args.words,
         steps=args.steps,
@@ -99,4 +88,4 @@ def _probe(args: argparse.Namespace) -> Outcome:
         args.alignment,
         progress=lambda name: say_aside("probe", name),
     )
-    return Outcome(text=report.table(), data=report.to_json())
+    return Outcome(text=report.text(), data=report.to_json())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -137,17 +136,12 @@ def _evaluate(args: argparse.Namespace) -> Outcome:
     if args.eval_manifest is not None and (args.splits or args.languages):
         raise ConfigError("--splits and --languages choose clips of a packed --corpus.")
 
-    from speechkit.core.files import write_atomically
+    from speechkit.core.files import write_json
     from speechkit.data.packed import PackedCorpus
     from speechkit.ssl.ctc.utterances import listed_utterances, packed_utterances
-    from speechkit.ssl.selection import Selection
 
     if args.corpus is not None:
-        selection = Selection(
-            splits=tuple(args.splits) if args.splits else None,
-            languages=tuple(args.languages) if args.languages else None,
-        )
-        utterances = packed_utterances(PackedCorpus(args.corpus), selection)
+        utterances = packed_utterances(PackedCorpus(args.corpus), inputs.selection(args))
     else:
         utterances = listed_utterances(args.eval_manifest)
     evaluation = _recogniser(args).evaluate(
@@ -160,22 +154,17 @@ def _evaluate(args: argparse.Namespace) -> Outcome:
         **evaluation.to_json(),
     }
     if args.out is not None:
-        text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
-        write_atomically(args.out, lambda path: _write_text(path, text))
+        write_json(args.out, report)
     return Outcome(text=evaluation.text(), data=report)
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 def _ngram(args: argparse.Namespace) -> Outcome:
     """Train a language model."""
     inputs.check_output(args.out, (".arpa",), *args.texts)
 
-    from speechkit.core.files import write_atomically
-    from speechkit.ssl.ctc.characters import WORD_END, normalise
-    from speechkit.ssl.ctc.ngram import character_tokens, train_ngram
+    from speechkit.core.files import write_text
+    from speechkit.ssl.ctc.characters import normalise, spelled
+    from speechkit.ssl.ctc.ngram import train_ngram
 
     lines: list[str] = []
     for path in args.texts:
@@ -186,9 +175,9 @@ def _ngram(args: argparse.Namespace) -> Outcome:
     texts = [text for line in lines if (text := normalise(line))]
     characters = args.unit == "character"
     order = args.order or (6 if characters else 3)
-    sentences = [character_tokens(text, WORD_END) if characters else text.split() for text in texts]
+    sentences = [spelled(text) if characters else text.split() for text in texts]
     model = train_ngram(sentences, order, args.min_count)
-    write_atomically(args.out, lambda place: _write_text(place, model.arpa))
+    write_text(args.out, model.arpa)
     tokens = len(model.vocabulary) - 3
     return Outcome(
         text=f"{args.unit} {order}-gram of {len(texts)} sentences, {tokens} tokens: {args.out}",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from speechkit.cli import arguments, inputs
 from speechkit.cli.output import Outcome
-from speechkit.core.errors import ConfigError, DataError
+from speechkit.core.errors import ConfigError
 
 
 def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
@@ -36,11 +36,7 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
         metavar="FOLDER",
         help="where the fitted centroids go (default: OUT with .kmeans for its ending)",
     )
-    units.add_argument("--languages", nargs="+", metavar="CODE", help="to take (all)")
-    units.add_argument(
-        "--sources", nargs="+", metavar="START", help="to take, by the start of source or id (all)"
-    )
-    units.add_argument("--splits", nargs="+", metavar="NAME", help="to take (all)")
+    arguments.add_selection(units, "languages", "sources", "splits")
     units.add_argument(
         "--percent",
         type=arguments.number(0.001, 100.0),
@@ -72,12 +68,8 @@ def _units(args: argparse.Namespace) -> Outcome:
         raise ConfigError(
             "--kmeans brings its own clusters: leave out --clusters and --kmeans-out."
         )
-    if not args.corpus.is_file():
-        raise DataError(
-            f"There is no packed corpus {args.corpus}: make one with speechkit prepare."
-        )
+    inputs.check_corpus(args.corpus)
 
-    from speechkit.ssl.selection import Selection
     from speechkit.ssl.units import KMeansConfig, UnitsConfig, make_units
 
     arguments.use_threads(args.threads)
@@ -85,11 +77,7 @@ def _units(args: argparse.Namespace) -> Outcome:
         features=args.features,
         layer=args.layer,
         kmeans=KMeansConfig(clusters=args.clusters or KMeansConfig.clusters),
-        selection=Selection(
-            languages=tuple(args.languages) if args.languages else None,
-            sources=tuple(args.sources) if args.sources else None,
-            splits=tuple(args.splits) if args.splits else None,
-        ),
+        selection=inputs.selection(args),
         percent=args.percent,
         max_frames=args.max_frames,
         seed=args.seed,

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from speechkit.evaluate.codec.suite import SECTIONS, UNFINISHED, CodecSuite, run_codec_suite
+from speechkit.evaluate.codec.suite import SECTIONS, CodecSuite, run_codec_suite
 
-__all__ = ["SECTIONS", "UNFINISHED", "CodecSuite", "run_codec_suite"]
+__all__ = ["SECTIONS", "CodecSuite", "run_codec_suite"]

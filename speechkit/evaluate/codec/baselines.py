@@ -22,7 +22,7 @@ from torch import Tensor
 
 from speechkit.core.audio import read_audio, write_audio
 from speechkit.core.errors import DataError
-from speechkit.evaluate.pairs import SAMPLE_RATE_HZ
+from speechkit.core.timebase import SAMPLE_RATE_HZ
 
 _TIMEOUT_SECONDS = 300
 _LONGEST_DELAY_SAMPLES = SAMPLE_RATE_HZ // 10

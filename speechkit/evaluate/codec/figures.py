@@ -16,6 +16,7 @@ from torch import Tensor
 from speechkit.core.audio import read_audio
 from speechkit.core.f0 import F0_HOP_SAMPLES, extract_f0
 from speechkit.core.files import write_atomically
+from speechkit.core.timebase import SAMPLE_RATE_HZ
 from speechkit.evaluate.codec.parts import CodedClip
 from speechkit.evaluate.codec.probes import TARGETS, ProbeReport
 from speechkit.evaluate.codec.reconstruction import (
@@ -23,11 +24,10 @@ from speechkit.evaluate.codec.reconstruction import (
     LOWER_IS_BETTER,
     MEASURES,
     NO_DETAIL,
-    RECORDINGS,
     wave_path,
 )
 from speechkit.evaluate.codec.swaps import ASPECTS, EXPECTED, NOTHING, SwapReport
-from speechkit.evaluate.pairs import SAMPLE_RATE_HZ
+from speechkit.evaluate.scoring import RECORDINGS
 from speechkit.evaluate.table import COLUMNS, ClipRow, Figure, by_system
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from speechkit.core.f0 import F0_HOP_SAMPLES, extract_f0
 from speechkit.core.mel import LogMel, MelConfig
+from speechkit.core.timebase import frame_count
 from speechkit.data.align.model import HOP_SAMPLES
 from speechkit.data.align.reader import PhoneReader
 from speechkit.evaluate.pairs import EvalClip
@@ -40,7 +41,7 @@ class FrameLabels:
 
 def frame_labels(clip: EvalClip, hop_samples: int, phones: PhoneReader) -> FrameLabels:
     """Labels of a clip for code frames of `hop_samples`; each is read at the frame's middle."""
-    frames = -(-len(clip.wave_T) // hop_samples)
+    frames = frame_count(len(clip.wave_T), hop_samples)
     centre_F = hop_samples * torch.arange(frames) + hop_samples // 2
 
     def nearest(value_G: Tensor, value_hop_samples: int) -> Tensor:

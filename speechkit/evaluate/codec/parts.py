@@ -13,7 +13,8 @@ from torch import Tensor
 
 from speechkit.core.errors import DataError
 from speechkit.core.results import Codes
-from speechkit.evaluate.pairs import SAMPLE_RATE_HZ, EvalClip
+from speechkit.core.timebase import SAMPLE_RATE_HZ
+from speechkit.evaluate.pairs import EvalClip
 from speechkit.facodec.codec import Codec
 from speechkit.facodec.paper.codec import PaperCodec
 from speechkit.facodec.small.codec import FACodec

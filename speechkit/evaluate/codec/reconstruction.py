@@ -16,12 +16,14 @@ import torch
 
 from speechkit.core.metrics import Interval, bootstrap
 from speechkit.core.rng import generator
+from speechkit.core.timebase import SAMPLE_RATE_HZ
 from speechkit.evaluate.codec.baselines import Baseline, Coded
 from speechkit.evaluate.codec.parts import CodedClip
 from speechkit.evaluate.codec.rate import payload_bytes
-from speechkit.evaluate.pairs import SAMPLE_RATE_HZ
 from speechkit.evaluate.scorers import Scorers, Wave
 from speechkit.evaluate.scoring import (
+    RECORDINGS,
+    SPEECH_PARTS,
     RowLog,
     Scored,
     context_of,
@@ -38,7 +40,6 @@ from speechkit.facodec.small.codec import FACodec
 from speechkit.facodec.small.features import pitch_hz
 from speechkit.facodec.training.losses import MultiScaleMelLoss
 
-RECORDINGS = "recordings"
 CODEC = "codec"
 NO_DETAIL = "codec, no detail"
 CEILING = "copy synthesis"
@@ -50,7 +51,7 @@ LOWER_IS_BETTER = frozenset({"wer", "cer", "mel", "mcd"})
 Render = Callable[[CodedClip], Coded]
 """A clip to the wave that a system makes of it, and the bytes in between."""
 
-_PARTS = ("words", "second_words", "embed", "second_embed", "quality", "aligned", "world")
+_PARTS = (*SPEECH_PARTS, "aligned", "world")
 _LONGEST_WINDOW_SAMPLES = 2048
 
 

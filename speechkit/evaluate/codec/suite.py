@@ -23,7 +23,6 @@ from speechkit.evaluate.codec.probes import ProbeClip, ProbeReport, reference_so
 from speechkit.evaluate.codec.rate import measure_rate
 from speechkit.evaluate.codec.reconstruction import (
     CODEC,
-    RECORDINGS,
     Render,
     baseline_system,
     ceiling_systems,
@@ -34,7 +33,7 @@ from speechkit.evaluate.codec.reconstruction import (
 from speechkit.evaluate.codec.swaps import SWAP_PREFIX, SwapReport, run_swaps
 from speechkit.evaluate.pairs import EvalClip, spread
 from speechkit.evaluate.scorers import Scorers
-from speechkit.evaluate.scoring import VERSION, RowLog, silent
+from speechkit.evaluate.scoring import RECORDINGS, UNFINISHED, VERSION, RowLog, silent
 from speechkit.evaluate.table import ClipRow, Report, Section, summarise
 from speechkit.facodec.codec import Codec
 from speechkit.facodec.quantizer import code_usage
@@ -50,8 +49,6 @@ SECTIONS = (
     "pictures",
 )
 """Parts of the report. `ceiling` and `baselines` are rows of `reconstruction`."""
-UNFINISHED = "unfinished.json"
-"""Rows of a run that was cut short."""
 
 BAND_NOTE = (
     "Codec 2 ends at 4 kHz and Opus at 6 kb/s does too: their log-mel distance and MCD count the "

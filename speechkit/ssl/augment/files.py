@@ -7,7 +7,6 @@ history. A shard without its manifest does not count, and is made again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -122,8 +121,3 @@ def require_space(pool: Path, hours: float) -> None:
             f"{hours:.2f} h of speech need {needed / 1e9:.2f} GB, and {home} has "
             f"{free / 1e9:.2f} GB free: make room, or ask for fewer hours."
         )
-
-
-def sha256_of_bytes(data: bytes) -> str:
-    """Hash in hexadecimal."""
-    return hashlib.sha256(data).hexdigest()

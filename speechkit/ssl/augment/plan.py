@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from speechkit.core.errors import ConfigError
-from speechkit.core.rng import derive, generator
+from speechkit.core.rng import derive, generator, integer
 from speechkit.diffusion.units import draw_span
 from speechkit.ssl.augment.config import AugmentConfig
 
@@ -108,7 +108,7 @@ def _job(
         voice = _pick([s for s in of_speaker[parent.speaker] if s is not parent] or [parent], rng)
     else:
         others = [name for name in of_speaker if name != parent.speaker] or [parent.speaker]
-        name = others[int(torch.randint(len(others), (), generator=rng))]
+        name = others[integer(len(others), rng)]
         voice = _pick(of_speaker[name], rng)
     mask = (0, 0)
     if level == 3:
@@ -127,7 +127,7 @@ def _job(
 
 
 def _pick(sources: Sequence[Source], rng: torch.Generator) -> Source:
-    return sources[int(torch.randint(len(sources), (), generator=rng))]
+    return sources[integer(len(sources), rng)]
 
 
 def shards_of(jobs: Sequence[Job], size: int) -> list[tuple[Job, ...]]:

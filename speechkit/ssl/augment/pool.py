@@ -6,6 +6,7 @@ another order.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 from speechkit.core.config import to_dict
 from speechkit.data.alignment import corpus_hash
 from speechkit.ssl.augment.config import AugmentConfig
-from speechkit.ssl.augment.files import Inputs, sha256_of_bytes, shard_path, write_shard
+from speechkit.ssl.augment.files import Inputs, shard_path, write_shard
 from speechkit.ssl.augment.plan import Job, make_plan, shards_of
 from speechkit.ssl.augment.synthesis import Synthesiser
 
@@ -71,7 +72,7 @@ class Pool:
             "mask": list(job.mask),
             "seed": job.seed,
             "seconds": len(pcm) / 2 / synthesiser.codec.sample_rate_hz,
-            "sha256": sha256_of_bytes(pcm),
+            "sha256": hashlib.sha256(pcm).hexdigest(),
             "kmeans": synthesiser.voice.kmeans_sha256,
             "codec": synthesiser.voice.codec_sha256,
             "generator": synthesiser.voice.generator_sha256 if job.level else None,

@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from speechkit.core.audio import pcm16
 from speechkit.core.checkpoint import load_checkpoint
 from speechkit.core.errors import ConfigError
 from speechkit.core.f0 import f0_frames
@@ -161,8 +161,7 @@ class Synthesiser:
         parent_T = self.corpus.wave(job.parent)
         wave_T = at_loudness_of(wave_T[: len(parent_T)], parent_T)
         f0_G = (heard.f0_BG * heard.voiced_BG)[0, : f0_frames(len(wave_T))].cpu()
-        pcm_T = (wave_T.numpy() * 32768.0).round().clip(-32768, 32767).astype(np.int16)
-        return PackedClip(info=self.info(job), pcm_T=pcm_T, f0_F=f0_G.numpy())
+        return PackedClip(info=self.info(job), pcm_T=pcm16(wave_T), f0_F=f0_G.numpy())
 
     def info(self, job: Job) -> ClipInfo:
         """What the packed file says of the clip."""

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from speechkit.core.rng import uniform
+from speechkit.core.timebase import SAMPLE_RATE_HZ
 from speechkit.ssl.baselines.config import WavAugmentConfig
-from speechkit.ssl.baselines.draws import uniform
-from speechkit.ssl.config import SAMPLE_RATE_HZ
 
 SEGMENT_SAMPLES = 640
 """Pieces that stretching lays end to end: 40 ms."""
@@ -31,14 +31,14 @@ RATIO_LIMIT = 160
 
 def distort(wave_T: Tensor, config: WavAugmentConfig, rng: torch.Generator) -> Tensor:
     """Return distorted_T: each of the three by its chance, in this order."""
-    if uniform((0, 1), rng) < config.pitch_share:
-        wave_T = shift_pitch(wave_T, uniform(config.pitch_cents, rng))
-    if uniform((0, 1), rng) < config.reverb_share:
-        seconds = uniform(config.reverb_seconds, rng)
-        wave_T = reverberate(wave_T, seconds, uniform(config.direct_db, rng), rng)
-    if uniform((0, 1), rng) < config.noise_share:
-        snr_db = uniform(config.noise_snr_db, rng)
-        wave_T = add_noise(wave_T, snr_db, uniform(config.noise_slope, rng), rng)
+    if uniform(0, 1, rng) < config.pitch_share:
+        wave_T = shift_pitch(wave_T, uniform(*config.pitch_cents, rng))
+    if uniform(0, 1, rng) < config.reverb_share:
+        seconds = uniform(*config.reverb_seconds, rng)
+        wave_T = reverberate(wave_T, seconds, uniform(*config.direct_db, rng), rng)
+    if uniform(0, 1, rng) < config.noise_share:
+        snr_db = uniform(*config.noise_snr_db, rng)
+        wave_T = add_noise(wave_T, snr_db, uniform(*config.noise_slope, rng), rng)
     return wave_T
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from speechkit.core.errors import CheckpointError, DataError
+from speechkit.core.errors import CheckpointError, DataError, listed
 
 BLANK = 0
 """Index of CTC's blank in every alphabet."""
@@ -24,7 +24,6 @@ _MAX_SYMBOLS = 10_000
 _APOSTROPHES = dict.fromkeys(map(ord, "\u2018\u2019\u02bc`\u00b4"), APOSTROPHE)
 # Punctuation by its Unicode class, yet read aloud: dropping it would leave a wrong label.
 _SPOKEN = frozenset("%&@#\u00a7\u2030")
-_NAMES_IN_ERROR = 5
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ class Characters:
                 f"{_not_in_alphabet(unknown)} in {text[:60]!r}: spell it out in letters."
             )
         index = {symbol: number for number, symbol in enumerate(self.symbols, start=1)}
-        return [index[c] for word in normalise(text).split() for c in word + WORD_END]
+        return [index[character] for character in spelled(normalise(text))]
 
     def decode(self, labels: Sequence[int]) -> str:
         """Return the text of classes without repeats and blanks removed: words and spaces."""
@@ -104,11 +103,9 @@ class Characters:
                 characters.update(unknown)
                 clips.append(clip)
         if clips:
-            more = len(clips) - _NAMES_IN_ERROR
-            names = ", ".join(clips[:_NAMES_IN_ERROR]) + (f" and {more} more" if more > 0 else "")
             raise DataError(
-                f"{_not_in_alphabet(sorted(characters))} in the text of {names}: spell such text "
-                "out in letters, or have these clips skipped."
+                f"{_not_in_alphabet(sorted(characters))} in the text of {listed(clips)}: spell "
+                "such text out in letters, or have these clips skipped."
             )
 
     def to_json(self) -> list[str]:
@@ -136,6 +133,11 @@ def normalise(text: str) -> str:
     text = unicodedata.normalize("NFC", text.translate(_APOSTROPHES)).upper()
     kept = (" " if _is_silent(character) else character for character in text)
     return " ".join("".join(kept).split())
+
+
+def spelled(text: str) -> list[str]:
+    """Return the letters of a text with the word end after every word."""
+    return [character for word in text.split() for character in word + WORD_END]
 
 
 def _is_silent(character: str) -> bool:

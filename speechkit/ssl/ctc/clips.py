@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from speechkit.core.config import require_range
@@ -21,7 +20,7 @@ from speechkit.core.errors import DataError
 from speechkit.core.rng import derive, generator
 from speechkit.data.packed import PACKED_SAMPLE_RATE_HZ, PackedCorpus
 from speechkit.ssl.ctc.characters import Characters
-from speechkit.ssl.selection import Selection
+from speechkit.ssl.selection import Selection, by_turns
 
 OnUnknown = Literal["error", "skip"]
 
@@ -79,7 +78,7 @@ class SelectionReport:
     spare: int
     """Usable clips that were not needed."""
 
-    def line(self) -> str:
+    def text(self) -> str:
         """Return one line for a terminal."""
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self.left_out.items()))
         return (
@@ -138,7 +137,7 @@ def select_clips(
     outside the alphabet unless it is to be skipped.
     """
     usable, left_out = _usable(corpus, characters, frames, config)
-    order = _by_turns(usable, seed)
+    order = by_turns(usable, lambda clip: clip.speaker, generator(derive(seed, "ctc clips")))
     if config.minutes is None:
         # What is looked at meanwhile is at most a tenth, where all the rest is learned from.
         spare_count = min(held_out, len(order) // 10)
@@ -192,18 +191,6 @@ def _usable(
             "transcripts, or change the selection and the limits."
         )
     return usable, left_out
-
-
-def _by_turns(usable: Sequence[LabelledClip], seed: int) -> list[LabelledClip]:
-    """Return all clips in random order, but each speaker's first before any speaker's second."""
-    rng = generator(derive(seed, "ctc clips"))
-    turns: Counter[str] = Counter()
-    ranked: list[tuple[int, int, LabelledClip]] = []
-    for position, place in enumerate(torch.randperm(len(usable), generator=rng).tolist()):
-        item = usable[place]
-        ranked.append((turns[item.speaker], position, item))
-        turns[item.speaker] += 1
-    return [item for _, _, item in sorted(ranked, key=lambda rank: rank[:2])]
 
 
 def _within(

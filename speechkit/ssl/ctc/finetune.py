@@ -114,7 +114,7 @@ def finetune(
         held_out=config.held_out_clips,
         seed=config.run.seed,
     )
-    log.info("labels: %s", split.train.report.line())
+    log.info("labels: %s", split.train.report.text())
     ctc_config = CtcConfig(
         encoder=config.noise.of(encoder_config), final_dropout=config.noise.final_dropout
     )
@@ -201,4 +201,4 @@ def _export(folder: Path, model: nn.Module) -> None:
 
 def _labels(split: ClipSplit) -> str:
     held_out = split.held_out.report
-    return f"{split.train.report.line()}; watched: {held_out.clips} clips"
+    return f"{split.train.report.text()}; watched: {held_out.clips} clips"

@@ -18,7 +18,7 @@ from speechkit.core.checkpoint import build_and_load, load_checkpoint, save_chec
 from speechkit.core.config import from_dict, require_range
 from speechkit.core.errors import CheckpointError, ConfigError
 from speechkit.core.metrics import edit_distance
-from speechkit.core.rng import derive
+from speechkit.core.rng import derive, seeded
 from speechkit.ssl.batch import counted
 from speechkit.ssl.checkpoints import export_config
 from speechkit.ssl.config import EncoderConfig
@@ -200,8 +200,7 @@ def character_errors(heard: Posteriors, labels_BL: Tensor, label_lengths_B: Tens
 def build_ctc(config: CtcConfig, characters: Characters, seed: int = 0) -> CtcModel:
     """Return a recogniser with random weights, the same for the same seed."""
     encoder = build_encoder(config.encoder, seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(seed, "ctc"))
+    with seeded(derive(seed, "ctc")):
         return CtcModel(config, encoder, characters)
 
 

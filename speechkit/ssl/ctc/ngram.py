@@ -86,8 +86,3 @@ def _arpa(vocabulary: Sequence[str], counts: Mapping[Gram, int]) -> str:
     head = ["\\data\\", *(f"ngram {n}={len(lines)}" for n, lines in sorted(tables.items()))]
     body = [line for n, lines in sorted(tables.items()) for line in ("", f"\\{n}-grams:", *lines)]
     return "\n".join([*head, *body, "", "\\end\\", ""])
-
-
-def character_tokens(text: str, word_end: str) -> list[str]:
-    """Return the letters of a text with the word end after every word."""
-    return [character for word in text.split() for character in word + word_end]

@@ -34,10 +34,6 @@ class ErrorRate:
             return f"{100 * self.rate:.1f}"
         return f"{100 * self.rate:.1f} ({100 * self.low:.1f} to {100 * self.high:.1f})"
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return asdict(self)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Score:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 
+from speechkit.core.audio import pcm16
 from speechkit.core.errors import DataError
 from speechkit.core.rng import derive, generator
 from speechkit.data.packed import PACKED_SAMPLE_RATE_HZ, PackedClip, PackedCorpus, write_packed
-
-FEWEST_TEST_SPEAKERS = 5
-"""Fewer allow no interval."""
+from speechkit.ssl.ctc.score import FEWEST_GROUPS
 
 Place = tuple[PackedCorpus, int]
 """A clip of an open corpus."""
@@ -31,7 +29,7 @@ def split_test(corpus: PackedCorpus, share: float, seed: int) -> tuple[list[int]
             "corpus of others."
         )
     order = torch.randperm(len(speakers), generator=generator(derive(seed, "test"))).tolist()
-    count = max(round(share * len(speakers)), min(FEWEST_TEST_SPEAKERS, len(speakers) // 2), 1)
+    count = max(round(share * len(speakers)), min(FEWEST_GROUPS, len(speakers) // 2), 1)
     tested = set(order[:count])
     train = [n for n in range(len(corpus)) if corpus.speaker(n) not in tested]
     test = [
@@ -40,18 +38,6 @@ def split_test(corpus: PackedCorpus, share: float, seed: int) -> tuple[list[int]
     if not test:
         raise DataError("The speakers kept for the test have no text: give --test with another.")
     return train, test
-
-
-def by_turns(corpus: PackedCorpus, clips: Sequence[int], seed: int) -> list[int]:
-    """The clips in random order, but each speaker's first before any speaker's second."""
-    rng = generator(derive(seed, "turns"))
-    turns: Counter[int] = Counter()
-    ranked = []
-    for position, place in enumerate(torch.randperm(len(clips), generator=rng).tolist()):
-        speaker = corpus.speaker(clips[place])
-        ranked.append((turns[speaker], position, clips[place]))
-        turns[speaker] += 1
-    return [clip for _, _, clip in sorted(ranked)]
 
 
 def within(places: Sequence[Place], hours: float) -> list[Place]:
@@ -86,10 +72,9 @@ def write_clips(path: Path, places: Sequence[Place], *, text: bool = True) -> No
 
     def clips() -> Iterator[PackedClip]:
         for corpus, n in places:
-            pcm_T = (corpus.wave(n).numpy() * 32768.0).round().astype("int16")
             info = corpus.clips[n]
             if not text:
                 info = {**info, "text": None}
-            yield PackedClip(info=info, pcm_T=pcm_T, f0_F=corpus.f0(n).numpy())
+            yield PackedClip(info=info, pcm_T=pcm16(corpus.wave(n)), f0_F=corpus.f0(n).numpy())
 
     write_packed(path, clips())

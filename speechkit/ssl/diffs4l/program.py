@@ -24,6 +24,7 @@ from speechkit.core.checkpoint import WEIGHTS, load_checkpoint
 from speechkit.core.config import load_toml, to_dict
 from speechkit.core.errors import ConfigError
 from speechkit.core.files import write_json, write_text
+from speechkit.core.rng import derive, generator
 from speechkit.data.codes import codes_path
 from speechkit.data.packed import PackedCorpus
 from speechkit.diffusion.train_units import UnitGeneratorTraining, train_unit_generator
@@ -39,14 +40,7 @@ from speechkit.ssl.ctc.model import load_ctc
 from speechkit.ssl.ctc.recogniser import Recogniser
 from speechkit.ssl.ctc.utterances import packed_utterances
 from speechkit.ssl.diffs4l.config import Arm, Experiment
-from speechkit.ssl.diffs4l.data import (
-    by_turns,
-    drawn,
-    hours_of,
-    split_test,
-    within,
-    write_clips,
-)
+from speechkit.ssl.diffs4l.data import drawn, hours_of, split_test, within, write_clips
 from speechkit.ssl.diffs4l.table import (
     RESULT_FILE,
     cells,
@@ -55,6 +49,7 @@ from speechkit.ssl.diffs4l.table import (
     read_results,
 )
 from speechkit.ssl.pretrain import PretrainConfig, pretrain
+from speechkit.ssl.selection import by_turns
 from speechkit.ssl.training import RunConfig
 from speechkit.ssl.units import KMeansConfig, Units, UnitsConfig, make_units
 
@@ -141,7 +136,8 @@ class Laboratory:
             other = PackedCorpus(self.test)
             train = list(range(len(corpus)))
             tested = [(other, n) for n, info in enumerate(other.clips) if info["text"]]
-        turns = [(corpus, n) for n in by_turns(corpus, train, 0)]
+        rng = generator(derive(0, "turns"))
+        turns = [(corpus, n) for n in by_turns(train, corpus.speaker, rng)]
         seed = within(turns, experiment.seed_hours)
         # Labels are looked for before hours are spent.
         labelled = [(c, n) for c, n in turns if c.clips[n]["text"]]

@@ -14,10 +14,9 @@ from typing import Any
 
 from speechkit.core.errors import DataError
 from speechkit.core.metrics import Interval, bootstrap, edits
+from speechkit.ssl.ctc.score import FEWEST_GROUPS
 from speechkit.ssl.diffs4l.config import BASELINE
 
-FEWEST_GROUPS = 5
-"""Fewest speakers for an interval."""
 RESULT_FILE = "result.json"
 
 
@@ -128,7 +127,7 @@ def markdown(found: Sequence[Cell], notes: Sequence[str]) -> str:
             _row(
                 [
                     *(cell.model, f"[{cell.arm}]({cell.runs[0]})", f"{cell.hours:.2f}"),
-                    *(_spread([100 * value for value in rates]) for rates in _rates(cell)),
+                    *(_spread([100 * v for v in rates]) for rates in (cell.words, cell.characters)),
                     *(_spread(cell.loss, digits=3), difference),
                 ]
             )
@@ -142,10 +141,6 @@ def markdown(found: Sequence[Cell], notes: Sequence[str]) -> str:
         *notes,
     ]
     return "\n".join([*lines, "", *(f"- {note}" for note in foot)]) + "\n"
-
-
-def _rates(cell: Cell) -> tuple[Sequence[float], Sequence[float]]:
-    return cell.words, cell.characters
 
 
 def _spread(values: Sequence[float], digits: int = 1) -> str:

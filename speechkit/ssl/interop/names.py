@@ -16,7 +16,6 @@ from speechkit.core.errors import CheckpointError
 
 Layout = Literal["transformers", "torchaudio", "fairseq", "fairseq2"]
 """Whose names."""
-LAYOUTS: tuple[Layout, ...] = ("transformers", "torchaudio", "fairseq", "fairseq2")
 
 Kind = Literal["encoder", "wav2vec2", "hubert", "ctc"]
 """Which heads stand on the encoder."""

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from speechkit.core.checkpoint import build_and_load, build_without_memory
 from speechkit.core.config import from_dict
-from speechkit.core.errors import CheckpointError, ConfigError
+from speechkit.core.errors import CheckpointError, ConfigError, listed
 from speechkit.core.rng import derive, generator
+from speechkit.ssl import checkpoints
 from speechkit.ssl.config import EncoderConfig, HubertConfig, Wav2Vec2Config
 from speechkit.ssl.ctc.model import CtcModel
 from speechkit.ssl.encoder import SslEncoder, build_encoder
@@ -33,7 +34,6 @@ from speechkit.ssl.interop.names import (
 )
 from speechkit.ssl.wav2vec2 import Wav2Vec2Pretrainer, build_wav2vec2
 
-_SHOWN = 5
 _HEADS = {768: 12, 1024: 16, 1280: 16, 1920: 16}
 """Attention heads of the published models, by width."""
 _STANDARD = EncoderConfig()
@@ -273,8 +273,7 @@ def to_state(model: Exchanged, layout: Layout) -> tuple[dict[str, Tensor], tuple
             state[foreign] = tensor
         else:
             homeless.append(name)
-    encoder = model if isinstance(model, SslEncoder) else model.encoder
-    config = encoder.config
+    config = own.config
     if config.conv_channels[-1] == config.model_dim and layout in ("transformers", "torchaudio"):
         # These two always project; where widths agree fairseq does not.
         weight = translate(f"{_PROJECTION}.weight", "encoder", layout)
@@ -285,11 +284,7 @@ def to_state(model: Exchanged, layout: Layout) -> tuple[dict[str, Tensor], tuple
 
 def kind_of(model: Exchanged) -> Kind:
     """Return what stands on a model's encoder."""
-    if isinstance(model, CtcModel):
-        return "ctc"
-    if isinstance(model, Wav2Vec2Pretrainer):
-        return "wav2vec2"
-    return "hubert" if isinstance(model, HubertPretrainer) else "encoder"
+    return "ctc" if isinstance(model, CtcModel) else checkpoints.kind_of(model)
 
 
 def _drop_identity(left: dict[str, Tensor], layout: Layout) -> None:
@@ -317,8 +312,7 @@ def _refuse(problems: Mapping[str, Sequence[str]]) -> None:
     parts = []
     for label, names in problems.items():
         if names:
-            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-            parts.append(f"{label}: {', '.join(names[:_SHOWN])}{more}")
+            parts.append(f"{label}: {listed(names)}")
     if parts:
         raise CheckpointError(
             f"The weights cannot be imported; {'; '.join(parts)}. They belong to another "

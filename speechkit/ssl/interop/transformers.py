@@ -20,7 +20,7 @@ from torch import Tensor
 from speechkit.core.checkpoint import CONFIG_FILE, MODEL_FILE, load_checkpoint
 from speechkit.core.config import from_dict, to_dict
 from speechkit.core.errors import CheckpointError
-from speechkit.core.files import write_atomically
+from speechkit.core.files import write_atomically, write_json
 from speechkit.ssl.config import SAMPLE_RATE_HZ, EncoderConfig, HubertConfig, Wav2Vec2Config
 from speechkit.ssl.ctc.characters import BLANK
 from speechkit.ssl.ctc.model import CtcConfig, CtcModel, build_ctc
@@ -283,7 +283,7 @@ def _write(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in tables.items():
-            _write_json(folder / name, content)
+            write_json(folder / name, content)
         write_atomically(
             folder / MODEL_FILE,
             # transformers refuses files that do not say which framework wrote them.
@@ -291,12 +291,3 @@ def _write(
         )
     except (OSError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"Cannot write the model to {folder}: {error}.") from error
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomically(path, lambda temporary: _write_text(temporary, text))
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

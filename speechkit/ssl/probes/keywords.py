@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 
 from speechkit.core.errors import DataError
+from speechkit.core.timebase import SAMPLE_RATE_HZ
 from speechkit.data.alignment import Alignment
 from speechkit.data.packed import PackedCorpus
 from speechkit.ssl.probes.config import ProbeConfig
@@ -131,7 +132,7 @@ def word_material(
         pieces=pieces,
         words=words,
         counts={
-            "minutes": sum(piece.stop - piece.start for piece in pieces) / 16_000 / 60,
+            "minutes": sum(piece.stop - piece.start for piece in pieces) / SAMPLE_RATE_HZ / 60,
             "train_pieces": sum(not piece.test for piece in pieces),
             "test_pieces": sum(piece.test for piece in pieces),
             "test_speakers": len(test_speakers),

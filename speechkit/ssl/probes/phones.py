@@ -18,6 +18,7 @@ from torch.nn import functional
 from speechkit.core.errors import ConfigError, DataError
 from speechkit.core.metrics import edits
 from speechkit.core.rng import derive, generator
+from speechkit.core.timebase import SAMPLE_RATE_HZ
 from speechkit.data.alignment import Alignment
 from speechkit.data.packed import PackedCorpus
 from speechkit.ssl.ctc.decoding import greedy_labels
@@ -84,7 +85,7 @@ def phone_material(
         test = corpus.speaker(clip) in test_speakers
         if minutes[test] >= limits[test]:
             continue
-        minutes[test] += corpus.samples(clip) / 16_000 / 60
+        minutes[test] += corpus.samples(clip) / SAMPLE_RATE_HZ / 60
         class_P = class_V[alignment.phones(clip)]
         clips.append(
             PhoneClip(

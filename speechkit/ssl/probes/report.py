@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -65,7 +64,7 @@ class ProbeReport:
         """Return plain values."""
         return asdict(self)
 
-    def table(self) -> str:
+    def text(self) -> str:
         """Return lines for a terminal."""
         keys = [key for key in COLUMNS if key in self.chance]
         rows = [(source.name, source.figures) for source in self.sources]
@@ -75,7 +74,8 @@ class ProbeReport:
             cells = [f"{100 * figures[key]:9.1f}" for key in keys]
             lines.append(" ".join([name.ljust(width), *cells]))
         lines += [
-            f"layer weights, {task}, {source.name}: {_numbers(weights)}"
+            f"layer weights, {task}, {source.name}: "
+            + " ".join(f"{weight:.2f}" for weight in weights)
             for source in self.sources
             for task, weights in source.layer_weights.items()
             if len(weights) > 1
@@ -83,14 +83,6 @@ class ProbeReport:
         if self.words:
             lines.append(f"words: {', '.join(self.words)}")
         for kind, counts in self.counts.items():
-            parts = [f"{name.replace('_', ' ')} {value:g}" for name, value in _short(counts)]
+            parts = [f"{name.replace('_', ' ')} {round(n, 1):g}" for name, n in counts.items()]
             lines.append(f"{kind}: {', '.join(parts)}")
         return "\n".join(lines)
-
-
-def _numbers(weights: Sequence[float]) -> str:
-    return " ".join(f"{weight:.2f}" for weight in weights)
-
-
-def _short(counts: dict[str, float]) -> list[tuple[str, float]]:
-    return [(name, round(value, 1)) for name, value in counts.items()]

@@ -17,7 +17,7 @@ from speechkit.core.mel import LogMel, MelConfig
 from speechkit.core.rng import derive
 from speechkit.ssl.checkpoints import load_encoder
 from speechkit.ssl.encoder import SslEncoder, build_encoder
-from speechkit.ssl.units.features import MFCC_CHANNELS, WINDOW_SAMPLES, mfcc, whole_frames
+from speechkit.ssl.units.features import MFCC_CHANNELS, mfcc, whole_frames
 
 HOP_SAMPLES = 320
 """One frame: 20 ms at 16 kHz, as in the phone alignment."""
@@ -35,8 +35,6 @@ class Source:
     """L."""
     channels: int
     """D."""
-    min_samples: int
-    """Shortest wave that gives a frame."""
     states: Callable[[Tensor], Tensor]
     """states_FLD float32 of wave_T at 16 kHz; frame i is centred near sample 320 i + 200."""
 
@@ -84,7 +82,6 @@ def encoder_source(name: str, encoder: SslEncoder, layers: Sequence[int] | None)
         name=name,
         layers=len(chosen),
         channels=config.model_dim,
-        min_samples=config.field_samples,
         states=states,
     )
 
@@ -106,7 +103,7 @@ def plain_sources() -> list[Source]:
         return mfcc(wave_T)[::2, None]
 
     return [
-        Source(name=name, layers=1, channels=channels, min_samples=WINDOW_SAMPLES, states=states)
+        Source(name=name, layers=1, channels=channels, states=states)
         for name, channels, states in (
             ("log-mel", log_mel.config.n_mels * (2 * CONTEXT_FRAMES + 1), mel_states),
             ("MFCC", MFCC_CHANNELS, mfcc_states),

@@ -5,7 +5,7 @@ Identification is tested on other clips of the same speakers, and on the end of 
 speaker has but one, which is easier: the counts tell for how many. Verification compares pieces
 of speakers that identification has never seen.
 
-Shapes: N pieces, L layers, D channels.
+Shapes: N pieces, L layers, D channels, V candidate thresholds.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from torch.nn import functional
 
 from speechkit.core.errors import DataError
 from speechkit.core.rng import derive, generator
+from speechkit.core.timebase import SAMPLE_RATE_HZ
 from speechkit.data.packed import PackedCorpus
 from speechkit.ssl.probes.config import ProbeConfig
 from speechkit.ssl.probes.heads import Probe, Standard, fit
-from speechkit.ssl.probes.metrics import equal_error
 from speechkit.ssl.probes.pieces import Piece, in_turns, shuffled
 from speechkit.ssl.probes.report import TaskFigures
 from speechkit.ssl.probes.sources import Source
@@ -64,13 +64,13 @@ def speaker_material(
         clips.setdefault(corpus.speaker(clip), []).append(clip)
     pieces = {speaker: _pieces(corpus, held) for speaker, held in sorted(clips.items())}
     usable = [speaker for speaker, found in pieces.items() if len(found) >= FEWEST]
-    budget = int(config.minutes * 60 * 16_000 / PIECE_SAMPLES)
+    budget = int(config.minutes * 60 * SAMPLE_RATE_HZ / PIECE_SAMPLES)
     kept = shuffled(usable, config.seed, "speakers")[: max(2, budget // FEWEST)]
     wants_strangers = config.wants("verification")
     if len(kept) < (4 if wants_strangers else 2):
         raise DataError(
-            f"Only {len(kept)} speakers have {FEWEST} pieces of {PIECE_SAMPLES // 16_000} s: widen "
-            "the selection or the minutes, or leave out the speaker probes."
+            f"Only {len(kept)} speakers have {FEWEST} pieces of 2 s: widen the selection or the "
+            "minutes, or leave out the speaker probes."
         )
     each = min(MOST, max(FEWEST, budget // len(kept)))
     # Speakers with several clips are the better test: both sides get their share of them.
@@ -92,7 +92,7 @@ def speaker_material(
         known=identify,
         strangers=verify,
         counts={
-            "minutes": (len(identify) + len(verify)) * PIECE_SAMPLES / 16_000 / 60,
+            "minutes": (len(identify) + len(verify)) * PIECE_SAMPLES / SAMPLE_RATE_HZ / 60,
             "known_speakers": len(known),
             "tested_on_the_same_clip": sum(len(clips[speaker]) == 1 for speaker in known),
             "train_pieces": sum(not piece.test for piece in identify),
@@ -216,6 +216,23 @@ def verification_error(x_ND: Tensor, pieces: Sequence[Piece]) -> float:
     several_N = torch.tensor([clips[piece.label] > 1 for piece in pieces])
     easy_NN = same_NN & (clip_N[:, None] == clip_N) & several_N
     pairs_NN = torch.ones_like(same_NN).triu(diagonal=1)
-    return equal_error(
-        scores_NN[pairs_NN & same_NN & ~easy_NN], scores_NN[pairs_NN & ~same_NN]
-    ).rate
+    return equal_error(scores_NN[pairs_NN & same_NN & ~easy_NN], scores_NN[pairs_NN & ~same_NN])
+
+
+def equal_error(same_N: Tensor, other_M: Tensor) -> float:
+    """Return the mean of false acceptance and false rejection at the threshold where they differ
+    least, from scores of N trials of one speaker and M of two.
+
+    Raises DataError without trials of both kinds.
+    """
+    if not same_N.numel() or not other_M.numel():
+        raise DataError("An equal error rate needs trials of same and of other speakers.")
+    same_N = same_N.double().sort().values
+    other_M = other_M.double().sort().values
+    # Between two neighbouring scores nothing changes; beyond the last, everything is refused.
+    beyond = torch.tensor([torch.inf], dtype=torch.float64)
+    threshold_V = torch.cat([same_N, other_M, beyond]).sort().values
+    rejected_V = torch.searchsorted(same_N, threshold_V) / same_N.numel()
+    accepted_V = 1 - torch.searchsorted(other_M, threshold_V) / other_M.numel()
+    best = int((rejected_V - accepted_V).abs().argmin())
+    return float(rejected_V[best] + accepted_V[best]) / 2

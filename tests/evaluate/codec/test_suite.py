@@ -16,7 +16,7 @@ from speechkit.core.errors import DataError
 from speechkit.core.results import Codes
 from speechkit.data.align.reader import PhoneReader
 from speechkit.evaluate.asr import WordErrors, word_errors
-from speechkit.evaluate.codec import SECTIONS, UNFINISHED, CodecSuite, run_codec_suite
+from speechkit.evaluate.codec import SECTIONS, CodecSuite, run_codec_suite
 from speechkit.evaluate.codec.labels import frame_labels
 from speechkit.evaluate.codec.parts import code_clips, embeddings, exchange
 from speechkit.evaluate.codec.swaps import (
@@ -29,6 +29,7 @@ from speechkit.evaluate.codec.swaps import (
 from speechkit.evaluate.pairs import EvalClip
 from speechkit.evaluate.quality import Quality
 from speechkit.evaluate.scorers import Embedding, Scorers, Wave
+from speechkit.evaluate.scoring import UNFINISHED
 from speechkit.evaluate.table import Report, load_rows
 from speechkit.facodec.codec import Codec
 from speechkit.facodec.quantizer import QuantizerConfig

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from speechkit.core.rng import generator
 from speechkit.ssl.baselines import MixingConfig
-from speechkit.ssl.baselines.mixing import mix_utterances, mixing_gain
+from speechkit.ssl.baselines.augment import mix_utterances, mixing_gain
 
 ALWAYS = MixingConfig(share=1.0)
 

@@ -74,7 +74,7 @@ def test_what_cannot_be_used_is_counted(corpus: PackedCorpus) -> None:
         "with more letters than frames": 1,
     }
     assert len(split.train) == 60
-    assert "60 clips" in split.train.report.line()
+    assert "60 clips" in split.train.report.text()
 
 
 def test_unknown_characters_stop_unless_skipped(corpus: PackedCorpus) -> None:

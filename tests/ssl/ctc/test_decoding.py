@@ -15,9 +15,9 @@ from torch import Tensor
 
 from speechkit.core.errors import ConfigError, DataError
 from speechkit.core.rng import generator
-from speechkit.ssl.ctc.characters import Characters
+from speechkit.ssl.ctc.characters import Characters, spelled
 from speechkit.ssl.ctc.decoding import Decoder, DecodingConfig, LanguageModel, greedy_labels
-from speechkit.ssl.ctc.ngram import character_tokens, train_ngram
+from speechkit.ssl.ctc.ngram import train_ngram
 
 TINY = Characters(("|", "A", "B"))
 SEEDS = st.integers(0, 10_000)
@@ -141,7 +141,7 @@ def test_words_are_those_of_the_list(tmp_path: Path) -> None:
 def test_character_models_write_any_word(tmp_path: Path) -> None:
     beam()
     path = tmp_path / "letters.arpa"
-    path.write_text(train_ngram([character_tokens("AB BA", "|")], 3).arpa)
+    path.write_text(train_ngram([spelled("AB BA")], 3).arpa)
     model = LanguageModel(path=path, unit="character")
     posteriors = posteriors_of([3, 0, 3, 2, 1])
     assert Decoder(TINY, DecodingConfig(beam=50, lm_weight=0.1), model).text(posteriors) == "BBA"
@@ -149,7 +149,7 @@ def test_character_models_write_any_word(tmp_path: Path) -> None:
 
 def test_unfit_models_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "lm.arpa"
-    path.write_text(train_ngram([character_tokens("XYZ", "|")], 2).arpa)
+    path.write_text(train_ngram([spelled("XYZ")], 2).arpa)
     config = DecodingConfig(beam=4)
     with pytest.raises(DataError, match="does not know A B"):
         Decoder(TINY, config, LanguageModel(path=path, unit="character"))

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechkit.core.errors import ConfigError, DataError
-from speechkit.ssl.ctc.ngram import END, START, UNKNOWN, character_tokens, train_ngram
+from speechkit.ssl.ctc.characters import spelled
+from speechkit.ssl.ctc.ngram import END, START, UNKNOWN, train_ngram
 
 SENTENCE = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=5)
 TEXT = st.lists(SENTENCE, min_size=1, max_size=6)
@@ -82,7 +83,7 @@ def test_nothing_to_learn_is_refused() -> None:
 
 
 def test_letters_of_a_text_end_words() -> None:
-    assert character_tokens("AB C", "|") == ["A", "B", "|", "C", "|"]
+    assert spelled("AB C") == ["A", "B", "|", "C", "|"]
     rare = train_ngram([["a", "a", "b"]], 2, min_count=2)
     assert "a" in rare.vocabulary
     assert "b" not in rare.vocabulary

@@ -19,11 +19,10 @@ from speechkit.ssl.checkpoints import save_model
 from speechkit.ssl.config import EncoderConfig
 from speechkit.ssl.encoder import build_encoder
 from speechkit.ssl.probes import ProbeConfig, run_probes
-from speechkit.ssl.probes.metrics import equal_error
 from speechkit.ssl.probes.pieces import Piece
 from speechkit.ssl.probes.program import gather
 from speechkit.ssl.probes.sources import encoder_source, plain_sources
-from speechkit.ssl.probes.speakers import speaker_material, verification_error
+from speechkit.ssl.probes.speakers import equal_error, speaker_material, verification_error
 from speechkit.ssl.selection import Selection
 
 TINY = EncoderConfig(
@@ -62,7 +61,7 @@ def test_all_probes_of_an_encoder(tones: Path, encoder: Path) -> None:
     assert sorted(report.words) == ["apple", "banana", "cherry"]
     assert report.counts["phones"]["clips_without_alignment"] == 1
     assert report.counts["speakers"]["clips_too_short"] == 1
-    table = report.table()
+    table = report.text()
     assert all(name in table for name in [*names, "chance", "layer weights, phones"])
     assert json.loads(json.dumps(report.to_json()))["words"] == report.words
 
@@ -127,7 +126,7 @@ def test_verification_leaves_out_pairs_of_one_clip() -> None:
         elif one[1] != two[1] or one[0] == 2:
             same.append(score)
     assert len(same) == 4
-    expected = equal_error(torch.tensor(same), torch.tensor(other)).rate
+    expected = equal_error(torch.tensor(same), torch.tensor(other))
     assert verification_error(x_ND, pieces) == pytest.approx(expected, abs=1e-9)
 
 
