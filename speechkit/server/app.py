@@ -54,9 +54,7 @@ class Service:
         parts = read_script(asked.input)
         named = {part.voice for part in parts if isinstance(part, Line) and part.voice}
         check_voices(parts, (*self.voices.names(), *OPENAI_NAMES))
-        turns = write_turns(
-            parts, self.tts.frontend, FIRST_CHARACTERS if asked.streams else None
-        )
+        turns = write_turns(parts, self.tts.frontend, FIRST_CHARACTERS if asked.streams else None)
         voices = {name: self.voices.voice(name or voice) for name in {"", *named}}
         settings: dict[str, Any] = {
             "seed": asked.seed,

@@ -28,7 +28,6 @@ OPENAI_NAMES = (
 """Voices that OpenAI's clients ask for; each is one of ours."""
 
 
-
 class VoiceError(SpeechkitError):
     """There is no such voice, or it cannot be made or removed."""
 
