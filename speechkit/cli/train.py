@@ -79,6 +79,26 @@ def add_train(verbs: arguments.Verbs[arguments.Parser]) -> None:
     arguments.add_json(statistics)
     statistics.set_defaults(handler=_train_statistics)
 
+    redraw = models.add_parser(
+        "redraw",
+        help="codes of clips as a generator draws them: for the codec's decoder to forgive",
+        description="Writes CORPUS.redrawn.safetensors beside an encoded corpus.",
+    )
+    redraw.add_argument("corpus", type=Path, metavar="CORPUS", help="packed, aligned, encoded")
+    redraw.add_argument(
+        "--generator", type=Path, required=True, metavar="FOLDER", help="that draws them"
+    )
+    redraw.add_argument(
+        "--minutes",
+        type=arguments.number(0.0, 1e6),
+        required=True,
+        metavar="N",
+        help="how long to draw",
+    )
+    redraw.add_argument("--seed", type=arguments.whole_number(0, 2**63 - 1), default=0)
+    arguments.add_json(redraw)
+    redraw.set_defaults(handler=_redraw)
+
     generator = models.add_parser("generator", help="phones and a prompt as codes")
     _add_data(generator)
     generator.add_argument(
@@ -202,6 +222,16 @@ def _train_statistics(args: argparse.Namespace) -> Outcome:
         text=f"{path}: {written} clips more",
         data={"out": str(path), "new": written},
     )
+
+
+def _redraw(args: argparse.Namespace) -> Outcome:
+    """Draw codes of clips of a corpus."""
+    from speechkit.diffusion.redraw import redraw_corpus
+    from speechkit.train import show_progress
+
+    show_progress()
+    made = redraw_corpus(args.corpus, args.generator, minutes=args.minutes, seed=args.seed)
+    return Outcome(text=made.text(), data=made.to_json())
 
 
 def _train_generator(args: argparse.Namespace) -> Outcome:

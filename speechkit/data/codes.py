@@ -49,6 +49,11 @@ def codes_path(corpus: str | Path) -> Path:
     return Path(corpus).with_suffix(".codes.safetensors")
 
 
+def redrawn_path(corpus: str | Path) -> Path:
+    """Where codes that a generator drew for clips of a packed corpus belong."""
+    return Path(corpus).with_suffix(".redrawn.safetensors")
+
+
 def empty_codes(codebooks: int, timbre_channels: int) -> ClipCodes:
     """What stands for a clip that was left out."""
     return ClipCodes(
@@ -96,6 +101,11 @@ class CorpusCodes:
         if metadata.get("corpus") != corpus_hash(clip_ids):
             raise DataError(f"{path} does not belong to this corpus; encode the corpus again.")
         self.codec_sha256 = metadata.get("codec", "")
+
+    @property
+    def codebooks(self) -> int:
+        """Codebooks K."""
+        return len(self._codes_KS)
 
     def __len__(self) -> int:
         """Number of clips of the corpus, encoded or not."""

@@ -80,12 +80,12 @@ class GeneratorDataset:
         batch = max(1, round(frames / (longest + self.config.prompt_frames)))
         items, timbres = [], []
         for clip in self._clips(batch, rng):
-            whole = self._frame_track(clip, self._marked(clip, rng))
+            whole = self.track(clip, self._marked(clip, rng))
             start = _start(whole.frames, longest, rng)
             target = _cut(whole, start, longest)
             if float(torch.rand((), generator=rng)) < self.phone_drop:
                 target = without_phones(target)
-            items.append((self._frame_prompt(clip, (start, longest), rng), target))
+            items.append((self.prompt(clip, (start, longest), rng), target))
             timbres.append(self.codes.clip(clip).timbre_D)
         return collate(items, self.config.frame.patch, timbres)
 
@@ -129,8 +129,10 @@ class GeneratorDataset:
         frames_P, total = self.alignment.frames(clip), self.codes.frames(clip)
         return frames_P if abs(int(frames_P.sum()) - total) <= 1 else fit_frames(frames_P, total)
 
-    def _frame_track(self, clip: int, phones_P: Tensor) -> Segment:
+    def track(self, clip: int, phones_P: Tensor | None = None) -> Segment:
+        """A clip, its phones at its frames; other `phones_P` may stand in for its own."""
         frames_P, codes_KF = self._lengths(clip), self.codes.clip(clip).codes_KF
+        phones_P = self.alignment.phones(clip) if phones_P is None else phones_P
         whole = Segment(
             phones_N=regulate_length(phones_P, frames_P),
             position_N2=phone_positions(frames_P),
@@ -138,9 +140,8 @@ class GeneratorDataset:
         )
         return _cut(whole, 0, min(int(frames_P.sum()), codes_KF.shape[-1]))
 
-    def _frame_prompt(
-        self, clip: int, target: tuple[int, int], rng: torch.Generator
-    ) -> Segment | None:
+    def prompt(self, clip: int, target: tuple[int, int], rng: torch.Generator) -> Segment | None:
+        """A prompt for the frames of a clip from `target[0]` on, `target[1]` at most."""
         source = self._prompt_clip(clip, rng)
         if source is None:
             return None
@@ -157,7 +158,7 @@ class GeneratorDataset:
             phones_P = self._marked(source, rng)
             if unmarked < UNMARKED_SHARE:
                 phones_P = torch.where(self._pause[phones_P], self._plain, phones_P)
-            whole = self._frame_track(source, phones_P)
+            whole = self.track(source, phones_P)
         length = int(torch.randint(50, self.config.prompt_frames + 1, (), generator=rng))
         start = _start(whole.frames, length, rng)
         begin, longest = target

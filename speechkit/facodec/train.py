@@ -22,6 +22,7 @@ from speechkit.core.checkpoint import load_checkpoint, load_state
 from speechkit.core.config import to_dict
 from speechkit.core.errors import ConfigError
 from speechkit.data.alignment import Alignment, corpus_hash, sidecar_path
+from speechkit.data.codes import CorpusCodes, redrawn_path
 from speechkit.data.packed import PackedCorpus
 from speechkit.facodec.paper.codec import PaperCodec, build_paper_codec, paper_codec_config
 from speechkit.facodec.paper.config import PaperCodecConfig
@@ -178,6 +179,10 @@ class Start:
         """The small codec to train."""
         return start_codec(self.recipe.codec, self.corpus, self.init, self.recipe.train.seed)
 
+    def redrawn(self) -> CorpusCodes:
+        """Codes that a generator drew for clips of the corpus, on codes of the codec in `init`."""
+        return CorpusCodes(redrawn_path(self.data), self.corpus.ids)
+
     def segments(
         self,
         crop_frames: int,
@@ -187,6 +192,8 @@ class Start:
         other_reference: float = 0.0,
         resampled: float = 0.0,
         usable_N: Tensor | None = None,
+        redrawn: CorpusCodes | None = None,
+        redrawn_share: float = 0.0,
     ) -> tuple[SegmentSampler, SegmentSampler]:
         """Segments to train on, and held-out ones, which are as recorded."""
         train_set, held_out = (
@@ -201,6 +208,8 @@ class Start:
                 other_reference=other_reference,
                 resampled=0.0 if validation else resampled,
                 usable_N=usable_N,
+                redrawn=None if validation else redrawn,
+                redrawn_share=redrawn_share,
             )
             for validation in (False, True)
         )
@@ -248,6 +257,8 @@ def _decoder(start: Start) -> DecoderTask:
         other_reference=config.other_reference,
         resampled=config.resampled,
         usable_N=usable_N,
+        redrawn=start.redrawn() if config.redrawn else None,
+        redrawn_share=config.redrawn,
     )
     with _seeded(start.recipe.train.seed):
         return DecoderTask(codec, *segments, config, teachers)

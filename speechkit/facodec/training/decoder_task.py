@@ -100,12 +100,15 @@ class DecoderConfig:
     resampled: float = 0.0
     """Share of the items that are played a little faster or slower: new voices."""
 
+    redrawn: float = 0.0
+    """Share of the items with codes that a generator drew, see `speechkit train redraw`."""
+
     with_text: bool = False
     """Train on clips with a text alone: those of the voices that a generator learns from."""
 
     def __post_init__(self) -> None:
         shares = dict.fromkeys(
-            ("detail_dropout", "substituted", "other_reference", "resampled"), (0, 1)
+            ("detail_dropout", "substituted", "other_reference", "resampled", "redrawn"), (0, 1)
         )
         require_range(
             self, batch_size=(2, 65_536), crop_frames=(8, 10**6), taught_items=(1, 65_536), **shares
@@ -209,16 +212,16 @@ class DecoderTask:
                 known_BM1 = self.teachers.known_mean_mel(batch.clip_B, mean_mel_BM1 - level_BM1)
                 mean_mel_BM1 = known_BM1 + level_BM1
         parts = codec.quantize(analysis, mean_mel_BM1)
+        found = (parts.prosody.codes_BKF, parts.content.codes_BKF, parts.detail.codes_BKF)
+        codes_BKF, size = torch.cat(found, dim=1), codec.quantizer.codebook_size
+        if batch.redrawn_BKF.shape[1]:
+            codes_BKF = torch.where(batch.redrawn_BKF < 0, codes_BKF, batch.redrawn_BKF)
+        codes_BKF = substitute_codes(codes_BKF, size, self.config.substituted, rng)
+        books = (codec.prosody_codebooks, codec.content_codebooks, codec.detail_codebooks)
         prosody_BFD, content_BFD, detail_BFD = (
-            codebooks.embed(
-                substitute_codes(
-                    part.codes_BKF, codec.quantizer.codebook_size, self.config.substituted, rng
-                )
-            )
-            for codebooks, part in (
-                (codec.prosody_codebooks, parts.prosody),
-                (codec.content_codebooks, parts.content),
-                (codec.detail_codebooks, parts.detail),
+            codebooks.embed(part_BKF)
+            for codebooks, part_BKF in zip(
+                books, torch.split(codes_BKF, [part.shape[1] for part in found], dim=1), strict=True
             )
         )
         return Settled(
@@ -234,7 +237,8 @@ class DecoderTask:
         """Distances to the recordings, adversarial losses, and those of encoders and teachers."""
         known, schedule, codec = self.settled(batch, rng), self.config.schedule, self.model.codec
         drawn_B11 = torch.rand(len(known.mel_BMG), 1, 1, generator=rng, device=rng.device)
-        keep_B11 = drawn_B11 >= self.config.detail_dropout
+        redrawn_B11 = (batch.redrawn_BKF >= 0).flatten(1).any(1)[:, None, None]
+        keep_B11 = (drawn_B11 >= self.config.detail_dropout) | redrawn_B11
         made_BMG = codec.decode_mel(known.coarse_BFD + known.detail_BFD * keep_B11, known.timbre_BD)
         losses = mel_losses(made_BMG, known.mel_BMG)
         adversarial = adversarial_losses(

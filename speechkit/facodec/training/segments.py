@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from speechkit.core.errors import DataError
 from speechkit.data.alignment import Alignment
+from speechkit.data.codes import CorpusCodes
 from speechkit.data.packed import PackedCorpus
 from speechkit.data.split import HELD_OUT_SHARE, split_clips
 from speechkit.facodec.small.features import Pitch, speech_gain, split_pitch
@@ -22,6 +23,7 @@ from speechkit.text.frames import FrameClasses
 
 HOP = 320
 UNLABELLED = -100
+NOT_DRAWN = -1
 LEAST_DEVIATION = 0.1
 """Smallest deviation of a contour; a clip on one note must not turn rounding into an F0 contour."""
 
@@ -63,6 +65,9 @@ class SegmentBatch:
     level_B: Tensor
     """Log of the gain over that which brings the clips to the codec's level."""
 
+    redrawn_BKF: Tensor
+    """Codes that a generator drew for the crops, `NOT_DRAWN` where it drew none."""
+
 
 class SegmentSampler:
     """Draws segments; a share `held_out` of the speakers is for validation only.
@@ -89,6 +94,8 @@ class SegmentSampler:
         other_reference: float = 0.0,
         resampled: float = 0.0,
         usable_N: Tensor | None = None,
+        redrawn: CorpusCodes | None = None,
+        redrawn_share: float = 0.0,
     ) -> None:
         self.corpus, self.alignment = corpus, alignment
         self.crop_frames, self.reference_frames = crop_frames, reference_frames
@@ -108,6 +115,10 @@ class SegmentSampler:
         self._clips_of: dict[int, list[int]] = {}
         for clip in self.clips_N.tolist():
             self._clips_of.setdefault(corpus.speaker(clip), []).append(clip)
+        self.redrawn, self.redrawn_share = redrawn, redrawn_share if redrawn else 0.0
+        self._redrawn_clips = [n for n in self.clips_N.tolist() if redrawn and redrawn.has(n)]
+        if self.redrawn_share and not self._redrawn_clips:
+            raise DataError("No clip of the corpus has drawn codes: run `speechkit train redraw`.")
 
     def _weights(self) -> np.ndarray:
         """Chance of each clip: by its length, with large speakers taken less often a second."""
@@ -121,13 +132,20 @@ class SegmentSampler:
         """A batch; all choices come from `rng`."""
         places = torch.rand(batch, generator=rng, dtype=torch.float64)
         picks = torch.searchsorted(self._cumulative_N, places).clamp_max(len(self.clips_N) - 1)
-        items = [self._item(int(self.clips_N[int(p)]), rng) for p in picks]
+        items = []
+        for pick in picks.tolist():
+            chosen, place = torch.rand(2, generator=rng, dtype=torch.float64).tolist()
+            if chosen < self.redrawn_share:
+                clip = self._redrawn_clips[int(place * len(self._redrawn_clips))]
+                items.append(self._item(clip, rng, drawn=True))
+            else:
+                items.append(self._item(int(self.clips_N[pick]), rng))
         fields = SegmentBatch.__dataclass_fields__
         return SegmentBatch(**{k: torch.stack([item[k] for item in items]) for k in fields})
 
-    def _item(self, clip: int, rng: torch.Generator) -> dict[str, Tensor]:
+    def _item(self, clip: int, rng: torch.Generator, *, drawn: bool = False) -> dict[str, Tensor]:
         frames = -(-self.corpus.samples(clip) // HOP)
-        ratio = draw_ratio(self.resampled, rng) if self.resampled else 1.0
+        ratio = draw_ratio(self.resampled, rng) if self.resampled and not drawn else 1.0
         start = _start(frames, math.ceil(self.crop_frames * ratio), rng)
         other = self._other(clip, rng) if self.other_reference else clip
         other_frames = -(-self.corpus.samples(other) // HOP)
@@ -150,7 +168,21 @@ class SegmentSampler:
             "speaker_B": torch.tensor(self.corpus.speaker(clip)),
             "clip_B": torch.tensor(clip if ratio == 1 else -1),
             "level_B": torch.tensor(level),
+            "redrawn_BKF": self._redrawn(clip, start, drawn),
         }
+
+    def _redrawn(self, clip: int, start: int, drawn: bool) -> Tensor:
+        """Drawn codes of a crop `[K, F]`; of no codebook where there are none at all."""
+        if self.redrawn is None:
+            return torch.empty(0, self.crop_frames, dtype=torch.long)
+        codes_KF = (
+            self.redrawn.clip(clip).codes_KF
+            if drawn
+            else torch.empty(self.redrawn.codebooks, 0, dtype=torch.long)
+        )
+        codes_KF = codes_KF[:, start : start + self.crop_frames]
+        missing = self.crop_frames - codes_KF.shape[-1]
+        return nn.functional.pad(codes_KF, (0, missing), value=NOT_DRAWN)
 
     def _other(self, clip: int, rng: torch.Generator) -> int:
         """The clip that timbre is read from."""

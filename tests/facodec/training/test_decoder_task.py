@@ -8,12 +8,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from speechkit.core.errors import DataError
 from speechkit.core.rng import generator
+from speechkit.data.codes import CorpusCodes, empty_codes, write_codes
 from speechkit.facodec.small.codec import load_codec
 from speechkit.facodec.training.decoder_task import DecoderConfig, DecoderTask
 from speechkit.facodec.training.discriminators import PatchConfig
+from speechkit.facodec.training.segments import SegmentSampler
+from speechkit.text import DEFAULT_VOCABULARY
+from speechkit.text.frames import FrameClasses
 from tests.facodec.builders import TinyData
 from tests.facodec.training.test_tasks import codec_for, learn, segments
+from tests.tiny import TINY_CODEC
 
 CONFIG = DecoderConfig(
     batch_size=4, crop_frames=30, patch=PatchConfig(scales=1, channels=(4, 8)), detail_dropout=0.5
@@ -101,3 +107,52 @@ def test_validation_repeats_itself(data: TinyData) -> None:
 def test_a_batch_of_one_is_refused() -> None:
     with pytest.raises(ValueError, match="batch_size"):
         replace(CONFIG, batch_size=1)
+
+
+def test_drawn_codes_take_the_place_of_true_ones(data: TinyData, tmp_path: Path) -> None:
+    size = TINY_CODEC.quantizer.codebook_size
+    drawn = [
+        replace(data.codes.clip(n), codes_KF=(data.codes.clip(n).codes_KF + 7) % size)
+        for n in range(len(data.corpus))
+    ]
+    path = tmp_path / "drawn.safetensors"
+    write_codes(path, drawn, data.corpus.ids, "")
+    config, task = replace(CONFIG, redrawn=1.0), task_of(data)
+    task.train = SegmentSampler(
+        data.corpus,
+        FrameClasses(DEFAULT_VOCABULARY),
+        None,
+        crop_frames=CONFIG.crop_frames,
+        reference_frames=40,
+        level_rms=TINY_CODEC.level_rms,
+        held_out=0.25,
+        redrawn=CorpusCodes(path, data.corpus.ids),
+        redrawn_share=config.redrawn,
+    )
+    batch = task.batch(generator(0))
+    for clip, codes_KF in zip(batch.clip_B.tolist(), batch.redrawn_BKF, strict=True):
+        whole_KF = drawn[clip].codes_KF
+        starts = range(whole_KF.shape[1] - CONFIG.crop_frames + 1)
+        assert any(torch.equal(whole_KF[:, s : s + CONFIG.crop_frames], codes_KF) for s in starts)
+    known, codec = task.settled(batch, generator(0)), task.model.codec
+    detail_BFD = codec.detail_codebooks.embed(batch.redrawn_BKF[:, 3:])
+    torch.testing.assert_close(known.detail_BFD, detail_BFD)
+    assert not torch.equal(known.detail_BFD, known.parts.detail.z_BFD)
+
+
+def test_a_corpus_without_drawn_codes_is_named(data: TinyData, tmp_path: Path) -> None:
+    path, known = tmp_path / "drawn.safetensors", data.codes.clip(0)
+    nothing = empty_codes(len(known.codes_KF), len(known.timbre_D))
+    write_codes(path, [nothing] * len(data.corpus), data.corpus.ids, "")
+    with pytest.raises(DataError, match="train redraw"):
+        SegmentSampler(
+            data.corpus,
+            FrameClasses(DEFAULT_VOCABULARY),
+            None,
+            crop_frames=30,
+            reference_frames=40,
+            level_rms=None,
+            held_out=0.25,
+            redrawn=CorpusCodes(path, data.corpus.ids),
+            redrawn_share=0.5,
+        )
