@@ -14,16 +14,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from speechkit.core.checkpoint import CONFIG_FILE, WEIGHTS, load_checkpoint
+from speechkit.core.checkpoint import CONFIG_FILE, WEIGHTS, read_config
 from speechkit.core.devices import pick_device, pick_dtype
 from speechkit.core.errors import CheckpointError, ConfigError
+from speechkit.core.onnx import check_exported_place, is_export
 from speechkit.core.prompt import Prompt, prepare_prompt, read_prompt
 from speechkit.core.results import Speech, Voice, VoiceSizes, timed
 from speechkit.core.rng import derive, generator
 from speechkit.diffusion.config import FRAME_STAGES, SamplerConfig
 from speechkit.diffusion.duration import time_scale
-from speechkit.diffusion.generator import Draws, Generator, generator_of
+from speechkit.diffusion.generator import Draws, Generator
 from speechkit.diffusion.limits import bound_durations
+from speechkit.diffusion.pretrained import load_pretrained_generator
 from speechkit.facodec.codec import Codec
 from speechkit.facodec.pretrained import load_pretrained
 from speechkit.pieces import Piece, Spoken, at_level, batches, timed_words, with_edges
@@ -112,10 +114,12 @@ class ZeroShotTTS:
         device: str | torch.device = "cpu",
         dtype: str | torch.dtype = "auto",
     ) -> ZeroShotTTS:
-        """The bundled model, or one from a folder with `codec` and `generator` inside.
+        """The bundled model, or one from a folder with `codec` and `generator` inside: weights, or
+        what `speechkit export onnx` wrote, which onnxruntime computes on the CPU.
 
         `device` and `dtype` are those of `to`. Raises CheckpointError when the folder does not
-        hold both, ConfigError for a device that is not there.
+        hold both, ConfigError for a device that is not there, MissingPackageError for an export
+        without the extra `onnx`.
         """
         place = pick_device(device)
         number_format = pick_dtype(dtype, place)
@@ -126,13 +130,19 @@ class ZeroShotTTS:
                     f"{root} holds no {part}: give a folder with codec/ and generator/, each with "
                     "model.safetensors and config.json."
                 )
-        codec, made = load_pretrained(root / "codec"), load_checkpoint(root / "generator")
+        if any(is_export(read_config(root / part)) for part in ("codec", "generator")):
+            check_exported_place(device, dtype)
+            place, number_format = torch.device("cpu"), torch.float32
+        codec = load_pretrained(root / "codec")
+        made = load_pretrained_generator(root / "generator")
+        origins = (codec.origin, made.origin)
         tts = cls(
             codec.codec,
-            generator_of(made),
+            made.generator,
             lexicon=lexicon,
-            weights=f"codec {codec.sha256[:8]}, generator {made.sha256[:8]}",
-            trained=codec.trained and "training" in made.config,
+            weights=f"codec {codec.sha256[:8]}, generator {made.origin.sha256[:8]}"
+            f"{' in ONNX' if any(origin.exported for origin in origins) else ''}",
+            trained=all(origin.trained for origin in origins),
         )
         return tts.to(place, number_format)
 
@@ -330,12 +340,13 @@ class ZeroShotTTS:
                 prompts = [getattr(voice, name) for voice in voices]
                 targets = stages.draw(name, targets, prompts, timbres, draws)
         draws.begin("decode")
-        spoken = []
-        for piece, target, frames_P in zip(pieces, targets, frames, strict=True):
-            noise = generator(derive(piece.seed, "noise"), self.device)
-            wave_T = self.codec.decode(stages.codes_of(target), piece.voice.timbre_D, noise)
-            spoken.append(Spoken(wave_T=at_level(wave_T.cpu()), frames=tuple(frames_P.tolist())))
-        return spoken
+        codes = [stages.codes_of(target) for target in targets]
+        noises = [generator(derive(piece.seed, "noise"), self.device) for piece in pieces]
+        waves = self.codec.decode_batch(codes, torch.stack(timbres), noises)
+        return [
+            Spoken(wave_T=at_level(wave_T.cpu()), frames=tuple(frames_P.tolist()))
+            for wave_T, frames_P in zip(waves, frames, strict=True)
+        ]
 
     def _speech(
         self,

@@ -78,6 +78,7 @@ def _add_files(parser: arguments.Parser, sources: str, out: str) -> None:
         "--overwrite", action="store_true", help="make again what the output folder has already"
     )
     arguments.add_codec(parser)
+    arguments.add_device(parser, generator=False)
     arguments.add_threads(parser)
     arguments.add_json(parser)
 
@@ -89,7 +90,7 @@ def _open(args: argparse.Namespace) -> tuple[Codec, bytes]:
     from speechkit.facodec.files import model_hash
     from speechkit.facodec.pretrained import load_pretrained
 
-    found = load_pretrained(args.codec)
+    found = load_pretrained(args.codec, device=args.device)
     return found.codec, model_hash(found.sha256)
 
 

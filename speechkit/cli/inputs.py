@@ -188,17 +188,9 @@ def load_tts(
     Raises CheckpointError or ConfigError for a folder that does not hold them, ConfigError for a
     device or number format that is not there.
     """
-    from speechkit.export import is_onnx, load_onnx
     from speechkit.tts import ZeroShotTTS
 
-    if model is not None and is_onnx(model):
-        if device not in ("auto", "cpu") or dtype not in ("auto", "float32"):
-            raise ConfigError(
-                "An ONNX export computes on the CPU in float32: leave out --device and --dtype."
-            )
-        tts = load_onnx(model, lexicon=lexicon)
-    else:
-        tts = ZeroShotTTS.from_pretrained(model, lexicon=lexicon, device=device, dtype=dtype)
+    tts = ZeroShotTTS.from_pretrained(model, lexicon=lexicon, device=device, dtype=dtype)
     if not tts.trained:
         output.warn_untrained(tts.weights)
     return tts

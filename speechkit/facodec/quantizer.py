@@ -43,9 +43,14 @@ class QuantizerConfig:
         )
 
     @property
+    def counts(self) -> tuple[int, int, int]:
+        """Codebooks of each part: prosody, content, detail."""
+        return self.prosody_codebooks, self.content_codebooks, self.detail_codebooks
+
+    @property
     def codebooks(self) -> int:
         """Codebooks in all."""
-        return self.prosody_codebooks + self.content_codebooks + self.detail_codebooks
+        return sum(self.counts)
 
 
 @dataclass(frozen=True, kw_only=True)
