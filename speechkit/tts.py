@@ -5,7 +5,6 @@ Shapes: T samples, P phones, F frames.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, islice
@@ -28,10 +27,10 @@ from speechkit.diffusion.limits import bound_durations
 from speechkit.diffusion.pretrained import load_pretrained_generator
 from speechkit.facodec.codec import Codec
 from speechkit.facodec.pretrained import load_pretrained
-from speechkit.pieces import Piece, Spoken, at_level, batches, timed_words, with_edges
-from speechkit.reading import read_voice
+from speechkit.pieces import Clock, Piece, Spoken, at_level, batches, timed_words, with_edges
+from speechkit.reading import VoiceFiles, read_voice
 from speechkit.text import Frontend, PhoneVocabulary
-from speechkit.text.turns import FIRST_CHARACTERS, Script, write_script
+from speechkit.text.turns import Script, write_script
 from speechkit.watermark import Watermark, Watermarked, apply_watermark, embed_pieces
 
 PHONES_AT_ONCE = {"cpu": 200, "mps": 1000, "cuda": 4000}
@@ -41,22 +40,6 @@ CPU is no faster."""
 Progress = Callable[[int, int, str], None]
 """Called with the number of the piece, from 0 on, or of the last that is drawn together with
 others; how many pieces there are; and the stage that begins."""
-
-
-class _Clock:
-    """Time spent in each stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._stage, self._since = "", 0.0
-
-    def enter(self, stage: str) -> None:
-        """A stage begins, and with it the one before ends; no name ends the last."""
-        now = time.perf_counter()
-        if self._stage:
-            spent = self.seconds.get(self._stage, 0.0)
-            self.seconds[self._stage] = spent + now - self._since
-        self._stage, self._since = stage, now
 
 
 class ZeroShotTTS:
@@ -79,6 +62,7 @@ class ZeroShotTTS:
         self.frontend = Frontend(lexicon)
         self.sampler = SamplerConfig()
         self.dtype = torch.float32
+        self._files = VoiceFiles()
 
     @property
     def device(self) -> torch.device:
@@ -167,7 +151,6 @@ class ZeroShotTTS:
             phones=len(self.vocabulary),
         )
 
-    @torch.no_grad()
     def voice(
         self,
         prompt: str | Path | Tensor | Prompt,
@@ -176,14 +159,22 @@ class ZeroShotTTS:
         """The voice of a recording: a file of any rate, or a wave at `sample_rate_hz`.
 
         `transcript`, where given, as text or as its phones, improves the phone times. A `Prompt`,
-        which `prepare_prompt` made at `sample_rate_hz`, is used as it is. Raises AudioError,
-        PromptError, TextError.
+        which `prepare_prompt` made at `sample_rate_hz`, is used as it is. The voices of the last
+        files are remembered. Raises AudioError, PromptError, TextError.
         """
+        phones = self.frontend.phones(transcript) if isinstance(transcript, str) else transcript
         if isinstance(prompt, str | Path):
+            path = Path(prompt)
+            return self._files.voice(path, phones, lambda: self._read(path, phones))
+        return self._read(prompt, phones)
+
+    @torch.no_grad()
+    def _read(self, prompt: Path | Tensor | Prompt, phones: tuple[str, ...] | None) -> Voice:
+        """The voice of a recording that says `phones`, or what is recognised in it."""
+        if isinstance(prompt, Path):
             prompt = read_prompt(prompt, self.sample_rate_hz)
         if isinstance(prompt, Tensor):
             prompt = prepare_prompt(prompt, self.sample_rate_hz)
-        phones = self.frontend.phones(transcript) if isinstance(transcript, str) else transcript
         voice = read_voice(self.codec, self.vocabulary, prompt.wave_T, phones)
         return replace(voice, notes=prompt.notes)
 
@@ -241,7 +232,7 @@ class ZeroShotTTS:
 
             tts.synthesize_batch(["One.", "Two."], tts.voice("me.wav"), seeds=[1, 2])
         """
-        sampler, clock = self.sampling(steps), _Clock()
+        sampler, clock = self.sampling(steps), Clock()
         time_scale(torch.ones(1, dtype=torch.long), speed)  # raises before anything expensive
         every_voice = [voices] * len(texts) if isinstance(voices, Voice) else list(voices)
         every_seed = [seeds] * len(texts) if isinstance(seeds, int) else list(seeds)
@@ -293,7 +284,7 @@ class ZeroShotTTS:
     ) -> Iterator[Tensor]:
         """The speech as waves `[T]` that follow each other, each as soon as it is there.
 
-        The first piece is short and ends where a reader would pause; pieces begin and end in
+        The first pieces are short and end where a reader would pause; pieces begin and end in
         silence, so the joins are not heard, and one mark runs on over all of them. Texts, voices
         and settings are checked before the first piece; errors as those of `synthesize`.
 
@@ -303,7 +294,7 @@ class ZeroShotTTS:
         sampler = self.sampling(steps)
         time_scale(torch.ones(1, dtype=torch.long), speed)
         voice.check(self.voice_sizes)
-        script = write_script(text, self.frontend, first=FIRST_CHARACTERS)
+        script = write_script(text, self.frontend, soon=True)
         pieces = [
             Piece(phones=phones, voice=voice, seed=derive(seed, number))
             for number, phones in enumerate(script.chunks)

@@ -114,31 +114,41 @@ class Stage:
     @torch.no_grad()
     def sample(self, items: Sequence[StageItem], settings: StageSampling) -> list[Tensor]:
         """`codes_KN` of the stage's codebooks for each item, given the codebooks before them."""
-        first = self.codebooks.start
-        known = [item.target.codes_KN.clone() for item in items]
-        for codes_KN in known:
-            # The network never saw later stages while it learnt this one.
-            codes_KN[first:] = NULL_CODE
-
-        def draw(codes: list[Tensor], time: float, temperature: float) -> list[Drawn]:
-            for whole, own in zip(known, codes, strict=True):
-                whole[first : self.codebooks.stop] = torch.where(own < 0, MASK, own)
-            hidden = self._hidden(items, known, time)
-            other = hidden
-            if settings.guidance:
-                other = self._hidden([_without(item, settings.drop) for item in items], known, time)
-            return [
-                self._draw(hidden_NE, other_NE, own, item, settings, temperature)
-                for hidden_NE, other_NE, own, item in zip(hidden, other, codes, items, strict=True)
-            ]
-
         return iterative_decode(
-            draw,
+            lambda codes, time, temperature: self.draw(items, codes, settings, time, temperature),
             [item.target.frames for item in items],
             len(self.codebooks),
             settings,
             [item.rng for item in items],
         )
+
+    @torch.no_grad()
+    def draw(
+        self,
+        items: Sequence[StageItem],
+        codes: Sequence[Tensor],
+        settings: StageSampling,
+        time: float,
+        temperature: float,
+    ) -> list[Drawn]:
+        """One pass: codes of the masked frames of each item, whose codes so far are `codes_KN`."""
+        known = []
+        for item, own_KN in zip(items, codes, strict=True):
+            codes_KN = item.target.codes_KN.clone()
+            codes_KN[self.codebooks.start : self.codebooks.stop] = torch.where(
+                own_KN < 0, MASK, own_KN
+            )
+            # The network never saw later stages while it learnt this one.
+            codes_KN[self.codebooks.stop :] = NULL_CODE
+            known.append(codes_KN)
+        hidden = self._hidden(items, known, time)
+        other = hidden
+        if settings.guidance:
+            other = self._hidden([_without(item, settings.drop) for item in items], known, time)
+        return [
+            self._draw(hidden_NE, other_NE, own_KN, item, settings, temperature)
+            for hidden_NE, other_NE, own_KN, item in zip(hidden, other, codes, items, strict=True)
+        ]
 
     def _draw(
         self,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-
 KERNEL = 7
 """Length of the depthwise convolutions, in frames."""
 
@@ -45,16 +44,12 @@ class ConvNeXtBlock(nn.Module):
         layer_scale: float = 0.1,
     ) -> None:
         super().__init__()
-        self.depthwise = nn.Conv1d(
-            channels, channels, kernel, padding=kernel // 2, groups=channels
-        )
+        self.depthwise = nn.Conv1d(channels, channels, kernel, padding=kernel // 2, groups=channels)
         self.norm = nn.LayerNorm(channels)
         self.up = nn.Linear(channels, expansion * channels)
         self.down = nn.Linear(expansion * channels, channels)
         self.layer_scale = nn.Parameter(torch.full((channels,), layer_scale))
-        self.modulation = (
-            Modulation(channels, condition_channels) if condition_channels else None
-        )
+        self.modulation = Modulation(channels, condition_channels) if condition_channels else None
 
     def forward(
         self,

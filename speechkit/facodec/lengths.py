@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 
 def padded(items: Sequence[Tensor]) -> Tensor:
-    """Tensors that differ in their last axis, `[…, L]`, as one `[B, …, L]` with zeros at the end."""
+    """Tensors `[…, L]` that differ in their last axis as one `[B, …, L]`, zeros at the end."""
     longest = max(item.shape[-1] for item in items)
     return torch.stack([nn.functional.pad(item, (0, longest - item.shape[-1])) for item in items])
 

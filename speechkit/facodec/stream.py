@@ -14,7 +14,7 @@ Shapes: T samples, F frames, K codebooks, D channels.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -124,19 +124,27 @@ def levelled(waves: Iterable[Tensor], gain: float | None, samples: int) -> Itera
             yield wave_T if gain is None else (wave_T * gain).clamp(-1, 1)
 
 
-def record(codec: Codec, codec_hash: bytes, wave_T: Tensor, *, wide: bool = False) -> CodecFile:
-    """What a codec file of the wave holds; `wide` keeps the timbre in single precision."""
-    codes, timbre_D = encode_long(codec, wave_T)
-    return CodecFile(
-        codes=codes,
-        timbre_D=timbre_D.cpu().to(torch.float32 if wide else torch.float16),
-        samples=len(wave_T),
-        sample_rate_hz=codec.sample_rate_hz,
-        hop_samples=codec.hop_samples,
-        codebook_size=codec.quantizer.codebook_size,
-        model_hash=codec_hash,
-        gain=own_gain(codec, wave_T),
-    )
+def record(
+    codec: Codec, codec_hash: bytes, waves: Sequence[Tensor], *, wide: bool = False
+) -> list[CodecFile]:
+    """What codec files of the waves hold; `wide` keeps the timbre in single precision.
+
+    Several waves, of at most `WHOLE_SECONDS` each, are encoded in one batch.
+    """
+    found = codec.encode_batch(waves) if len(waves) > 1 else [encode_long(codec, waves[0])]
+    return [
+        CodecFile(
+            codes=codes.to("cpu"),
+            timbre_D=timbre_D.cpu().to(torch.float32 if wide else torch.float16),
+            samples=len(wave_T),
+            sample_rate_hz=codec.sample_rate_hz,
+            hop_samples=codec.hop_samples,
+            codebook_size=codec.quantizer.codebook_size,
+            model_hash=codec_hash,
+            gain=own_gain(codec, wave_T),
+        )
+        for wave_T, (codes, timbre_D) in zip(waves, found, strict=True)
+    ]
 
 
 def play(codec: Codec, file: CodecFile, rng: torch.Generator) -> Iterator[Tensor]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
 from speechkit.core.errors import TextError
-from speechkit.text.chunk import CLAUSE, SENTENCE, WORD_END, pack
+from speechkit.text.chunk import CLAUSE, SENTENCE, WORD_END, pack, pack_soon
 from speechkit.text.clean import tags_in
 from speechkit.text.g2p import english_g2p, possessive
 from speechkit.text.normalize import INLINE_PHONES, normalize
@@ -73,7 +73,7 @@ class TextFrontend(Protocol):
     def report(self, text: str) -> TextReport:
         """The phones, and what became of the text; does not raise for unspeakable text."""
 
-    def pieces(self, text: str, limit: int, first: int | None = None) -> Pieces:
+    def pieces(self, text: str, limit: int, *, soon: bool = False) -> Pieces:
         """The phones in pieces of at most `limit` characters as read out, and notes."""
 
 
@@ -120,13 +120,13 @@ class Frontend:
         """
         return self._read(text)[0]
 
-    def pieces(self, text: str, limit: int, first: int | None = None) -> Pieces:
+    def pieces(self, text: str, limit: int, *, soon: bool = False) -> Pieces:
         """The phones of a long text in pieces, each ending where a reader would pause.
 
         A piece has at most `limit` characters as it is read out ("five dollars", not "$5"), unless
-        a single word has more; the first piece has at most `first`. The text is read whole before
-        it is cut, so no cut changes a reading. Raises TextError when nothing can be spoken, for a
-        bad inline phone, or for a limit below 1.
+        a single word has more; with `soon` the first is only a clause or a few words, so that it is
+        spoken soon. The text is read whole before it is cut, so no cut changes a reading. Raises
+        TextError when nothing can be spoken, for a bad inline phone, or for a limit below 1.
 
         Example:
             >>> Frontend().pieces("Hello, Dr. Smith. How are you?", 20).phones
@@ -138,7 +138,7 @@ class Frontend:
             self._refuse(report)
         lengths, breaks, ends = _groups(tokens)
         pieces = []
-        for run in _runs(lengths, breaks, limit, limit if first is None else min(first, limit)):
+        for run in (pack_soon if soon else pack)(lengths, breaks, limit):
             span = slice(ends[run.start - 1] if run.start else 0, ends[run.stop - 1])
             pieces.append(_sequence(tokens[span], spoken[span]))
         listed = " ".join(report.skipped[:_MOST_LISTED])
@@ -239,15 +239,6 @@ def _groups(tokens: Sequence[str]) -> tuple[list[int], list[int], list[int]]:
             breaks.append(WORD_END)
             ends.append(position + 1)
     return lengths, breaks, ends
-
-
-def _runs(lengths: list[int], breaks: list[int], limit: int, first: int) -> list[slice]:
-    """`pack` with another limit for the first run."""
-    if first >= limit:
-        return pack(lengths, breaks, limit)
-    begin = pack(lengths, breaks, first)[0]
-    rest = pack(lengths[begin.stop :], breaks[begin.stop :], limit)
-    return [begin, *(slice(run.start + begin.stop, run.stop + begin.stop) for run in rest)]
 
 
 def _stands_alone(text: str, position: int) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from speechkit.cli.codec import ENCODED_AT_ONCE
 from speechkit.core.checkpoint import load_checkpoint
 from speechkit.facodec.files import read_codec_file
 from tests.tiny import tiny_model
@@ -122,9 +123,17 @@ def test_files_into_a_folder(
     assert "is a file" in run(*several[:4], "-o", prompt, *codec).error
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 16])
 def test_broken_files_are_told_at_the_end(
-    run: Run, codec: tuple[str | Path, ...], folder: Path, tmp_path: Path
+    run: Run,
+    codec: tuple[str | Path, ...],
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    at_once: int,
 ) -> None:
+    # However many are encoded together, each file is that of its own recording.
+    monkeypatch.setitem(ENCODED_AT_ONCE, "cpu", at_once)
     (folder / "aa broken.wav").write_bytes(b"RIFF, I said, is no music")
     (folder / "empty.wav").write_bytes(b"")
     out = tmp_path / "skc"
@@ -137,6 +146,8 @@ def test_broken_files_are_told_at_the_end(
     assert len(told) == 2
     assert ran.err.splitlines()[-2:] == told
     assert all("not an audio file" in line for line in told)
+
+    assert read_codec_file(out / "deep" / "er" / "b.skc").seconds == 0.25
 
     data = bytearray((out / "a.skc").read_bytes())
     data[70] ^= 1

@@ -284,9 +284,7 @@ class PaperCodec(nn.Module):
             z_BDF = z_BDF + (embedded_BDF if keep else torch.zeros_like(embedded_BDF))
         return z_BDF
 
-    def generate(
-        self, z_BDF: Tensor, timbre_BD: Tensor, lengths_B: Tensor | None = None
-    ) -> Tensor:
+    def generate(self, z_BDF: Tensor, timbre_BD: Tensor, lengths_B: Tensor | None = None) -> Tensor:
         """`wave_BT` of summed parts in a timbre, T = hop · F; items have `lengths_B` frames."""
         conditioned_BFD = self.timbre_norm(z_BDF.transpose(1, 2), timbre_BD)
         wave_BT: Tensor = self.generator(conditioned_BFD.transpose(1, 2), lengths_B)

@@ -59,8 +59,8 @@ class Analysis:
     lengths_B: Tensor | None = None
     """Mel frames of each item; None where all fill the batch."""
 
-    def keep_BF1(self) -> Tensor | None:
-        """1 at the code frames that an item has; None where all have all."""
+    def keep(self) -> Tensor | None:
+        """`keep_BF1`: True at the code frames of an item; None where all have all."""
         if self.lengths_B is None:
             return None
         return kept(self.lengths_B // 2, self.mel_BMG.shape[-1] // 2)[..., None]
@@ -175,9 +175,7 @@ class FACodec(SmallCodec, nn.Module):
 
     def timbre(self, analysis: Analysis) -> Tensor:
         """`timbre_BD`: the learnt vector and, last, the measured median pitch."""
-        return self.with_median(
-            self.timbre_encoder(analysis.mel_BMG, analysis.lengths_B), analysis
-        )
+        return self.with_median(self.timbre_encoder(analysis.mel_BMG, analysis.lengths_B), analysis)
 
     def with_median(self, learnt_BD: Tensor, analysis: Analysis) -> Tensor:
         """`timbre_BD` of its learnt part and the measured median pitch."""
@@ -186,7 +184,7 @@ class FACodec(SmallCodec, nn.Module):
     def quantize(self, analysis: Analysis, mean_mel_BM1: Tensor | None = None) -> Parts:
         """The three parts; `mean_mel_BM1` is the mean spectrum taken out before content is read."""
         mean_mel = analysis.mean_mel() if mean_mel_BM1 is None else mean_mel_BM1
-        keep_BF1 = analysis.keep_BF1()
+        keep_BF1 = analysis.keep()
         hidden = self.encoder(pair_frames((analysis.mel_BMG - mean_mel) / 2.0), None, keep_BF1)
         prosody = self.prosody_codebooks(
             self.prosody_encoder(self._prosody_input(analysis, mean_mel), None, keep_BF1)
@@ -258,9 +256,7 @@ class FACodec(SmallCodec, nn.Module):
         analysis = self.analyse(waves, f0s)
         codes_BKF = self.quantize(analysis).codes()
         found = []
-        for wave_T, codes_KF, timbre_D in zip(
-            waves, codes_BKF, self.timbre(analysis), strict=True
-        ):
+        for wave_T, codes_KF, timbre_D in zip(waves, codes_BKF, self.timbre(analysis), strict=True):
             frames = frame_count(len(wave_T), self.hop_samples)
             found.append((Codes.of(codes_KF[:, :frames], self.quantizer.counts), timbre_D))
         return found

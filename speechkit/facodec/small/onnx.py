@@ -77,9 +77,7 @@ class OnnxCodec(SmallCodec):
         """The vocoder's `wave_BT`."""
         assert driven.noise_BT is not None
         mel = self.config.mel
-        pulses_BT = pulse_train(
-            driven.phase_BT, heard.f0_BG, mel.hop_length, mel.sample_rate_hz
-        )
+        pulses_BT = pulse_train(driven.phase_BT, heard.f0_BG, mel.hop_length, mel.sample_rate_hz)
         (wave_BT,) = self.graphs.run(
             "vocoder",
             mel_BMG=heard.mel_BMG,

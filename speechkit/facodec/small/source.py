@@ -99,9 +99,7 @@ def excitation(
     return Excitation(
         phase_BT=phase_BT,
         gate_BT=between_frames(voiced_BF.float(), hop_samples).float(),
-        noise_BT=None
-        if rng is None
-        else noise_source(phase_BT.shape, rng).to(phase_BT.device),
+        noise_BT=None if rng is None else noise_source(phase_BT.shape, rng).to(phase_BT.device),
     )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from speechkit.core.devices import in_float32
 from speechkit.core.mel import MelConfig, mel_centres_hz
 from speechkit.facodec.convnext import ConvNeXtStack
 from speechkit.facodec.lengths import kept
@@ -123,11 +124,9 @@ class SourceFilterVocoder(nn.Module):
         voice = self._filter(pulses * source.gate_BT, harmonic_BJM, keep_BJ1)
         return voice + self._filter(source.noise_BT, noise_BJM, keep_BJ1)
 
-    def _filter(
-        self, source_BT: Tensor, log_gain_BJM: Tensor, keep_BJ1: Tensor | None
-    ) -> Tensor:
+    def _filter(self, source_BT: Tensor, log_gain_BJM: Tensor, keep_BJ1: Tensor | None) -> Tensor:
         # Half precision would round the filters by tenths of a decibel, and GPUs refuse its FFT.
-        with torch.autocast(log_gain_BJM.device.type, enabled=False):
+        with in_float32(log_gain_BJM):
             log_gain_BJN = log_gain_BJM.float() @ self.bands_to_bins.T
         response = minimum_phase(log_gain_BJN, self.n_fft)
         half = self.hop // 2
