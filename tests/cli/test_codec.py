@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from speechkit.cli import build_parser
 from speechkit.cli.codec import ENCODED_AT_ONCE
 from speechkit.core.checkpoint import load_checkpoint
 from speechkit.facodec.files import read_codec_file
@@ -225,3 +226,31 @@ def test_info_describes_files_without_the_codec(
     assert "50 frames/s" in text
     assert "not a codec file" in run("codec", "info", prompt).error
     assert "No such file" in run("codec", "info", tmp_path / "no.skc").error
+
+
+def test_devices_that_are_not_there_are_refused(
+    run: Run, codec: tuple[str | Path, ...], prompt: Path, tmp_path: Path
+) -> None:
+    encode = ("codec", "encode", prompt, "-o", tmp_path / "a.skc", *codec)
+    convert = ("convert", "--source", prompt, "--target", prompt, "-o", tmp_path / "a.wav", *codec)
+    bench = ("bench", "codec", "--prompt", prompt, *codec)
+    for argv in (encode, convert, bench):
+        assert "no device 'gpu'" in run(*argv, "--device", "gpu").error
+    assert not (tmp_path / "a.skc").exists()
+    assert not (tmp_path / "a.wav").exists()
+
+
+@pytest.mark.parametrize(
+    ("verb", "dtype"),
+    [
+        *(("codec encode x -o y", False), ("codec decode x -o y", False)),
+        *(("convert --source x --target y -o z", False), ("eval convert", False)),
+        *(("eval codec", False), ("eval tts", True), ("eval watermark --data x", True)),
+        *(("bench --prompt x", True), ("serve", True), ("demo", True)),
+    ],
+)
+def test_verbs_that_compute_say_where(verb: str, dtype: bool) -> None:
+    flags = ["--device", "cuda:1", *(["--dtype", "bfloat16"] if dtype else [])]
+    args = build_parser(verb.split()[0]).parse_args([*verb.split(), *flags])
+    assert args.device == "cuda:1"
+    assert getattr(args, "dtype", None) == ("bfloat16" if dtype else None)

@@ -276,7 +276,7 @@ class PaperCodec(nn.Module):
         """`z_BDF`, the sum of the parts of given codes but for those in `without`."""
         check_factors(without)
         codebooks = (self.prosody_codebooks, self.content_codebooks, self.detail_codebooks)
-        parts_BKF = codes_BKF.split(self.quantizer.counts, dim=1)
+        parts_BKF = torch.split(codes_BKF, list(self.quantizer.counts), dim=1)
         z_BDF = torch.zeros((), device=codes_BKF.device)
         kept = [name not in without for name in FACTORS]
         for part, part_BKF, keep in zip(codebooks, parts_BKF, kept, strict=True):

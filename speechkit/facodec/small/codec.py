@@ -309,7 +309,9 @@ class FACodec(SmallCodec, nn.Module):
         keep_BF1 = None
         if lengths_B is not None:
             keep_BF1 = kept(lengths_B, codes_BKF.shape[-1])[..., None]
-        prosody_BKF, content_BKF, detail_BKF = codes_BKF.split(self.quantizer.counts, dim=1)
+        prosody_BKF, content_BKF, detail_BKF = torch.split(
+            codes_BKF, list(self.quantizer.counts), dim=1
+        )
         z_prosody = self.prosody_codebooks.embed(prosody_BKF)
         if "prosody" in without:
             z_prosody = torch.zeros_like(z_prosody)
