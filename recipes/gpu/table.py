@@ -22,8 +22,8 @@ def figures(bench: dict[str, Any]) -> dict[str, str]:
     """Rows of one bench."""
     rows = {}
     for one in bench["lengths"]:
-        rows[f"real-time factor, {one['seconds']:.0f} s"] = f"{one['real_time_factor_p50']:.3f}"
-        rows[f"CPU factor, {one['seconds']:.0f} s"] = f"{one['cpu_factor_p50']:.3f}"
+        rows[f"real-time factor, {one['name']}"] = f"{one['real_time_factor_p50']:.3f}"
+        rows[f"CPU factor, {one['name']}"] = f"{one['cpu_factor_p50']:.3f}"
     if first := bench.get("first_sound"):
         rows["first sound, s"] = f"{first['seconds_p50']:.3f}"
     if batch := bench.get("batch"):

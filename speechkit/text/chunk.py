@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 WORD_END, CLAUSE, SENTENCE = range(3)
 """How strong a break is; pieces end at the strongest that fits."""
 
-FIRST_CLAUSE_CHARACTERS = (8, 40)
+FIRST_CLAUSE_CHARACTERS = (8, 30)
 """Shortest and longest first clause that is spoken by itself, so that the first sound comes soon."""
 
-FIRST_WORDS_CHARACTERS = 24
+FIRST_WORDS_CHARACTERS = 20
 """Longest first piece where no clause ends in time: about 1.5 s."""
 
 SECOND_CHARACTERS = 90
