@@ -92,8 +92,8 @@ def _bench_tts(args: argparse.Namespace) -> Outcome:
     dtype = "float32" if args.compare else args.dtype
     tts: ZeroShotTTS = inputs.load_tts(args.model, {}, device=args.device, dtype=dtype)
     if args.compile:
-        tts.generator.frame.compile(dynamic=True)
-        tts.generator.duration.compile(dynamic=True)
+        for network in (tts.generator.frame, tts.generator.duration):
+            network.compile(dynamic=True)  # type: ignore[no-untyped-call]
     loaded = time.perf_counter()
     voice = inputs.make_voice(tts, args.prompt, source, None)
     prompt_seconds = time.perf_counter() - loaded

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from speechkit.core.devices import in_float32
 from speechkit.diffusion.config import StageSampling
 from speechkit.diffusion.denoiser import MASK, NULL_CODE, Denoiser, DenoiserInputs
 from speechkit.diffusion.masking import draw_mask
@@ -159,7 +160,25 @@ class Stage:
         settings: StageSampling,
         temperature: float,
     ) -> Drawn:
-        """Codes of the masked frames of an item, codebook by codebook."""
+        """Codes of the masked frames of an item, codebook by codebook.
+
+        In float32 whatever the trunk computes in: half precision moves a logit of 10 by 0.03, and
+        guidance trebles that.
+        """
+        with in_float32(hidden_NE):
+            return self._read(
+                hidden_NE.float(), other_NE.float(), codes_KN, item, settings, temperature
+            )
+
+    def _read(
+        self,
+        hidden_NE: Tensor,
+        other_NE: Tensor,
+        codes_KN: Tensor,
+        item: StageItem,
+        settings: StageSampling,
+        temperature: float,
+    ) -> Drawn:
         masked_N = codes_KN[0] < 0
         drawn_KM = codes_KN.new_zeros(self.codebooks.stop, int(masked_N.sum()))
         confidence_M = hidden_NE.new_zeros(drawn_KM.shape[1], dtype=torch.float32)
