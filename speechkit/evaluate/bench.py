@@ -286,8 +286,7 @@ class _Times:
 
 
 def _times(call: Callable[[int], float], runs: int, seed: int) -> _Times:
-    """Time a call that takes a seed and gives the seconds of what it spoke; one warm-up run."""
-    call(seed + runs)
+    """Time a call that takes a seed and gives the seconds of what it spoke; it must be warm."""
     found = []
     for run in range(runs):
         wall, cpu = time.perf_counter(), time.process_time()
