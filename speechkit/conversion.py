@@ -22,7 +22,7 @@ from speechkit.core.prompt import Prompt, prepare_prompt, read_prompt
 from speechkit.core.rng import derive, generator
 from speechkit.facodec.codec import Codec
 from speechkit.facodec.pretrained import load_pretrained
-from speechkit.facodec.small.codec import FACodec
+from speechkit.facodec.small.base import SmallCodec
 from speechkit.facodec.small.features import TIMBRE_PITCH_SCALE
 from speechkit.facodec.stream import decode_stream, encode_long, levelled, own_gain
 from speechkit.watermark import MIN_SECONDS, Watermark, apply_watermark, embed_pieces
@@ -90,12 +90,15 @@ class VoiceConverter:
         self.codec, self.weights, self.trained = codec, weights, trained
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path | None = None) -> VoiceConverter:
-        """With the bundled codec, or one that `speechkit.facodec.from_pretrained` finds.
+    def from_pretrained(
+        cls, folder: str | Path | None = None, *, device: str | torch.device = "cpu"
+    ) -> VoiceConverter:
+        """With the bundled codec, or one that `speechkit.facodec.from_pretrained` finds, on a
+        device.
 
         Raises CheckpointError or ConfigError where there is none.
         """
-        found = load_pretrained(folder)
+        found = load_pretrained(folder, device=device)
         return cls(found.codec, weights=found.name, trained=found.trained)
 
     @property
@@ -117,7 +120,7 @@ class VoiceConverter:
         notes: list[str] = []
         for recording in recordings:
             ready = recording if isinstance(recording, Prompt) else self._prompt(recording)
-            timbres.append(self.codec.encode(ready.wave_T)[1])
+            timbres.append(self.codec.encode(ready.wave_T)[1].cpu())
             notes += ready.notes
         return Target(timbre_D=torch.stack(timbres).mean(0), notes=tuple(dict.fromkeys(notes)))
 
@@ -220,7 +223,7 @@ def shift_pitch(codec: Codec, timbre_D: Tensor, semitones: float) -> Tensor:
         )
     if semitones == 0:
         return timbre_D
-    if not isinstance(codec, FACodec):
+    if not isinstance(codec, SmallCodec):
         raise ConfigError("This codec cannot shift pitch: leave the pitch shift at 0.")
     shifted_D = timbre_D.clone()
     shifted_D[-1] += semitones * math.log(2) / 12 / TIMBRE_PITCH_SCALE

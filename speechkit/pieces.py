@@ -5,6 +5,7 @@ Shapes: T samples, P phones.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -23,6 +24,22 @@ LEVEL_RMS = 0.1
 
 PEAK = 0.97
 """Highest sample."""
+
+
+class Clock:
+    """Time spent in each stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._stage, self._since = "", 0.0
+
+    def enter(self, stage: str) -> None:
+        """A stage begins, and with it the one before ends; no name ends the last."""
+        now = time.perf_counter()
+        if self._stage:
+            spent = self.seconds.get(self._stage, 0.0)
+            self.seconds[self._stage] = spent + now - self._since
+        self._stage, self._since = stage, now
 
 
 @dataclass(frozen=True, kw_only=True)

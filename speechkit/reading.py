@@ -5,6 +5,12 @@ Shapes: T samples, F frames, P phones.
 
 from __future__ import annotations
 
+import stat
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
@@ -14,6 +20,36 @@ from speechkit.diffusion.duration import fit_frames, merge_repeats, regulate_len
 from speechkit.facodec.codec import Codec
 from speechkit.facodec.recognition import bundled_reader, recognise
 from speechkit.text.vocab import WORD_BOUNDARY, PhoneVocabulary
+
+REMEMBERED = 16
+"""Files whose voices are remembered."""
+
+
+class VoiceFiles:
+    """The voices of the files that were read last, until a file changes; safe in threads."""
+
+    def __init__(self) -> None:
+        self._voices: OrderedDict[tuple[object, ...], Voice] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def voice(self, path: Path, phones: tuple[str, ...] | None, read: Callable[[], Voice]) -> Voice:
+        """The voice of a file that says `phones`, from `read` unless it is known."""
+        try:
+            facts = path.stat()
+        except (OSError, ValueError):
+            return read()  # which says what is wrong
+        if not stat.S_ISREG(facts.st_mode):
+            return read()
+        key = (path.resolve(), facts.st_mtime_ns, facts.st_size, phones)
+        with self._lock:
+            known = self._voices.get(key)
+        voice = known or read()
+        with self._lock:
+            self._voices[key] = voice
+            self._voices.move_to_end(key)
+            while len(self._voices) > REMEMBERED:
+                self._voices.popitem(last=False)
+        return voice
 
 
 def read_voice(

@@ -5,7 +5,6 @@ Shapes: T samples, P phones, F frames.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, islice
@@ -14,22 +13,24 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from speechkit.core.checkpoint import CONFIG_FILE, WEIGHTS, load_checkpoint
+from speechkit.core.checkpoint import CONFIG_FILE, WEIGHTS, read_config
 from speechkit.core.devices import pick_device, pick_dtype
 from speechkit.core.errors import CheckpointError, ConfigError
+from speechkit.core.onnx import check_exported_place, is_export
 from speechkit.core.prompt import Prompt, prepare_prompt, read_prompt
 from speechkit.core.results import Speech, Voice, VoiceSizes, timed
 from speechkit.core.rng import derive, generator
 from speechkit.diffusion.config import FRAME_STAGES, SamplerConfig
 from speechkit.diffusion.duration import time_scale
-from speechkit.diffusion.generator import Draws, Generator, generator_of
+from speechkit.diffusion.generator import Draws, Generator
 from speechkit.diffusion.limits import bound_durations
+from speechkit.diffusion.pretrained import load_pretrained_generator
 from speechkit.facodec.codec import Codec
 from speechkit.facodec.pretrained import load_pretrained
-from speechkit.pieces import Piece, Spoken, at_level, batches, timed_words, with_edges
-from speechkit.reading import read_voice
+from speechkit.pieces import Clock, Piece, Spoken, at_level, batches, timed_words, with_edges
+from speechkit.reading import VoiceFiles, read_voice
 from speechkit.text import Frontend, PhoneVocabulary
-from speechkit.text.turns import FIRST_CHARACTERS, Script, write_script
+from speechkit.text.turns import Script, write_script
 from speechkit.watermark import Watermark, Watermarked, apply_watermark, embed_pieces
 
 PHONES_AT_ONCE = {"cpu": 200, "mps": 1000, "cuda": 4000}
@@ -39,22 +40,6 @@ CPU is no faster."""
 Progress = Callable[[int, int, str], None]
 """Called with the number of the piece, from 0 on, or of the last that is drawn together with
 others; how many pieces there are; and the stage that begins."""
-
-
-class _Clock:
-    """Time spent in each stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._stage, self._since = "", 0.0
-
-    def enter(self, stage: str) -> None:
-        """A stage begins, and with it the one before ends; no name ends the last."""
-        now = time.perf_counter()
-        if self._stage:
-            spent = self.seconds.get(self._stage, 0.0)
-            self.seconds[self._stage] = spent + now - self._since
-        self._stage, self._since = stage, now
 
 
 class ZeroShotTTS:
@@ -77,6 +62,7 @@ class ZeroShotTTS:
         self.frontend = Frontend(lexicon)
         self.sampler = SamplerConfig()
         self.dtype = torch.float32
+        self._files = VoiceFiles()
 
     @property
     def device(self) -> torch.device:
@@ -112,10 +98,12 @@ class ZeroShotTTS:
         device: str | torch.device = "cpu",
         dtype: str | torch.dtype = "auto",
     ) -> ZeroShotTTS:
-        """The bundled model, or one from a folder with `codec` and `generator` inside.
+        """The bundled model, or one from a folder with `codec` and `generator` inside: weights, or
+        what `speechkit export onnx` wrote, which onnxruntime computes on the CPU.
 
         `device` and `dtype` are those of `to`. Raises CheckpointError when the folder does not
-        hold both, ConfigError for a device that is not there.
+        hold both, ConfigError for a device that is not there, MissingPackageError for an export
+        without the extra `onnx`.
         """
         place = pick_device(device)
         number_format = pick_dtype(dtype, place)
@@ -126,13 +114,19 @@ class ZeroShotTTS:
                     f"{root} holds no {part}: give a folder with codec/ and generator/, each with "
                     "model.safetensors and config.json."
                 )
-        codec, made = load_pretrained(root / "codec"), load_checkpoint(root / "generator")
+        if any(is_export(read_config(root / part)) for part in ("codec", "generator")):
+            check_exported_place(device, dtype)
+            place, number_format = torch.device("cpu"), torch.float32
+        codec = load_pretrained(root / "codec")
+        made = load_pretrained_generator(root / "generator")
+        origins = (codec.origin, made.origin)
         tts = cls(
             codec.codec,
-            generator_of(made),
+            made.generator,
             lexicon=lexicon,
-            weights=f"codec {codec.sha256[:8]}, generator {made.sha256[:8]}",
-            trained=codec.trained and "training" in made.config,
+            weights=f"codec {codec.sha256[:8]}, generator {made.origin.sha256[:8]}"
+            f"{' in ONNX' if any(origin.exported for origin in origins) else ''}",
+            trained=all(origin.trained for origin in origins),
         )
         return tts.to(place, number_format)
 
@@ -157,7 +151,6 @@ class ZeroShotTTS:
             phones=len(self.vocabulary),
         )
 
-    @torch.no_grad()
     def voice(
         self,
         prompt: str | Path | Tensor | Prompt,
@@ -166,14 +159,22 @@ class ZeroShotTTS:
         """The voice of a recording: a file of any rate, or a wave at `sample_rate_hz`.
 
         `transcript`, where given, as text or as its phones, improves the phone times. A `Prompt`,
-        which `prepare_prompt` made at `sample_rate_hz`, is used as it is. Raises AudioError,
-        PromptError, TextError.
+        which `prepare_prompt` made at `sample_rate_hz`, is used as it is. The voices of the last
+        files are remembered. Raises AudioError, PromptError, TextError.
         """
+        phones = self.frontend.phones(transcript) if isinstance(transcript, str) else transcript
         if isinstance(prompt, str | Path):
+            path = Path(prompt)
+            return self._files.voice(path, phones, lambda: self._read(path, phones))
+        return self._read(prompt, phones)
+
+    @torch.no_grad()
+    def _read(self, prompt: Path | Tensor | Prompt, phones: tuple[str, ...] | None) -> Voice:
+        """The voice of a recording that says `phones`, or what is recognised in it."""
+        if isinstance(prompt, Path):
             prompt = read_prompt(prompt, self.sample_rate_hz)
         if isinstance(prompt, Tensor):
             prompt = prepare_prompt(prompt, self.sample_rate_hz)
-        phones = self.frontend.phones(transcript) if isinstance(transcript, str) else transcript
         voice = read_voice(self.codec, self.vocabulary, prompt.wave_T, phones)
         return replace(voice, notes=prompt.notes)
 
@@ -231,7 +232,7 @@ class ZeroShotTTS:
 
             tts.synthesize_batch(["One.", "Two."], tts.voice("me.wav"), seeds=[1, 2])
         """
-        sampler, clock = self.sampling(steps), _Clock()
+        sampler, clock = self.sampling(steps), Clock()
         time_scale(torch.ones(1, dtype=torch.long), speed)  # raises before anything expensive
         every_voice = [voices] * len(texts) if isinstance(voices, Voice) else list(voices)
         every_seed = [seeds] * len(texts) if isinstance(seeds, int) else list(seeds)
@@ -283,7 +284,7 @@ class ZeroShotTTS:
     ) -> Iterator[Tensor]:
         """The speech as waves `[T]` that follow each other, each as soon as it is there.
 
-        The first piece is short and ends where a reader would pause; pieces begin and end in
+        The first pieces are short and end where a reader would pause; pieces begin and end in
         silence, so the joins are not heard, and one mark runs on over all of them. Texts, voices
         and settings are checked before the first piece; errors as those of `synthesize`.
 
@@ -293,7 +294,7 @@ class ZeroShotTTS:
         sampler = self.sampling(steps)
         time_scale(torch.ones(1, dtype=torch.long), speed)
         voice.check(self.voice_sizes)
-        script = write_script(text, self.frontend, first=FIRST_CHARACTERS)
+        script = write_script(text, self.frontend, soon=True)
         pieces = [
             Piece(phones=phones, voice=voice, seed=derive(seed, number))
             for number, phones in enumerate(script.chunks)
@@ -330,12 +331,13 @@ class ZeroShotTTS:
                 prompts = [getattr(voice, name) for voice in voices]
                 targets = stages.draw(name, targets, prompts, timbres, draws)
         draws.begin("decode")
-        spoken = []
-        for piece, target, frames_P in zip(pieces, targets, frames, strict=True):
-            noise = generator(derive(piece.seed, "noise"), self.device)
-            wave_T = self.codec.decode(stages.codes_of(target), piece.voice.timbre_D, noise)
-            spoken.append(Spoken(wave_T=at_level(wave_T.cpu()), frames=tuple(frames_P.tolist())))
-        return spoken
+        codes = [stages.codes_of(target) for target in targets]
+        noises = [generator(derive(piece.seed, "noise"), self.device) for piece in pieces]
+        waves = self.codec.decode_batch(codes, torch.stack(timbres), noises)
+        return [
+            Spoken(wave_T=at_level(wave_T.cpu()), frames=tuple(frames_P.tolist()))
+            for wave_T, frames_P in zip(waves, frames, strict=True)
+        ]
 
     def _speech(
         self,

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import torch
 
+from speechkit.core.audio import write_audio
 from speechkit.core.errors import CheckpointError, ConfigError, TextError
 from speechkit.core.rng import derive
 from speechkit.pieces import Piece
 from speechkit.text import is_boundary
-from speechkit.text.turns import CHUNK_CHARACTERS, FIRST_CHARACTERS, MAX_CHARACTERS
+from speechkit.text.turns import CHUNK_CHARACTERS, MAX_CHARACTERS
 from speechkit.tts import PHONES_AT_ONCE, ZeroShotTTS
 from speechkit.watermark import DEFAULT_PAYLOAD, Watermark, detect, embed
 from tests.diffusion.builders import live_generator, random_voice
@@ -117,13 +118,36 @@ def test_batches_that_do_not_fit_are_refused_before_anything_is_spoken(
         tts.synthesize_batch(["Hi."], voice, speed=9.0)
 
 
+def test_the_voice_of_a_file_is_read_once_until_the_file_changes(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tts, path = ZeroShotTTS.from_pretrained(folder), tmp_path / "me.wav"
+    encoded: list[int] = []
+    encode = tts.codec.encode
+
+    def counted(wave_T: torch.Tensor) -> Any:
+        encoded.append(len(wave_T))
+        return encode(wave_T)
+
+    monkeypatch.setattr(tts.codec, "encode", counted)
+    write_audio(path, torch.from_numpy(babble(1.5)), 16_000)
+    voice = tts.voice(path)
+    assert tts.voice(str(path)) is voice
+    assert len(encoded) == 1
+    assert tts.voice(path, "hello there") is not voice
+    write_audio(path, torch.from_numpy(babble(1.6)), 16_000)
+    again = tts.voice(path)
+    assert len(encoded) == 3
+    assert not torch.equal(again.timbre_D, voice.timbre_D)
+
+
 LONG = "Well, this is how it went. " + "We went to the sea and then we came home again. " * 8
 
 
 def test_a_stream_is_the_whole_text_with_one_mark(tts: ZeroShotTTS) -> None:
     voice = random_voice(0)
     bare = list(tts.stream(LONG, voice, seed=3, steps=1, watermark=None))
-    found = tts.frontend.pieces(LONG, CHUNK_CHARACTERS, first=FIRST_CHARACTERS)
+    found = tts.frontend.pieces(LONG, CHUNK_CHARACTERS, soon=True)
     whole = tts.frontend.pieces(LONG, CHUNK_CHARACTERS)
     assert len(bare) == len(found.phones) > 2
     assert len(bare[0]) < min(len(wave_T) for wave_T in bare[1:-1])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,6 @@ from speechkit.cli import arguments, inputs
 from speechkit.cli.output import Outcome
 
 if TYPE_CHECKING:
-    from speechkit.core.results import Speech
     from speechkit.tts import ZeroShotTTS
 
 
@@ -26,7 +26,8 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
         nargs="?",
         choices=("tts", "codec"),
         default="tts",
-        help="speak two texts, or encode and decode the prompt (default tts)",
+        help="speak texts alone, streamed and in a batch, or encode and decode the prompt "
+        "(default tts)",
     )
     bench.add_argument("--prompt", type=Path, required=True, metavar="FILE", help="as for say")
     bench.add_argument(
@@ -39,6 +40,18 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
         "--runs", type=arguments.whole_number(1, 1000), default=5, help="of each text (default 5)"
     )
     arguments.add_model(bench)
+    arguments.add_device(bench, generator=True)
+    bench.add_argument(
+        "--compare",
+        choices=("bfloat16", "float16"),
+        help="with tts: time this number format beside float32, and say how often it draws the "
+        "same codes",
+    )
+    bench.add_argument(
+        "--compile",
+        action="store_true",
+        help="with tts: the generator's networks through torch.compile",
+    )
     arguments.add_sampling(bench)
     arguments.add_seed(bench)
     arguments.add_threads(bench)
@@ -58,7 +71,7 @@ def _bench_codec(args: argparse.Namespace) -> Outcome:
     from speechkit.facodec.pretrained import load_pretrained
 
     arguments.use_threads(args.threads)
-    found = load_pretrained(args.codec)
+    found = load_pretrained(args.codec, device=args.device)
     codec = found.codec
     bench = bench_codec(
         codec, read_audio(args.prompt, codec.sample_rate_hz), runs=args.runs, seed=args.seed
@@ -69,24 +82,38 @@ def _bench_codec(args: argparse.Namespace) -> Outcome:
 
 def _bench_tts(args: argparse.Namespace) -> Outcome:
     """Time synthesis."""
-    from speechkit.evaluate import bench_tts
+    from speechkit.evaluate import bench_model
+    from speechkit.evaluate.bench import BENCH_TEXTS
+    from speechkit.evaluate.precision import code_agreement
 
     source = inputs.read_source(args.prompt)
     arguments.use_threads(args.threads)
     started = time.perf_counter()
-    tts: ZeroShotTTS = inputs.load_tts(args.model, {})
+    dtype = "float32" if args.compare else args.dtype
+    tts: ZeroShotTTS = inputs.load_tts(args.model, {}, device=args.device, dtype=dtype)
+    if args.compile:
+        for network in (tts.generator.frame, tts.generator.duration):
+            network.compile(dynamic=True)  # type: ignore[no-untyped-call]
     loaded = time.perf_counter()
     voice = inputs.make_voice(tts, args.prompt, source, None)
     prompt_seconds = time.perf_counter() - loaded
-
-    def speak(text: str, seed: int) -> Speech:
-        return tts.synthesize(text, voice, seed=seed, steps=args.steps)
-
-    bench = bench_tts(speak, runs=args.runs, seed=args.seed)
+    settings = {"runs": args.runs, "seed": args.seed, "steps": args.steps}
+    bench = bench_model(tts, voice, **settings)
+    lines = [f"{tts.device}, {str(tts.dtype).removeprefix('torch.')}", bench.text()]
+    data: dict[str, Any] = bench.to_json()
+    if args.compare:
+        other = bench_model(tts.to(dtype=args.compare), voice, **settings)
+        tts.to(dtype="float32")
+        same = code_agreement(tts, [*BENCH_TEXTS.values()], voice, args.compare, seed=args.seed)
+        lines += [args.compare, other.text(), same.text()]
+        data |= {"compared": other.to_json(), "agreement": asdict(same)}
     times = {"load_seconds": loaded - started, "prompt_seconds": prompt_seconds}
-    facts = {"weights": tts.weights, "trained": tts.trained}
-    return Outcome(
-        text=f"{bench.text()}\nloading {loaded - started:.2f} s, prompt {prompt_seconds:.2f} s, "
-        f"{tts.weights}",
-        data={**bench.to_json(), **times, **facts},
-    )
+    lines.append(f"loading {loaded - started:.2f} s, prompt {prompt_seconds:.2f} s, {tts.weights}")
+    facts = {
+        "weights": tts.weights,
+        "trained": tts.trained,
+        "device": str(tts.device),
+        "dtype": dtype,
+        "compiled": args.compile,
+    }
+    return Outcome(text="\n".join(lines), data={**data, **times, **facts})

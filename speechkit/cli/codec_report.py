@@ -28,6 +28,7 @@ def add_suite(kinds: arguments.Verbs[arguments.Parser]) -> None:
         help="a codec beside Opus and Codec 2, and what each of its parts carries",
     )
     arguments.add_codec(parser)
+    arguments.add_device(parser, generator=False)
     parser.add_argument(
         "--skip",
         nargs="+",
@@ -68,7 +69,7 @@ def _eval_codec(args: argparse.Namespace) -> Outcome:
     from speechkit.evaluate.codec.rate import training_codes
     from speechkit.facodec.pretrained import load_pretrained
 
-    found = load_pretrained(args.codec)
+    found = load_pretrained(args.codec, device=args.device)
     codec, sha256 = found.codec, found.sha256
     suite = CodecSuite(
         sections=frozenset(SECTIONS) - frozenset(args.skip),

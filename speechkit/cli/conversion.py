@@ -57,6 +57,7 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
         help="keep the source's acoustic detail: clearer words, less of the target",
     )
     arguments.add_codec(convert)
+    arguments.add_device(convert, generator=False)
     arguments.add_watermark(convert)
     arguments.add_seed(convert)
     arguments.add_threads(convert)
@@ -68,6 +69,7 @@ def add_suite(kinds: arguments.Verbs[arguments.Parser]) -> None:
     """Add `eval convert`."""
     suite = kinds.add_parser("convert", help="voice conversion: words kept, voice changed")
     arguments.add_codec(suite)
+    arguments.add_device(suite, generator=False)
     arguments.add_seed(suite)
     suite.add_argument(
         "--recordings",
@@ -97,7 +99,7 @@ def _convert(args: argparse.Namespace) -> Outcome:
     from speechkit.watermark import MIN_SECONDS
 
     started = time.perf_counter()
-    converter = load_converter(args.codec)
+    converter = load_converter(args.codec, args.device)
     detail = DETAIL if args.detail is None else args.detail
     # For a codec of another rate the files are read again.
     heard = prompts if converter.sample_rate_hz == SAMPLE_RATE_HZ else args.target
@@ -140,11 +142,11 @@ def _convert(args: argparse.Namespace) -> Outcome:
     return Outcome(text=text, data=data, notes=notes)
 
 
-def load_converter(codec: Path | None) -> VoiceConverter:
-    """The converter with a codec; says so where its weights are random."""
+def load_converter(codec: Path | None, device: str) -> VoiceConverter:
+    """The converter with a codec on a device; says so where its weights are random."""
     from speechkit.conversion import VoiceConverter
 
-    converter = VoiceConverter.from_pretrained(codec)
+    converter = VoiceConverter.from_pretrained(codec, device=device)
     if not converter.trained:
         output.warn_untrained(converter.weights)
     return converter
@@ -171,7 +173,7 @@ def _eval_convert(args: argparse.Namespace) -> Outcome:
     scorers = suites.build_scorers(args, reference=False)
     pairs = conversion_pairs(eval_clips(args.data), args.recordings)[: args.limit]
     arguments.use_threads(args.threads)
-    converter = load_converter(args.codec)
+    converter = load_converter(args.codec, args.device)
 
     def system(detail: bool) -> Convert:
         return lambda source_T, target, seed: (

@@ -44,6 +44,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="largest upload, in MiB (default 25)",
     )
     arguments.add_model(parser)
+    arguments.add_device(parser, generator=True)
     arguments.add_threads(parser)
 
 
@@ -52,5 +53,12 @@ def run(args: argparse.Namespace) -> None:
     from speechkit.demo.serve import ServeOptions, serve
 
     arguments.use_threads(args.threads)
-    options = ServeOptions(host=args.host, port=args.port, share=args.share, model=args.model)
+    options = ServeOptions(
+        host=args.host,
+        port=args.port,
+        share=args.share,
+        model=args.model,
+        device=args.device,
+        dtype=args.dtype,
+    )
     serve(replace(options, limits=replace(options.limits, max_file_mb=args.max_file_mb)))

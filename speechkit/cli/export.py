@@ -17,8 +17,8 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     onnx = kinds.add_parser(
         "onnx",
         help="write codec and generator as ONNX graphs",
-        description="Write codec and generator as ONNX graphs for any batch and length. Given to "
-        "say, voice or bench as their --model, the folder runs on onnxruntime.",
+        description="Write codec and generator as ONNX graphs for any batch and length. Given as "
+        "--model, or to verbs of the codec as --codec, the folder runs on onnxruntime.",
     )
     onnx.add_argument(
         "model",

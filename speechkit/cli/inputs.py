@@ -206,27 +206,10 @@ def load_tts(
     """
     from speechkit.tts import ZeroShotTTS
 
-    tts = None if model is None else _load_onnx(model, lexicon, device, dtype)
-    if tts is None:
-        tts = ZeroShotTTS.from_pretrained(model, lexicon=lexicon, device=device, dtype=dtype)
+    tts = ZeroShotTTS.from_pretrained(model, lexicon=lexicon, device=device, dtype=dtype)
     if not tts.trained:
         output.warn_untrained(tts.weights)
     return tts
-
-
-def _load_onnx(
-    model: Path, lexicon: Mapping[str, tuple[str, ...]], device: str, dtype: str
-) -> ZeroShotTTS | None:
-    """The models of an ONNX export; None where the folder holds none."""
-    from speechkit.export import is_onnx, load_onnx
-
-    if not is_onnx(model):
-        return None
-    if device not in ("auto", "cpu") or dtype not in ("auto", "float32"):
-        raise ConfigError(
-            "An ONNX export computes on the CPU in float32: leave out --device and --dtype."
-        )
-    return load_onnx(model, lexicon=lexicon)
 
 
 def make_voice(

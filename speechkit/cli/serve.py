@@ -66,6 +66,7 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
         help="time that answers have to finish when it ends (default 20)",
     )
     arguments.add_model(serve)
+    arguments.add_device(serve, generator=True)
     arguments.add_threads(serve)
     serve.set_defaults(handler=run)
 
@@ -84,6 +85,8 @@ def run(args: argparse.Namespace) -> None:
             host=args.host,
             port=args.port,
             model=args.model,
+            device=args.device,
+            dtype=args.dtype,
             voices=args.voices,
             api_key=key,
             cors_origins=tuple(args.cors_origin),

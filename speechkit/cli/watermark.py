@@ -82,6 +82,7 @@ def add_suite(kinds: arguments.Verbs[arguments.Parser]) -> None:
         help=f"{suites.REPORT} goes here (default eval-watermark)",
     )
     arguments.add_model(suite)
+    arguments.add_device(suite, generator=True)
     arguments.add_seed(suite)
     arguments.add_threads(suite)
     arguments.add_json(suite)
@@ -182,7 +183,7 @@ def _spoken(args: argparse.Namespace) -> tuple[list[HostClip], float]:
     from speechkit.evaluate.pairs import spread, tts_pairs
     from speechkit.evaluate.watermark import HostClip
 
-    tts = inputs.load_tts(args.model, {})
+    tts = inputs.load_tts(args.model, {}, device=args.device, dtype=args.dtype)
     hosts: list[HostClip] = []
     spent, seconds = 0.0, 0.0
     for pair in spread(tts_pairs(args.data[0]), args.synthetic):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
+from torch import Tensor
 
 from speechkit.core.errors import ConfigError
 
@@ -58,3 +61,11 @@ def pick_dtype(name: str | torch.dtype, device: torch.device) -> torch.dtype:
     if dtype == torch.float16 and device.type == "cpu":
         raise ConfigError("CPUs are slow and inexact in float16: give bfloat16 or float32.")
     return dtype
+
+
+def in_float32(x: Tensor) -> AbstractContextManager[object]:
+    """The context in which nothing around a tensor is computed in half precision."""
+    kind = x.device.type
+    if torch.amp.autocast_mode.is_autocast_available(kind):
+        return torch.autocast(kind, enabled=False)
+    return nullcontext()

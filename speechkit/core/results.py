@@ -44,6 +44,12 @@ class Codes:
         """Frames F."""
         return int(self.prosody_KF.shape[-1])
 
+    @classmethod
+    def of(cls, codes_KF: Tensor, counts: Sequence[int]) -> Codes:
+        """The parts of `stacked` codes, `counts` codebooks each: prosody, content, detail."""
+        prosody_KF, content_KF, detail_KF = torch.split(codes_KF, list(counts))
+        return cls(prosody_KF=prosody_KF, content_KF=content_KF, detail_KF=detail_KF)
+
     def stacked(self) -> Tensor:
         """All codebooks as one `codes_KF`: prosody, content, detail."""
         return torch.cat([self.prosody_KF, self.content_KF, self.detail_KF])

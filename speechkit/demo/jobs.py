@@ -53,9 +53,11 @@ class Models:
         return self.tts.codec
 
 
-def load_models(folder: str | Path | None = None) -> Models:
-    """The bundled models, or those of a folder; raises CheckpointError where it holds none."""
-    tts = ZeroShotTTS.from_pretrained(folder)
+def load_models(
+    folder: str | Path | None = None, *, device: str = "cpu", dtype: str = "auto"
+) -> Models:
+    """The bundled models, or those of a folder; errors as of `ZeroShotTTS.from_pretrained`."""
+    tts = ZeroShotTTS.from_pretrained(folder, device=device, dtype=dtype)
     converter = VoiceConverter(tts.codec, weights=tts.weights, trained=tts.trained)
     return Models(tts=tts, converter=converter)
 
@@ -206,7 +208,7 @@ def _similarity(
     models: Models, voices: Mapping[str, Voice], before: Speech, after: Speech
 ) -> dict[str, tuple[float, float]]:
     """Cosine of timbre vectors of each prompt with both."""
-    made = [models.codec.encode(speech.wave_T)[1] for speech in (before, after)]
+    made = [models.codec.encode(speech.wave_T)[1].cpu() for speech in (before, after)]
     similarity = {}
     for name, voice in voices.items():
         first, second = (
@@ -351,5 +353,5 @@ def drop(models: Models, wave_T: Tensor, factor: str, *, report: Report) -> Tens
     report(0.0, "encoding")
     codes, timbre_D = encode_long(codec, wave_T)
     report(0.5, "decoding")
-    out_T = codec.decode(codes, timbre_D, generator(0), without=(factor,))
+    out_T = codec.decode(codes, timbre_D, generator(0), without=(factor,)).cpu()
     return torch.cat(list(levelled([out_T], own_gain(codec, wave_T), len(wave_T))))

@@ -38,6 +38,12 @@ class ServeOptions:
     model: Path | None = None
     """Folder with codec/ and generator/; None takes the bundled weights."""
 
+    device: str = "cpu"
+    """Where the models compute: auto, cpu, cuda, mps."""
+
+    dtype: str = "auto"
+    """What the generator computes in: auto, float32, bfloat16, float16."""
+
     limits: Limits = field(default_factory=Limits)
     """What is accepted."""
 
@@ -106,7 +112,8 @@ def serve(options: ServeOptions) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
     with tempfile.TemporaryDirectory(prefix="speechkit-demo-", ignore_cleanup_errors=True) as name:
-        page = make_page(load_models(options.model), options.limits, Path(name).resolve())
+        models = load_models(options.model, device=options.device, dtype=options.dtype)
+        page = make_page(models, options.limits, Path(name).resolve())
         address = launch(page, options)
         print(f"speechkit demo: {address} (Ctrl-C ends it)", file=sys.stderr, flush=True)
         ended.wait()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from speechkit.core.devices import in_float32
 from speechkit.diffusion.config import StageSampling
 from speechkit.diffusion.denoiser import MASK, NULL_CODE, Denoiser, DenoiserInputs
 from speechkit.diffusion.masking import draw_mask
@@ -114,31 +115,41 @@ class Stage:
     @torch.no_grad()
     def sample(self, items: Sequence[StageItem], settings: StageSampling) -> list[Tensor]:
         """`codes_KN` of the stage's codebooks for each item, given the codebooks before them."""
-        first = self.codebooks.start
-        known = [item.target.codes_KN.clone() for item in items]
-        for codes_KN in known:
-            # The network never saw later stages while it learnt this one.
-            codes_KN[first:] = NULL_CODE
-
-        def draw(codes: list[Tensor], time: float, temperature: float) -> list[Drawn]:
-            for whole, own in zip(known, codes, strict=True):
-                whole[first : self.codebooks.stop] = torch.where(own < 0, MASK, own)
-            hidden = self._hidden(items, known, time)
-            other = hidden
-            if settings.guidance:
-                other = self._hidden([_without(item, settings.drop) for item in items], known, time)
-            return [
-                self._draw(hidden_NE, other_NE, own, item, settings, temperature)
-                for hidden_NE, other_NE, own, item in zip(hidden, other, codes, items, strict=True)
-            ]
-
         return iterative_decode(
-            draw,
+            lambda codes, time, temperature: self.draw(items, codes, settings, time, temperature),
             [item.target.frames for item in items],
             len(self.codebooks),
             settings,
             [item.rng for item in items],
         )
+
+    @torch.no_grad()
+    def draw(
+        self,
+        items: Sequence[StageItem],
+        codes: Sequence[Tensor],
+        settings: StageSampling,
+        time: float,
+        temperature: float,
+    ) -> list[Drawn]:
+        """One pass: codes of the masked frames of each item, whose codes so far are `codes_KN`."""
+        known = []
+        for item, own_KN in zip(items, codes, strict=True):
+            codes_KN = item.target.codes_KN.clone()
+            codes_KN[self.codebooks.start : self.codebooks.stop] = torch.where(
+                own_KN < 0, MASK, own_KN
+            )
+            # The network never saw later stages while it learnt this one.
+            codes_KN[self.codebooks.stop :] = NULL_CODE
+            known.append(codes_KN)
+        hidden = self._hidden(items, known, time)
+        other = hidden
+        if settings.guidance:
+            other = self._hidden([_without(item, settings.drop) for item in items], known, time)
+        return [
+            self._draw(hidden_NE, other_NE, own_KN, item, settings, temperature)
+            for hidden_NE, other_NE, own_KN, item in zip(hidden, other, codes, items, strict=True)
+        ]
 
     def _draw(
         self,
@@ -149,7 +160,25 @@ class Stage:
         settings: StageSampling,
         temperature: float,
     ) -> Drawn:
-        """Codes of the masked frames of an item, codebook by codebook."""
+        """Codes of the masked frames of an item, codebook by codebook.
+
+        In float32 whatever the trunk computes in: half precision moves a logit of 10 by 0.03, and
+        guidance trebles that.
+        """
+        with in_float32(hidden_NE):
+            return self._read(
+                hidden_NE.float(), other_NE.float(), codes_KN, item, settings, temperature
+            )
+
+    def _read(
+        self,
+        hidden_NE: Tensor,
+        other_NE: Tensor,
+        codes_KN: Tensor,
+        item: StageItem,
+        settings: StageSampling,
+        temperature: float,
+    ) -> Drawn:
         masked_N = codes_KN[0] < 0
         drawn_KM = codes_KN.new_zeros(self.codebooks.stop, int(masked_N.sum()))
         confidence_M = hidden_NE.new_zeros(drawn_KM.shape[1], dtype=torch.float32)

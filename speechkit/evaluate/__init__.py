@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from speechkit.core.metrics import Interval, bootstrap
 from speechkit.data.align.reader import PhoneReader
-from speechkit.evaluate.bench import Bench, LengthBench, bench_codec, bench_tts
+from speechkit.evaluate.bench import Bench, LengthBench, bench_codec, bench_model, bench_tts
 from speechkit.evaluate.codec import run_codec_suite
 from speechkit.evaluate.pairs import EvalClip, Pair, eval_clips, pairs_from_clips, tts_pairs
 from speechkit.evaluate.pauses import PauseReport, measure_pauses
@@ -27,6 +27,7 @@ __all__ = [
     "Scorers",
     "Summary",
     "bench_codec",
+    "bench_model",
     "bench_tts",
     "bootstrap",
     "build_scorers",

@@ -73,15 +73,16 @@ def regenerate(
     """
     codes = truth.codes
     if stages:
-        codes = tts.generator.fill(
-            truth.phones_P,
-            truth.frames_P,
-            codes.stacked(),
-            {stage: getattr(voice, stage) for stage in stages},
-            voice.timbre_D,
-            Draws(sampler=tts.sampling(steps), seeds=(seed,)),
-        )
-    return tts.codec.decode(codes, voice.timbre_D, generator(derive(seed, "noise")))
+        with tts.number_format():
+            codes = tts.generator.fill(
+                truth.phones_P,
+                truth.frames_P,
+                codes.stacked(),
+                {stage: getattr(voice, stage) for stage in stages},
+                voice.timbre_D,
+                Draws(sampler=tts.sampling(steps), seeds=(seed,)),
+            )
+    return tts.codec.decode(codes, voice.timbre_D, generator(derive(seed, "noise"))).cpu()
 
 
 def stage_systems(

@@ -1,11 +1,11 @@
 """What every factorised codec offers.
 
-Shapes: T samples, D channels of the timbre vector.
+Shapes: T samples, F frames, B items of a batch, D channels of the timbre vector.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -57,6 +57,11 @@ class Codec(Protocol):
         `f0_G` is its pitch in Hz, 100 a second, where that is known and the codec wants it.
         """
 
+    def encode_batch(
+        self, waves: Sequence[Tensor], f0s: Sequence[Tensor] | None = None
+    ) -> list[tuple[Codes, Tensor]]:
+        """`encode` of each wave, computed together."""
+
     def to(self, device: str | torch.device) -> Self:
         """The codec on a device."""
 
@@ -74,6 +79,19 @@ class Codec(Protocol):
         ConfigError for a name that is none of `FACTORS`.
 
             codec.decode(codes, timbre_D, generator(0), without=("detail",))
+        """
+
+    def decode_batch(
+        self,
+        codes: Sequence[Codes],
+        timbre_BD: Tensor,
+        rngs: Sequence[torch.Generator],
+        *,
+        without: Collection[str] = (),
+    ) -> list[Tensor]:
+        """`decode` of each item, computed together; each has draws, and a length, of its own.
+
+        An item sounds as it does alone: the same to 1e-5.
         """
 
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+KERNEL = 7
+"""Length of the depthwise convolutions, in frames."""
+
 
 class Modulation(nn.Module):
     """Scale, shift and gate of one block, predicted from a condition vector.
@@ -35,7 +38,7 @@ class ConvNeXtBlock(nn.Module):
         self,
         channels: int,
         *,
-        kernel: int = 7,
+        kernel: int = KERNEL,
         expansion: int = 3,
         condition_channels: int = 0,
         layer_scale: float = 0.1,
@@ -77,7 +80,7 @@ class ConvNeXtStack(nn.Module):
         channels: int,
         blocks: int,
         *,
-        kernel: int = 7,
+        kernel: int = KERNEL,
         expansion: int = 3,
         condition_channels: int = 0,
     ) -> None:
@@ -95,10 +98,15 @@ class ConvNeXtStack(nn.Module):
         )
         self.norm = nn.LayerNorm(channels)
 
-    def forward(self, x_BFI: Tensor, condition_BC: Tensor | None = None) -> Tensor:
-        """Hidden frames `h_BFD` of `x_BFI`."""
+    def forward(
+        self,
+        x_BFI: Tensor,
+        condition_BC: Tensor | None = None,
+        keep_BF1: Tensor | None = None,
+    ) -> Tensor:
+        """Hidden frames `h_BFD` of `x_BFI`; frames where `keep_BF1` is 0 are not heard."""
         h = self.stem(x_BFI)
         for block in self.blocks:
-            h = block(h, condition_BC)
+            h = block(h, condition_BC, keep_BF1)
         hidden: Tensor = self.norm(h)
         return hidden

@@ -37,10 +37,14 @@ def reverse_gradient(x: Tensor, strength: float, bound: float = float("inf")) ->
     return reversed_x
 
 
+BLOCKS = 2
+"""Blocks of a frame predictor."""
+
+
 class FramePredictor(nn.Module):
     """A small ConvNeXt network with a linear read-out for every frame."""
 
-    def __init__(self, in_channels: int, channels: int, outputs: int, blocks: int = 2) -> None:
+    def __init__(self, in_channels: int, channels: int, outputs: int, blocks: int = BLOCKS) -> None:
         super().__init__()
         self.stack = ConvNeXtStack(in_channels, channels, blocks)
         self.out = nn.Linear(channels, outputs)

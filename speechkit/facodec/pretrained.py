@@ -10,14 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import torch
+
 from speechkit.core.checkpoint import (
     CONFIG_FILE,
     MODEL_FILE,
     WEIGHTS,
+    Checkpoint,
     load_checkpoint,
     read_config,
 )
+from speechkit.core.devices import pick_device
 from speechkit.core.errors import CheckpointError
+from speechkit.core.onnx import Origin, check_exported_place, is_export, origin_of
 from speechkit.facodec.codec import Codec
 from speechkit.facodec.small.codec import codec_of
 
@@ -40,16 +45,23 @@ class Pretrained:
     codec: Codec
     """Ready for inference."""
 
-    sha256: str
-    """Hash of its weights file, in hexadecimal."""
+    origin: Origin
+    """Its weights."""
 
-    trained: bool
-    """False for random weights."""
+    @property
+    def sha256(self) -> str:
+        """Hash of its weights file, in hexadecimal."""
+        return self.origin.sha256
+
+    @property
+    def trained(self) -> bool:
+        """False for random weights."""
+        return self.origin.trained
 
     @property
     def name(self) -> str:
         """What to call its weights."""
-        return f"codec {self.sha256[:8]}"
+        return f"codec {self.sha256[:8]}{' in ONNX' if self.origin.exported else ''}"
 
 
 def load_pretrained(
@@ -57,8 +69,10 @@ def load_pretrained(
     *,
     version: Version | None = None,
     cache_folder: str | Path | None = None,
+    device: str | torch.device = "cpu",
 ) -> Pretrained:
-    """What `speechkit.facodec.from_pretrained` finds, with the hash of its weights."""
+    """What `speechkit.facodec.from_pretrained` finds, with the hash of its weights, on a device."""
+    place = pick_device(device)
     folder = _find(name_or_folder, version, cache_folder)
     # The small file first: which codec it is, before weights of any size are read.
     config = read_config(folder)
@@ -67,28 +81,38 @@ def load_pretrained(
         raise CheckpointError(
             f"{folder} holds no codec: its config.json has no part named codec or paper_codec."
         )
+    if is_export(config):
+        check_exported_place(device, "auto")
+        place = torch.device("cpu")
     checkpoint = load_checkpoint(folder)
-    if small:
-        codec: Codec = codec_of(checkpoint)
-    else:
-        from speechkit.facodec.paper.codec import paper_codec_of
+    codec = _codec(folder, checkpoint)
+    return Pretrained(codec=codec.to(place), origin=origin_of(checkpoint))
 
-        codec = paper_codec_of(checkpoint)
-    return Pretrained(
-        codec=codec, sha256=checkpoint.sha256, trained="training" in checkpoint.config
-    )
+
+def _codec(folder: Path, checkpoint: Checkpoint) -> Codec:
+    """The codec of a folder that was read, on the CPU."""
+    if is_export(checkpoint.config):
+        from speechkit.facodec.small.onnx import exported_codec
+
+        return exported_codec(folder, checkpoint)
+    if "codec" in checkpoint.config:
+        return codec_of(checkpoint)
+    from speechkit.facodec.paper.codec import paper_codec_of
+
+    return paper_codec_of(checkpoint)
 
 
 def _find(
     name_or_folder: str | Path | None, version: Version | None, cache_folder: str | Path | None
 ) -> Path:
-    """A model folder of ours: the one named, or the one that public files were converted into."""
+    """A codec's folder: the one named, in it, or the one that public files were converted into."""
     if name_or_folder is None:
         return WEIGHTS / "codec"
     folder = Path(name_or_folder)
     if folder.is_dir():
-        if (folder / CONFIG_FILE).is_file():
-            return folder
+        for place in (folder, folder / "codec"):
+            if (place / CONFIG_FILE).is_file():
+                return place
         encoder, decoder = _public_files(folder, version)
     elif isinstance(name_or_folder, str) and _HUB_NAME.fullmatch(name_or_folder):
         encoder, decoder = _download(name_or_folder, version or "v1")

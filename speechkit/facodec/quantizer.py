@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from speechkit.core.config import require_range
+from speechkit.core.devices import in_float32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +44,14 @@ class QuantizerConfig:
         )
 
     @property
+    def counts(self) -> tuple[int, int, int]:
+        """Codebooks of each part: prosody, content, detail."""
+        return self.prosody_codebooks, self.content_codebooks, self.detail_codebooks
+
+    @property
     def codebooks(self) -> int:
         """Codebooks in all."""
-        return self.prosody_codebooks + self.content_codebooks + self.detail_codebooks
+        return sum(self.counts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +120,7 @@ class VectorQuantizer(Codebook):
 
     def forward(self, x_BFI: Tensor) -> Quantized:
         """The nearest entries of `x_BFI`."""
-        with torch.autocast(x_BFI.device.type, enabled=False):
+        with in_float32(x_BFI):
             e_BFC = nn.functional.normalize(self.down(x_BFI.float()), dim=-1)
             codebook_VC = nn.functional.normalize(self.codebook_VC, dim=-1)
             codes_BF = (e_BFC.detach() @ codebook_VC.detach().T).argmax(dim=-1)

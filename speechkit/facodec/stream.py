@@ -14,7 +14,7 @@ Shapes: T samples, F frames, K codebooks, D channels.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ from speechkit.core.spans import spans
 from speechkit.core.timebase import frame_count, nearest_frames
 from speechkit.facodec.codec import Codec
 from speechkit.facodec.files import CodecFile
+from speechkit.facodec.small.base import SmallCodec
 from speechkit.facodec.small.codec import FACodec
 from speechkit.facodec.small.features import speech_gain
 from speechkit.facodec.small.stream import decode_spans, encode_spans
@@ -50,12 +51,15 @@ def decode_stream(
     whole_seconds: float = WHOLE_SECONDS,
     block_seconds: float = BLOCK_SECONDS,
 ) -> Iterator[Tensor]:
-    """The wave of codes in a timbre as one `wave_T` after the other, hop · F samples in all."""
+    """The wave of codes in a timbre as one `wave_T` after the other, hop · F samples in all.
+
+    The waves are on the CPU, wherever the codec is.
+    """
     rate_hz, hop = codec.sample_rate_hz, codec.hop_samples
     block_frames = max(1, nearest_frames(block_seconds, rate_hz, hop))
     if codes.frames * hop <= whole_seconds * rate_hz:
-        yield codec.decode(codes, timbre_D, rng, without=without)
-    elif isinstance(codec, FACodec):
+        yield codec.decode(codes, timbre_D, rng, without=without).cpu()
+    elif isinstance(codec, SmallCodec):
         yield from decode_spans(
             codec, codes, timbre_D, rng, without=without, block_frames=block_frames
         )
@@ -64,7 +68,7 @@ def decode_stream(
         for span in spans(codes.frames, block_frames, context):
             seen = codes.between(span.low, span.high)
             wave_T = codec.decode(seen, timbre_D, rng, without=without)
-            yield wave_T[span.times(hop).own]
+            yield wave_T[span.times(hop).own].cpu()
 
 
 def encode_long(
@@ -84,6 +88,9 @@ def encode_long(
         return codec.encode(wave_T)
     if isinstance(codec, FACodec):
         return encode_spans(codec, wave_T, block_frames=block_frames)
+    if isinstance(codec, SmallCodec):
+        # An exported one goes from the wave to the codes in a single graph.
+        return codec.encode(wave_T)
     context = nearest_frames(CONTEXT_SECONDS, rate_hz, hop)
     pieces: list[Codes] = []
     timbre_D = torch.zeros(codec.timbre_channels)
@@ -98,12 +105,12 @@ def encode_long(
 def resynthesise(codec: Codec, wave_T: Tensor, seed: int) -> Tensor:
     """A recording through the codec in one go, as long as it was, at the codec's level."""
     codes, timbre_D = codec.encode(wave_T)
-    return codec.decode(codes, timbre_D, generator(seed))[: len(wave_T)]
+    return codec.decode(codes, timbre_D, generator(seed))[: len(wave_T)].cpu()
 
 
 def own_gain(codec: Codec, wave_T: Tensor) -> float | None:
     """Factor from the level that the codec speaks at to the wave's own; None where both are one."""
-    if isinstance(codec, FACodec):
+    if isinstance(codec, SmallCodec):
         return 1.0 / speech_gain(wave_T, codec.config.level_rms)
     return None
 
@@ -117,19 +124,27 @@ def levelled(waves: Iterable[Tensor], gain: float | None, samples: int) -> Itera
             yield wave_T if gain is None else (wave_T * gain).clamp(-1, 1)
 
 
-def record(codec: Codec, codec_hash: bytes, wave_T: Tensor, *, wide: bool = False) -> CodecFile:
-    """What a codec file of the wave holds; `wide` keeps the timbre in single precision."""
-    codes, timbre_D = encode_long(codec, wave_T)
-    return CodecFile(
-        codes=codes,
-        timbre_D=timbre_D.cpu().to(torch.float32 if wide else torch.float16),
-        samples=len(wave_T),
-        sample_rate_hz=codec.sample_rate_hz,
-        hop_samples=codec.hop_samples,
-        codebook_size=codec.quantizer.codebook_size,
-        model_hash=codec_hash,
-        gain=own_gain(codec, wave_T),
-    )
+def record(
+    codec: Codec, codec_hash: bytes, waves: Sequence[Tensor], *, wide: bool = False
+) -> list[CodecFile]:
+    """What codec files of the waves hold; `wide` keeps the timbre in single precision.
+
+    Several waves, of at most `WHOLE_SECONDS` each, are encoded in one batch.
+    """
+    found = codec.encode_batch(waves) if len(waves) > 1 else [encode_long(codec, waves[0])]
+    return [
+        CodecFile(
+            codes=codes.to("cpu"),
+            timbre_D=timbre_D.cpu().to(torch.float32 if wide else torch.float16),
+            samples=len(wave_T),
+            sample_rate_hz=codec.sample_rate_hz,
+            hop_samples=codec.hop_samples,
+            codebook_size=codec.quantizer.codebook_size,
+            model_hash=codec_hash,
+            gain=own_gain(codec, wave_T),
+        )
+        for wave_T, (codes, timbre_D) in zip(waves, found, strict=True)
+    ]
 
 
 def play(codec: Codec, file: CodecFile, rng: torch.Generator) -> Iterator[Tensor]:

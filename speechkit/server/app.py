@@ -26,7 +26,7 @@ from speechkit.server.schemas import MODELS, SpeechRequest
 from speechkit.server.voices import OPENAI_NAMES, Entry, VoiceError, VoiceStore
 from speechkit.server.worker import BusyError, Check, GoneError, Job, Worker
 from speechkit.text.script import Line, Pause, check_voices, read_script
-from speechkit.text.turns import FIRST_CHARACTERS, Turn, write_turns
+from speechkit.text.turns import Turn, write_turns
 from speechkit.tts import ZeroShotTTS
 
 _log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Service:
         parts = read_script(asked.input)
         named = {part.voice for part in parts if isinstance(part, Line) and part.voice}
         check_voices(parts, (*self.voices.names(), *OPENAI_NAMES))
-        turns = write_turns(parts, self.tts.frontend, FIRST_CHARACTERS if asked.streams else None)
+        turns = write_turns(parts, self.tts.frontend, soon=asked.streams)
         voices = {name: self.voices.voice(name or voice) for name in {"", *named}}
         delivery: Delivery = {
             "seed": asked.seed,

@@ -19,6 +19,12 @@ class ServerConfig:
     model: Path | None = None
     """Folder with codec/ and generator/; None takes the bundled weights."""
 
+    device: str = "cpu"
+    """Where the models compute: auto, cpu, cuda, mps."""
+
+    dtype: str = "auto"
+    """What the generator computes in: auto, float32, bfloat16, float16."""
+
     voices: Path | None = None
     """Folder of saved voices, where uploaded ones are kept too; None forgets them at the end."""
 

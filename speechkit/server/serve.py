@@ -61,7 +61,7 @@ def serve(config: ServerConfig) -> None:
     """
     bound = listen(config)
     try:
-        tts = ZeroShotTTS.from_pretrained(config.model)
+        tts = ZeroShotTTS.from_pretrained(config.model, device=config.device, dtype=config.dtype)
         voices = VoiceStore(tts, config.voices, config.max_voices)
         service = Service(config, tts, voices)
         options = uvicorn.Config(

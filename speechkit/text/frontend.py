@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
 from speechkit.core.errors import TextError, listed
+from speechkit.text.chunk import CLAUSE, SENTENCE, WORD_END, pack, pack_soon
 from speechkit.text.clean import tags_in
 from speechkit.text.g2p import english_g2p, possessive
 from speechkit.text.normalize import INLINE_PHONES, normalize
@@ -33,9 +34,6 @@ _LATIN = {
     "ß": "ss", "æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L",
     "đ": "d", "Đ": "D", "ð": "th", "Ð": "Th", "þ": "th", "Þ": "Th", "ı": "i", "ħ": "h", "Ħ": "H",
 }  # fmt: skip
-
-WORD_END, CLAUSE, SENTENCE = range(3)
-"""How strong a break is; pieces end at the strongest that fits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +73,7 @@ class TextFrontend(Protocol):
     def report(self, text: str) -> TextReport:
         """The phones, and what became of the text; does not raise for unspeakable text."""
 
-    def pieces(self, text: str, limit: int, first: int | None = None) -> Pieces:
+    def pieces(self, text: str, limit: int, *, soon: bool = False) -> Pieces:
         """The phones in pieces of at most `limit` characters as read out, and notes."""
 
 
@@ -122,13 +120,13 @@ class Frontend:
         """
         return self._read(text)[0]
 
-    def pieces(self, text: str, limit: int, first: int | None = None) -> Pieces:
+    def pieces(self, text: str, limit: int, *, soon: bool = False) -> Pieces:
         """The phones of a long text in pieces, each ending where a reader would pause.
 
         A piece has at most `limit` characters as it is read out ("five dollars", not "$5"), unless
-        a single word has more; the first piece has at most `first`. The text is read whole before
-        it is cut, so no cut changes a reading. Raises TextError when nothing can be spoken, for a
-        bad inline phone, or for a limit below 1.
+        a single word has more; with `soon` the first is only a clause or a few words, so that it is
+        spoken soon. The text is read whole before it is cut, so no cut changes a reading. Raises
+        TextError when nothing can be spoken, for a bad inline phone, or for a limit below 1.
 
         Example:
             >>> Frontend().pieces("Hello, Dr. Smith. How are you?", 20).phones
@@ -140,7 +138,7 @@ class Frontend:
             self._refuse(report)
         lengths, breaks, ends = _groups(tokens)
         pieces = []
-        for run in _runs(lengths, breaks, limit, limit if first is None else min(first, limit)):
+        for run in (pack_soon if soon else pack)(lengths, breaks, limit):
             span = slice(ends[run.start - 1] if run.start else 0, ends[run.stop - 1])
             pieces.append(_sequence(tokens[span], spoken[span]))
         skipped = listed(report.skipped, _MOST_LISTED, " ")
@@ -238,57 +236,6 @@ def _groups(tokens: Sequence[str]) -> tuple[list[int], list[int], list[int]]:
             breaks.append(WORD_END)
             ends.append(position + 1)
     return lengths, breaks, ends
-
-
-def _runs(lengths: list[int], breaks: list[int], limit: int, first: int) -> list[slice]:
-    """`pack` with another limit for the first run."""
-    if first >= limit:
-        return pack(lengths, breaks, limit)
-    begin = pack(lengths, breaks, first)[0]
-    rest = pack(lengths[begin.stop :], breaks[begin.stop :], limit)
-    return [begin, *(slice(run.start + begin.stop, run.stop + begin.stop) for run in rest)]
-
-
-def pack(lengths: Sequence[int], breaks: Sequence[int], limit: int) -> list[slice]:
-    """Runs of items, in order, whose lengths with a space between two sum to at most `limit`.
-
-    Item i is `lengths[i]` long and followed by a break of strength `breaks[i]`. A run ends at the
-    strongest breaks that fit; only an item longer than the limit makes a longer run.
-    """
-    return list(_pack(lengths, breaks, limit, slice(0, len(lengths)), SENTENCE))
-
-
-def _pack(
-    lengths: Sequence[int], breaks: Sequence[int], limit: int, within: slice, strength: int
-) -> Iterator[slice]:
-    """Runs filled with whole segments that end at breaks of the strength or more.
-
-    A segment too long for a run of its own is packed at the next weaker breaks.
-    """
-    start, length = within.start, 0
-    for segment in _segments(breaks, within, strength):
-        needed = sum(lengths[segment]) + segment.stop - segment.start - 1
-        if start < segment.start and length + 1 + needed > limit:
-            yield slice(start, segment.start)
-            start, length = segment.start, 0
-        if needed > limit and strength > WORD_END:
-            yield from _pack(lengths, breaks, limit, segment, strength - 1)
-            start, length = segment.stop, 0
-        else:
-            length += needed + (1 if start < segment.start else 0)
-    if start < within.stop:
-        yield slice(start, within.stop)
-
-
-def _segments(breaks: Sequence[int], within: slice, strength: int) -> Iterator[slice]:
-    """The items in runs, each but the last ending at a break of the strength or more."""
-    start = within.start
-    for index in range(within.start, within.stop):
-        if breaks[index] >= strength:
-            yield slice(start, index + 1)
-            start = index + 1
-    if start < within.stop:
-        yield slice(start, within.stop)
 
 
 def _stands_alone(text: str, position: int) -> bool:

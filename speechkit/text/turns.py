@@ -18,9 +18,6 @@ MAX_CHARACTERS = 20_000
 CHUNK_CHARACTERS = 180
 """Longest piece that is spoken in one go, about 11 s. The shipped models trained on up to 10 s."""
 
-FIRST_CHARACTERS = 50
-"""Longest first piece of a stream, so that the first sound comes soon."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Script:
@@ -50,8 +47,9 @@ class Turn:
     """Speaking rate, on top of that of the whole."""
 
 
-def write_script(text: str, frontend: TextFrontend, first: int | None = None) -> Script:
-    """Text as phones, in chunks of up to `CHUNK_CHARACTERS` characters, the first of up to `first`.
+def write_script(text: str, frontend: TextFrontend, *, soon: bool = False) -> Script:
+    """Text as phones, in chunks of up to `CHUNK_CHARACTERS` characters; with `soon` the first ones
+    are short, for a stream.
 
     Raises TextError for a text that is too long, or in which nothing can be spoken.
     """
@@ -59,14 +57,15 @@ def write_script(text: str, frontend: TextFrontend, first: int | None = None) ->
         raise TextError(
             f"The text has {len(text)} characters; split it into parts of at most {MAX_CHARACTERS}."
         )
-    pieces = frontend.pieces(text, CHUNK_CHARACTERS, first=first)
+    pieces = frontend.pieces(text, CHUNK_CHARACTERS, soon=soon)
     return Script(chunks=pieces.phones, words=pieces.words, notes=pieces.notes)
 
 
 def write_turns(
-    parts: Iterable[Part], frontend: TextFrontend, first: int | None = None
+    parts: Iterable[Part], frontend: TextFrontend, *, soon: bool = False
 ) -> tuple[Turn | Pause, ...]:
-    """Every line as phones, the first chunk of all of up to `first` characters; raises TextError for one that cannot be spoken, or all too long."""
+    """Every line as phones, the first in chunks as `write_script` makes them for a stream where
+    `soon`; raises TextError for a line that cannot be spoken, or for all of them too long."""
     turns: list[Turn | Pause] = []
     parts = tuple(parts)
     characters = sum(len(part.text) for part in parts if not isinstance(part, Pause))
@@ -80,7 +79,7 @@ def write_turns(
             turns.append(part)
             continue
         try:
-            script = write_script(part.text, frontend, None if turns else first)
+            script = write_script(part.text, frontend, soon=soon and not turns)
         except TextError as error:
             where = f"Part {number} ({part.text.strip()[:30]!r}): " if len(parts) > 1 else ""
             raise TextError(f"{where}{error}") from error

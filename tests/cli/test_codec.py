@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from speechkit.cli import build_parser
+from speechkit.cli.codec import ENCODED_AT_ONCE
 from speechkit.core.checkpoint import load_checkpoint
 from speechkit.facodec.files import read_codec_file
 from tests.tiny import tiny_model
@@ -122,9 +124,17 @@ def test_files_into_a_folder(
     assert "is a file" in run(*several[:4], "-o", prompt, *codec).error
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 16])
 def test_broken_files_are_told_at_the_end(
-    run: Run, codec: tuple[str | Path, ...], folder: Path, tmp_path: Path
+    run: Run,
+    codec: tuple[str | Path, ...],
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    at_once: int,
 ) -> None:
+    # However many are encoded together, each file is that of its own recording.
+    monkeypatch.setitem(ENCODED_AT_ONCE, "cpu", at_once)
     (folder / "aa broken.wav").write_bytes(b"RIFF, I said, is no music")
     (folder / "empty.wav").write_bytes(b"")
     out = tmp_path / "skc"
@@ -137,6 +147,8 @@ def test_broken_files_are_told_at_the_end(
     assert len(told) == 2
     assert ran.err.splitlines()[-2:] == told
     assert all("not an audio file" in line for line in told)
+
+    assert read_codec_file(out / "deep" / "er" / "b.skc").seconds == 0.25
 
     data = bytearray((out / "a.skc").read_bytes())
     data[70] ^= 1
@@ -214,3 +226,31 @@ def test_info_describes_files_without_the_codec(
     assert "50 frames/s" in text
     assert "not a codec file" in run("codec", "info", prompt).error
     assert "No such file" in run("codec", "info", tmp_path / "no.skc").error
+
+
+def test_devices_that_are_not_there_are_refused(
+    run: Run, codec: tuple[str | Path, ...], prompt: Path, tmp_path: Path
+) -> None:
+    encode = ("codec", "encode", prompt, "-o", tmp_path / "a.skc", *codec)
+    convert = ("convert", "--source", prompt, "--target", prompt, "-o", tmp_path / "a.wav", *codec)
+    bench = ("bench", "codec", "--prompt", prompt, *codec)
+    for argv in (encode, convert, bench):
+        assert "no device 'gpu'" in run(*argv, "--device", "gpu").error
+    assert not (tmp_path / "a.skc").exists()
+    assert not (tmp_path / "a.wav").exists()
+
+
+@pytest.mark.parametrize(
+    ("verb", "dtype"),
+    [
+        *(("codec encode x -o y", False), ("codec decode x -o y", False)),
+        *(("convert --source x --target y -o z", False), ("eval convert", False)),
+        *(("eval codec", False), ("eval tts", True), ("eval watermark --data x", True)),
+        *(("bench --prompt x", True), ("serve", True), ("demo", True)),
+    ],
+)
+def test_verbs_that_compute_say_where(verb: str, dtype: bool) -> None:
+    flags = ["--device", "cuda:1", *(["--dtype", "bfloat16"] if dtype else [])]
+    args = build_parser(verb.split()[0]).parse_args([*verb.split(), *flags])
+    assert args.device == "cuda:1"
+    assert getattr(args, "dtype", None) == ("bfloat16" if dtype else None)

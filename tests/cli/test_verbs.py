@@ -210,11 +210,16 @@ def test_eval_prints_tables_and_reports(
 
 
 def test_bench_times_stages(run: Run, model: Path, prompt: Path) -> None:
-    ran = run("bench", "--prompt", prompt, "--model", model, "--runs", "1", "--steps=1", "--json")
+    argv = ("--prompt", prompt, "--model", model, "--runs", "1", "--steps=1")
+    ran = run("bench", *argv, "--compare", "bfloat16", "--json")
     assert ran.code == 0, ran.err
     bench = json.loads(ran.out)
-    assert [length["name"] for length in bench["lengths"]] == ["3 s", "10 s"]
+    assert [length["name"] for length in bench["lengths"]] == ["2 s", "5 s", "14 s"]
     assert bench["trained"] is False
+    assert 0 < bench["first_sound"]["lasts_seconds"] < bench["batch"]["seconds"]
+    assert bench["compared"]["batch"]["texts"] == bench["batch"]["texts"] == 8
+    assert set(bench["agreement"]["forced"]) == {"prosody", "content", "detail"}
+    assert 0 < bench["agreement"]["forced"]["detail"] <= 1
 
 
 def test_bench_times_encoding_and_decoding_apart(run: Run, model: Path, prompt: Path) -> None:

@@ -37,8 +37,8 @@ def test_bench_drops_the_warm_up_and_names_threads_and_memory() -> None:
     assert bench.to_json()["lengths"][0]["name"] == "short"
 
 
-def test_bench_has_a_short_and_a_long_text() -> None:
-    assert list(BENCH_TEXTS) == ["3 s", "10 s"]
+def test_bench_has_short_and_long_texts() -> None:
+    assert list(BENCH_TEXTS) == ["2 s", "5 s", "14 s"]
 
 
 def test_bench_without_runs_is_an_error() -> None:

@@ -14,11 +14,16 @@ import torch
 from torch import Tensor
 
 from speechkit.cli import main
+from speechkit.conversion import VoiceConverter
 from speechkit.core.audio import read_audio
 from speechkit.core.errors import CheckpointError, ConfigError, MissingPackageError
+from speechkit.core.results import Codes
 from speechkit.core.rng import generator
+from speechkit.demo.jobs import load_models
 from speechkit.diffusion.denoiser import MASK, NULL_CODE, DenoiserInputs
-from speechkit.export import OPSET, export_onnx, is_onnx, load_onnx
+from speechkit.export import OPSET, export_onnx
+from speechkit.facodec.pretrained import load_pretrained
+from speechkit.facodec.stream import decode_stream
 from speechkit.tts import ZeroShotTTS
 from tests.tiny import tiny_model
 
@@ -42,7 +47,8 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     root = tmp_path_factory.mktemp("export")
     model = tiny_model(root / "model")
     assert main(["export", "onnx", str(model), "-o", str(root / "onnx")]) == 0
-    return Pair(model, root / "onnx", ZeroShotTTS.from_pretrained(model), load_onnx(root / "onnx"))
+    ours, theirs = (ZeroShotTTS.from_pretrained(root / name) for name in ("model", "onnx"))
+    return Pair(model, root / "onnx", ours, theirs)
 
 
 @pytest.fixture(scope="module")
@@ -144,8 +150,7 @@ def test_code_vectors_travel(pair: Pair) -> None:
 
 
 def test_graphs_say_what_they_were_made_of(pair: Pair) -> None:
-    assert is_onnx(pair.folder)
-    assert not is_onnx(pair.model)
+    assert pair.onnx.weights == f"{pair.torch.weights} in ONNX"
     for part in ("codec", "generator"):
         about = json.loads((pair.folder / part / "config.json").read_text())["onnx"]
         assert about["opset"] == OPSET
@@ -162,15 +167,65 @@ def test_another_file_is_refused(pair: Pair, tmp_path: Path) -> None:
     graphs = tmp_path / "onnx" / "generator"
     (graphs / "frame-0.onnx").write_bytes((graphs / "frame-1.onnx").read_bytes())
     with pytest.raises(CheckpointError, match="is not the file that was exported"):
-        load_onnx(tmp_path / "onnx")
+        ZeroShotTTS.from_pretrained(tmp_path / "onnx")
     (graphs / "frame-0.onnx").unlink()
     with pytest.raises(CheckpointError, match=r"has no file frame-0\.onnx"):
-        load_onnx(tmp_path / "onnx")
+        ZeroShotTTS.from_pretrained(tmp_path / "onnx")
 
 
-def test_torch_weights_are_no_export(pair: Pair) -> None:
-    with pytest.raises(CheckpointError, match="holds no exported model"):
-        load_onnx(pair.model)
+def test_an_export_that_names_no_graphs_is_refused(pair: Pair, tmp_path: Path) -> None:
+    shutil.copytree(pair.folder, tmp_path / "onnx")
+    path = tmp_path / "onnx" / "codec" / "config.json"
+    config = json.loads(path.read_text())
+    del config["onnx"]["files"]
+    path.write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="names no graphs"):
+        ZeroShotTTS.from_pretrained(tmp_path / "onnx")
+
+
+def test_batches_and_long_codes_are_decoded_as_by_torch(pair: Pair) -> None:
+    rng = generator(3)
+    codes = [
+        Codes.of(torch.randint(16, (6, frames), generator=rng), (1, 2, 3)) for frames in (9, 120)
+    ]
+    timbre_BD = torch.randn(2, pair.torch.codec.timbre_channels, generator=rng)
+    made = [
+        tts.codec.decode_batch(codes, timbre_BD, [generator(n) for n in range(2)])
+        for tts in (pair.torch, pair.onnx)
+    ]
+    for expected_T, found_T in zip(*made, strict=True):
+        assert float((found_T - expected_T).abs().max()) < LEVELLED_TOLERANCE
+    given = (pair.onnx.codec, codes[1], timbre_BD[1], generator(1))
+    waves = list(decode_stream(*given, whole_seconds=0, block_seconds=0.8))
+    assert len(waves) == 3
+    assert float((torch.cat(waves) - made[1][1]).abs().max()) < WAVE_TOLERANCE
+
+
+def test_an_export_stands_in_for_its_weights_everywhere(
+    pair: Pair, examples: Path, tmp_path: Path
+) -> None:
+    source = examples / "synthetic_af_bella.flac"
+    voices = [VoiceConverter.from_pretrained(folder) for folder in (pair.model, pair.folder)]
+    made = [
+        voice.convert(source, source, pitch_shift_semitones=2, watermark=None).wave_T
+        for voice in voices
+    ]
+    assert float((made[0] - made[1]).abs().max()) < LEVELLED_TOLERANCE
+    assert load_models(pair.folder).tts.weights == pair.onnx.weights
+    # What one encodes the other decodes.
+    file, out = tmp_path / "a.skc", tmp_path / "a.wav"
+    codec = ["--codec", str(pair.folder)]
+    assert main(["codec", "encode", str(source), "-o", str(file), *codec]) == 0
+    assert main(["codec", "decode", str(file), "-o", str(out), "--codec", str(pair.model)]) == 0
+    assert load_pretrained(pair.folder).sha256 == load_pretrained(pair.model).sha256
+
+
+@pytest.mark.parametrize(("device", "dtype"), [("meta", "auto"), ("cpu", "bfloat16")])
+def test_an_export_computes_on_the_cpu_in_single_precision(
+    pair: Pair, device: str, dtype: str
+) -> None:
+    with pytest.raises(ConfigError, match="leave out --device and --dtype"):
+        ZeroShotTTS.from_pretrained(pair.folder, device=device, dtype=dtype)
 
 
 def test_model_without_parts_writes_nothing(pair: Pair, tmp_path: Path) -> None:
@@ -186,7 +241,7 @@ def test_missing_package_is_one_sentence(
 ) -> None:
     for name, call in (
         ("onnx", lambda: export_onnx(pair.model, tmp_path / "new")),
-        ("onnxruntime", lambda: load_onnx(pair.folder)),
+        ("onnxruntime", lambda: ZeroShotTTS.from_pretrained(pair.folder)),
     ):
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, name, None)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from speechkit.core.errors import TextError
 from speechkit.text import Frontend
-from speechkit.text.frontend import CLAUSE, SENTENCE, WORD_END, pack
+from speechkit.text.chunk import CLAUSE, SENTENCE, WORD_END, pack
 from speechkit.text.vocab import END, MARKS, START, WORD_BOUNDARY
 
 FRONTEND = Frontend()
@@ -39,8 +39,9 @@ def joined(pieces: tuple[tuple[str, ...], ...]) -> list[str]:
 
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("limit", [1, 7, 20, 45, 90, 500])
-def test_no_cut_changes_a_reading(text: str, limit: int) -> None:
-    pieces = FRONTEND.pieces(text, limit)
+@pytest.mark.parametrize("soon", [False, True])
+def test_no_cut_changes_a_reading(text: str, limit: int, soon: bool) -> None:
+    pieces = FRONTEND.pieces(text, limit, soon=soon)
     assert joined(pieces.phones) == list(inner(FRONTEND.phones(text)))
     assert pieces.words == FRONTEND.report(text).words
 
@@ -52,6 +53,31 @@ def test_pieces_end_at_the_strongest_break_that_fits() -> None:
     assert [piece[-2] for piece in sentences] == [".", "."]
     clauses = FRONTEND.pieces(text, 20).phones
     assert [piece[-2] for piece in clauses] == [",", ".", ";", "."]
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        # A clause of a good length, and no more than that.
+        ("The door opened, and a man came in. He sat down.", "The door opened,"),
+        ("Good morning. How are you all today?", "Good morning."),
+        # "Well," alone would be over before the rest is there.
+        ("Well, nobody came. So we left.", "Well, nobody came."),
+        # No clause ends in time: a few words.
+        ("When the old wooden bridge over the wide river fell, we stayed.", "When the old wooden"),
+        ("No.", "No."),
+        ("Nobody minds the rain any more", "Nobody minds the rain any more"),
+    ],
+)
+def test_the_first_piece_of_a_stream_is_a_clause_or_a_few_words(text: str, first: str) -> None:
+    pieces = FRONTEND.pieces(text, 180, soon=True).phones
+    assert pieces[0] == FRONTEND.phones(first)
+
+
+def test_the_pieces_of_a_stream_grow() -> None:
+    text = "The door opened, and then " + "we all went down to the sea once more, and " * 12
+    lengths = [len(piece) for piece in FRONTEND.pieces(text, 180, soon=True).phones]
+    assert lengths[0] < lengths[1] < lengths[2]
 
 
 def test_a_text_without_words_is_refused() -> None:

@@ -49,7 +49,7 @@ def code_clips(
     coded = []
     for clip in clips:
         codes, timbre_D = codec.encode(clip.wave_T)
-        coded.append(CodedClip(clip=clip, codes=codes, timbre_D=timbre_D))
+        coded.append(CodedClip(clip=clip, codes=codes.to("cpu"), timbre_D=timbre_D.cpu()))
         progress(f"encode {clip.id}")
     return coded
 
@@ -73,12 +73,13 @@ def embeddings(codec: Codec, codes: Codes) -> dict[str, Tensor]:
     """
     if not isinstance(codec, FACodec | PaperCodec):
         raise DataError("this codec does not show the embeddings of its codes.")
+    codes = codes.to(codec.code_vectors()[0].device)
     found = {
         part: getattr(codec, f"{part}_codebooks").embed(part_codes(codes, part)[None])[0]
         for part in FRAME_PARTS
     }
     channels_first = isinstance(codec, PaperCodec)
-    return {part: z.T if channels_first else z for part, z in found.items()}
+    return {part: (z.T if channels_first else z).cpu() for part, z in found.items()}
 
 
 def codebook_names(codec: Codec) -> list[str]:

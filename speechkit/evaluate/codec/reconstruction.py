@@ -61,7 +61,7 @@ def codec_systems(codec: Codec, seed: int) -> dict[str, Render]:
 
     def render(one: CodedClip, *, detail: bool) -> Coded:
         without = () if detail else ("detail",)
-        wave_T = codec.decode(one.codes, one.timbre_D, generator(seed), without=without)
+        wave_T = codec.decode(one.codes, one.timbre_D, generator(seed), without=without).cpu()
         kept = (
             quantizer.codebooks
             if detail
@@ -85,10 +85,10 @@ def ceiling_systems(codec: Codec, seed: int) -> dict[str, Render]:
 
     @torch.no_grad()
     def render(one: CodedClip) -> Coded:
-        analysis = codec.analyse(one.clip.wave_T)
+        analysis = codec.analyse([one.clip.wave_T])
         f0_BG = pitch_hz(analysis.contour_BG, analysis.median_B)
         wave_BT = codec.vocoder(analysis.mel_BMG, f0_BG, analysis.voiced_BG, generator(seed))
-        return Coded(wave_T=wave_BT[0, : len(one.clip.wave_T)].clamp(-1, 1), payload_bytes=0)
+        return Coded(wave_T=wave_BT[0, : len(one.clip.wave_T)].clamp(-1, 1).cpu(), payload_bytes=0)
 
     return {CEILING: render}
 

@@ -99,7 +99,7 @@ def swapped(codec: Codec, pair: SwapPair, part: str, seed: int) -> Tensor:
         codes = exchange(codes, pair.b.codes, part)
     # The same noise for every part, so that only the part makes a difference.
     rng = generator(derive(seed, "swap", pair.name))
-    return codec.decode(codes, timbre_D, rng)[: len(pair.a.clip.wave_T)]
+    return codec.decode(codes, timbre_D, rng)[: len(pair.a.clip.wave_T)].cpu()
 
 
 def score_swap(wave: Wave, pair: SwapPair, scorers: Scorers, phones: PhoneReader) -> Scored:

@@ -11,6 +11,8 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
+from speechkit.facodec.lengths import held
+
 TAPS = 12
 SNAKE_FLOOR = 1e-9
 """Keeps the division finite, as in the public code."""
@@ -74,6 +76,9 @@ class AliasFreeSnake(nn.Module):
         # In place: at twice the sample rate, fresh memory costs more than the arithmetic.
         return out_BDT.sin_().square_().mul_(height_D1).add_(x_BDT)
 
-    def forward(self, x_BDT: Tensor) -> Tensor:
-        """The activation, free of aliases; same shape."""
-        return self.down(self.snake(self.up(x_BDT)))
+    def forward(self, x_BDT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
+        """The activation, free of aliases; same shape. Items of `lengths_B` end as they do alone,
+        and what comes after their ends is of no use."""
+        twice_B = None if lengths_B is None else 2 * lengths_B
+        up_BDT = held(self.snake(self.up(held(x_BDT, lengths_B))), twice_B)
+        return self.down(up_BDT)

@@ -5,7 +5,7 @@ Shapes: B batch, T samples, F frames, K codebooks, D channels, M mel bands, P ph
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from speechkit.core.config import from_dict
 from speechkit.core.errors import AudioError, CheckpointError
 from speechkit.core.results import Codes
 from speechkit.facodec.codec import FACTORS, check_factors
+from speechkit.facodec.lengths import kept, lengths_of, padded
 from speechkit.facodec.paper.config import PaperCodecConfig
-from speechkit.facodec.paper.convolution import Encoder, Generator
+from speechkit.facodec.paper.convolution import Encoder, Generator, encoded_frames
 from speechkit.facodec.paper.predictors import Predictions, Predictors, Reversal
 from speechkit.facodec.paper.prosody_mel import ProsodyMel
 from speechkit.facodec.paper.quantizer import (
@@ -207,12 +208,19 @@ class PaperCodec(nn.Module):
         hidden_BDF: Tensor,
         mel_BMF: Tensor | None = None,
         rng: torch.Generator | None = None,
+        *,
+        keep_BF: Tensor | None = None,
+        each_alone: bool = False,
     ) -> PaperParts:
         """The three parts of the encoder's output; V2 takes prosody from `mel_BMF` instead.
 
-        Prosody and content are read side by side, detail from what both leave over.
+        Prosody and content are read side by side, detail from what both leave over. `keep_BF`,
+        where items are of unlike length, is True at their frames; `each_alone` as of
+        `TransformerEncoder`.
         """
-        prosody = self.prosody_codebooks(self._prosody_input(hidden_BDF, mel_BMF, rng))
+        prosody = self.prosody_codebooks(
+            self._prosody_input(hidden_BDF, mel_BMF, rng, keep_BF, each_alone)
+        )
         content = self.content_codebooks(hidden_BDF)
         taken_BDF = (prosody.z_BDF + content.z_BDF).detach()
         return PaperParts(
@@ -220,19 +228,40 @@ class PaperCodec(nn.Module):
         )
 
     def _prosody_input(
-        self, hidden_BDF: Tensor, mel_BMF: Tensor | None, rng: torch.Generator | None
+        self,
+        hidden_BDF: Tensor,
+        mel_BMF: Tensor | None,
+        rng: torch.Generator | None,
+        keep_BF: Tensor | None,
+        each_alone: bool,
     ) -> Tensor:
         if self.prosody_in is None or self.prosody_encoder is None:
             return hidden_BDF
         if mel_BMF is None:
             raise ValueError("V2 reads prosody from mel bands: give mel_BMF")
-        read_BFD: Tensor = self.prosody_encoder(self.prosody_in(mel_BMF.transpose(1, 2)), rng=rng)
+        read_BFD: Tensor = self.prosody_encoder(
+            self.prosody_in(mel_BMF.transpose(1, 2)),
+            keep_BF=keep_BF,
+            rng=rng,
+            each_alone=each_alone,
+        )
         return read_BFD.transpose(1, 2)
 
-    def timbre(self, hidden_BDF: Tensor, rng: torch.Generator | None = None) -> Tensor:
-        """`timbre_BD` of the encoder's output, before any codebook."""
-        read_BFD: Tensor = self.timbre_encoder(hidden_BDF.transpose(1, 2), rng=rng)
-        return read_BFD.mean(1)
+    def timbre(
+        self,
+        hidden_BDF: Tensor,
+        rng: torch.Generator | None = None,
+        *,
+        keep_BF: Tensor | None = None,
+        each_alone: bool = False,
+    ) -> Tensor:
+        """`timbre_BD` of the encoder's output, before any codebook; the rest as of `quantize`."""
+        read_BFD: Tensor = self.timbre_encoder(
+            hidden_BDF.transpose(1, 2), keep_BF=keep_BF, rng=rng, each_alone=each_alone
+        )
+        if keep_BF is None:
+            return read_BFD.mean(1)
+        return (read_BFD * keep_BF[..., None]).sum(1) / keep_BF.sum(1, keepdim=True)
 
     def read(
         self, parts: PaperParts, z_decoder_BDF: Tensor, reversal: Reversal = PLAIN_REVERSAL
@@ -246,10 +275,8 @@ class PaperCodec(nn.Module):
     def embed(self, codes_BKF: Tensor, *, without: Collection[str] = ()) -> Tensor:
         """`z_BDF`, the sum of the parts of given codes but for those in `without`."""
         check_factors(without)
-        quant = self.config.quantizer
-        counts = [quant.prosody_codebooks, quant.content_codebooks, quant.detail_codebooks]
         codebooks = (self.prosody_codebooks, self.content_codebooks, self.detail_codebooks)
-        parts_BKF = torch.split(codes_BKF, counts, dim=1)
+        parts_BKF = torch.split(codes_BKF, list(self.quantizer.counts), dim=1)
         z_BDF = torch.zeros((), device=codes_BKF.device)
         kept = [name not in without for name in FACTORS]
         for part, part_BKF, keep in zip(codebooks, parts_BKF, kept, strict=True):
@@ -257,10 +284,10 @@ class PaperCodec(nn.Module):
             z_BDF = z_BDF + (embedded_BDF if keep else torch.zeros_like(embedded_BDF))
         return z_BDF
 
-    def generate(self, z_BDF: Tensor, timbre_BD: Tensor) -> Tensor:
-        """`wave_BT` of summed parts in a timbre, T = hop · F."""
+    def generate(self, z_BDF: Tensor, timbre_BD: Tensor, lengths_B: Tensor | None = None) -> Tensor:
+        """`wave_BT` of summed parts in a timbre, T = hop · F; items have `lengths_B` frames."""
         conditioned_BFD = self.timbre_norm(z_BDF.transpose(1, 2), timbre_BD)
-        wave_BT: Tensor = self.generator(conditioned_BFD.transpose(1, 2))
+        wave_BT: Tensor = self.generator(conditioned_BFD.transpose(1, 2), lengths_B)
         return wave_BT
 
     def phone_logits(self, content_BKF: Tensor) -> Tensor:
@@ -268,28 +295,40 @@ class PaperCodec(nn.Module):
         logits: Tensor = self.predictors.phone(self.content_codebooks.embed(content_BKF))[0]
         return logits
 
-    @torch.no_grad()
     def encode(self, wave_T: Tensor, f0_G: Tensor | None = None) -> tuple[Codes, Tensor]:
         """`(codes, timbre_D)` of a mono wave at `sample_rate_hz`, padded to whole frames.
 
         Pitch is not looked at: the encoder reads the wave. Raises AudioError for an empty wave.
         """
-        if not wave_T.numel():
-            raise AudioError("The wave is empty: there is nothing to encode.")
-        device = self.timbre_norm.affine.weight.device
-        wave_BT = self.pad(wave_T.float().to(device)[None])
-        hidden_BDF = self.encoder(wave_BT)
-        parts = self.quantize(
-            hidden_BDF, None if self.prosody_mel is None else self.prosody_mel(wave_BT)
-        )
-        codes = Codes(
-            prosody_KF=parts.prosody.codes_BKF[0],
-            content_KF=parts.content.codes_BKF[0],
-            detail_KF=parts.detail.codes_BKF[0],
-        )
-        return codes, self.timbre(hidden_BDF)[0]
+        return self.encode_batch([wave_T])[0]
 
     @torch.no_grad()
+    def encode_batch(
+        self, waves: Sequence[Tensor], f0s: Sequence[Tensor] | None = None
+    ) -> list[tuple[Codes, Tensor]]:
+        """`encode` of each wave, computed together; see `Codec.encode_batch`."""
+        if not all(wave_T.numel() for wave_T in waves):
+            raise AudioError("The wave is empty: there is nothing to encode.")
+        if not waves:
+            return []
+        device = self.timbre_norm.affine.weight.device
+        whole = [self.pad(wave_T.float().to(device)) for wave_T in waves]
+        samples_B = lengths_of(whole)
+        hidden_BDF = self.encoder(padded(whole), samples_B)
+        frames = [encoded_frames(len(wave_T), self.config.strides) for wave_T in whole]
+        lengths_B = None if samples_B is None else torch.tensor(frames, device=device)
+        keep_BF = None if lengths_B is None else kept(lengths_B, hidden_BDF.shape[-1])
+        mel_BMF = None
+        if self.prosody_mel is not None:
+            # One by one: it is continued by reflection where a wave ends.
+            mel_BMF = padded([self.prosody_mel(wave_T[None])[0] for wave_T in whole])
+        parts = self.quantize(hidden_BDF, mel_BMF, keep_BF=keep_BF, each_alone=True)
+        timbres = self.timbre(hidden_BDF, keep_BF=keep_BF, each_alone=True)
+        return [
+            (Codes.of(codes_KF[:, :count], self.quantizer.counts), timbre_D)
+            for codes_KF, count, timbre_D in zip(parts.codes(), frames, timbres, strict=True)
+        ]
+
     def decode(
         self,
         codes: Codes,
@@ -303,9 +342,26 @@ class PaperCodec(nn.Module):
         The factors in `without` are left out, see `Codec.decode`. Detail carries some of the voice,
         so voice conversion may want to do without it.
         """
+        return self.decode_batch([codes], timbre_D[None], [rng], without=without)[0]
+
+    @torch.no_grad()
+    def decode_batch(
+        self,
+        codes: Sequence[Codes],
+        timbre_BD: Tensor,
+        rngs: Sequence[torch.Generator],
+        *,
+        without: Collection[str] = (),
+    ) -> list[Tensor]:
+        """`decode` of each item, computed together; see `Codec.decode_batch`."""
+        if not codes:
+            return []
         weight = self.timbre_norm.affine.weight
-        z_BDF = self.embed(codes.to(weight.device).stacked()[None], without=without)
-        return self.generate(z_BDF, timbre_D.to(weight)[None])[0]
+        stacked = [item.stacked().to(weight.device) for item in codes]
+        z_BDF = self.embed(padded(stacked), without=without)
+        waves_BT = self.generate(z_BDF, timbre_BD.to(weight), lengths_of(stacked))
+        ends = [self.hop_samples * item.frames for item in codes]
+        return [wave_T[:end] for wave_T, end in zip(waves_BT, ends, strict=True)]
 
 
 def build_paper_codec(config: PaperCodecConfig) -> PaperCodec:

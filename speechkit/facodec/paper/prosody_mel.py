@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from speechkit.core.devices import in_float32
 from speechkit.core.mel import MelConfig, mel_filterbank
 
 POWER_FLOOR = 1e-9
@@ -39,7 +40,7 @@ class ProsodyMel(nn.Module):
         # Reflection needs more samples than it adds; shorter waves are continued by silence.
         wave_BT = nn.functional.pad(wave_BT, (0, max(0, edge + 1 - wave_BT.shape[-1])))
         padded = nn.functional.pad(wave_BT[:, None], (edge, edge), mode="reflect")[:, 0]
-        with torch.autocast(wave_BT.device.type, enabled=False):
+        with in_float32(wave_BT):
             spectrum = torch.stft(
                 padded.float(),
                 config.n_fft,

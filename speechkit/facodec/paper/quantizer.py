@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from speechkit.core.devices import in_float32
 from speechkit.facodec.quantizer import Codebook
 
 
@@ -46,7 +47,7 @@ class PaperVectorQuantizer(Codebook):
 
     def forward(self, x_BFD: Tensor) -> PaperQuantized:
         """The nearest entries of `x_BFD`, of one codebook."""
-        with torch.autocast(x_BFD.device.type, enabled=False):
+        with in_float32(x_BFD):
             e_BFC = self.down(x_BFD.float())
             directions_BFC = nn.functional.normalize(e_BFC.detach(), dim=-1)
             codebook_VC = nn.functional.normalize(self.codebook_VC.detach(), dim=-1)

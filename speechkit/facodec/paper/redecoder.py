@@ -68,8 +68,7 @@ class Redecoder(nn.Module):
         detail: bool = False,
     ) -> Tensor:
         """`z_BDF` of codes, with prosody fitted to a timbre."""
-        quant = self.config.quantizer
-        counts = [quant.prosody_codebooks, quant.content_codebooks, quant.detail_codebooks]
+        counts = list(self.config.quantizer.counts)
         prosody_BKF, content_BKF, detail_BKF = torch.split(codes_BKF, counts, dim=1)
         z_BFD: Tensor = self.prosody_encoder(
             _looked_up(self.prosody_tables, prosody_BKF), condition_BD=timbre_BD, rng=rng

@@ -88,11 +88,14 @@ class Layer(nn.Module):
         keep_BF: Tensor | None,
         condition_BD: Tensor | None,
         rng: torch.Generator | None,
+        each_alone: bool,
     ) -> Tensor:
         """Same shape."""
         attended = self.attention(self.norm1(x_BFD, condition_BD), keep_BF)
         x_BFD = x_BFD + dropped(attended, self.dropout, rng)
         normed = self.norm2(x_BFD, condition_BD)
+        if each_alone and keep_BF is not None:
+            normed = normed * keep_BF[..., None]
         wide = self.widen(normed.transpose(1, 2)).transpose(1, 2).relu()
         out: Tensor = x_BFD + self.narrow(dropped(wide, self.dropout, rng))
         return out
@@ -124,16 +127,21 @@ class TransformerEncoder(nn.Module):
         keep_BF: Tensor | None = None,
         condition_BD: Tensor | None = None,
         rng: torch.Generator | None = None,
+        each_alone: bool = False,
     ) -> Tensor:
-        """Same shape; `keep_BF` True where a frame exists; `rng` drops values, None drops none."""
+        """Same shape; `keep_BF` True where a frame exists; `rng` drops values, None drops none.
+
+        `each_alone` reads every item as a batch of one: the place in the batch does not count, and
+        convolutions see silence where an item ends. The public code, and training, do neither.
+        """
         batch, frames, channels = x_BFD.shape
         if self.batch_index_position:
-            positions = sinusoids(batch, channels, x_BFD)[:, None]
+            positions = sinusoids(1 if each_alone else batch, channels, x_BFD)[:, None]
         else:
             positions = sinusoids(frames, channels, x_BFD)
         x_BFD = dropped(x_BFD + positions, self.dropout, rng)
         for layer in self.layers:
-            x_BFD = layer(x_BFD, keep_BF, condition_BD, rng)
+            x_BFD = layer(x_BFD, keep_BF, condition_BD, rng, each_alone)
         out: Tensor = self.final_norm(x_BFD, condition_BD)
         return out
 

@@ -6,7 +6,7 @@ D channels, M mel bands, V phone classes.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,13 @@ from speechkit.core.config import from_dict
 from speechkit.core.errors import CheckpointError
 from speechkit.core.mel import LogMel
 from speechkit.core.results import Codes
+from speechkit.core.timebase import frame_count
 from speechkit.facodec.codec import check_factors
 from speechkit.facodec.convnext import ConvNeXtStack
+from speechkit.facodec.lengths import held, kept, lengths_of, padded
 from speechkit.facodec.predictors import FramePredictor
-from speechkit.facodec.quantizer import Quantized, QuantizerConfig, ResidualVectorQuantizer
+from speechkit.facodec.quantizer import Quantized, ResidualVectorQuantizer
+from speechkit.facodec.small.base import Acoustics, SmallCodec
 from speechkit.facodec.small.config import FACodecConfig
 from speechkit.facodec.small.features import (
     TIMBRE_PITCH_SCALE,
@@ -33,6 +36,7 @@ from speechkit.facodec.small.features import (
     scale_mel,
     unpair_frames,
 )
+from speechkit.facodec.small.source import Excitation, joined
 from speechkit.facodec.small.vocoder import build_vocoder
 
 
@@ -51,6 +55,22 @@ class Analysis:
 
     median_B: Tensor
     """Log median pitch over the reference pitch."""
+
+    lengths_B: Tensor | None = None
+    """Mel frames of each item; None where all fill the batch."""
+
+    def keep(self) -> Tensor | None:
+        """`keep_BF1`: True at the code frames of an item; None where all have all."""
+        if self.lengths_B is None:
+            return None
+        return kept(self.lengths_B // 2, self.mel_BMG.shape[-1] // 2)[..., None]
+
+    def mean_mel(self) -> Tensor:
+        """`active_mean` of each item."""
+        if self.lengths_B is None:
+            return active_mean(self.mel_BMG)
+        items = zip(self.mel_BMG, self.lengths_B.tolist(), strict=True)
+        return torch.cat([active_mean(mel_MG[None, :, :frames]) for mel_MG, frames in items])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,19 +95,10 @@ class Parts:
     content: Quantized
     detail: Quantized
 
-
-@dataclass(frozen=True, kw_only=True)
-class Acoustics:
-    """What the vocoder speaks from."""
-
-    mel_BMG: Tensor
-    """Log-mel at the codec's level."""
-
-    f0_BG: Tensor
-    """Pitch in Hz, positive also where unvoiced."""
-
-    voiced_BG: Tensor
-    """Voicing, 0 or 1."""
+    def codes(self) -> Tensor:
+        """`codes_BKF` of all codebooks: prosody, content, detail."""
+        parts = (self.prosody, self.content, self.detail)
+        return torch.cat([part.codes_BKF for part in parts], dim=1)
 
 
 class TimbreEncoder(nn.Module):
@@ -104,10 +115,15 @@ class TimbreEncoder(nn.Module):
         self.out = nn.Linear(2 * channels + n_mels, channels - 1)
         self.norm = nn.LayerNorm(channels - 1)
 
-    def forward(self, mel_BMG: Tensor) -> Tensor:
-        """`timbre_BD` without its last element, [B, channels − 1]."""
+    def forward(self, mel_BMG: Tensor, lengths_B: Tensor | None = None) -> Tensor:
+        """`timbre_BD` without its last element, [B, channels − 1]; `lengths_B` in mel frames."""
         scaled = scale_mel(mel_BMG)
-        return self.pool(self.stack(pair_frames(scaled)).float(), scaled)
+        if lengths_B is None:
+            return self.pool(self.stack(pair_frames(scaled)).float(), scaled)
+        keep_BF1 = kept(lengths_B // 2, scaled.shape[-1] // 2)[..., None]
+        hidden_BFD = self.stack(pair_frames(scaled), None, keep_BF1).float()
+        items = zip(hidden_BFD, scaled, lengths_B.tolist(), strict=True)
+        return torch.cat([self.pool(h[None, : n // 2], mel[None, :, :n]) for h, mel, n in items])
 
     def pool(self, h_BFD: Tensor, scaled: Tensor) -> Tensor:
         """The vector of a recording from its hidden frames and its scaled log-mel."""
@@ -120,7 +136,7 @@ class TimbreEncoder(nn.Module):
         return timbre
 
 
-class FACodec(nn.Module):
+class FACodec(SmallCodec, nn.Module):
     """The codec: `encode` a wave into `Codes` and a timbre vector, `decode` them again."""
 
     def __init__(self, config: FACodecConfig) -> None:
@@ -152,31 +168,6 @@ class FACodec(nn.Module):
         self.to_mel = nn.Linear(width, 2 * mel.n_mels)
         self.vocoder = build_vocoder(config.vocoder, mel)
 
-    @property
-    def sample_rate_hz(self) -> int:
-        """Samples a second."""
-        return self.config.mel.sample_rate_hz
-
-    @property
-    def hop_samples(self) -> int:
-        """Samples a code frame."""
-        return self.config.hop_samples
-
-    @property
-    def quantizer(self) -> QuantizerConfig:
-        """Its codebooks."""
-        return self.config.quantizer
-
-    @property
-    def timbre_channels(self) -> int:
-        """Width of the timbre vector."""
-        return self.config.timbre_channels
-
-    @property
-    def phone_symbols(self) -> tuple[str, ...]:
-        """What the classes of `phone_logits` stand for."""
-        return self.config.phone_symbols
-
     def code_vectors(self) -> list[Tensor]:
         """The entries `[V, C]` of each codebook: prosody, content, detail."""
         parts = (self.prosody_codebooks, self.content_codebooks, self.detail_codebooks)
@@ -184,7 +175,7 @@ class FACodec(nn.Module):
 
     def timbre(self, analysis: Analysis) -> Tensor:
         """`timbre_BD`: the learnt vector and, last, the measured median pitch."""
-        return self.with_median(self.timbre_encoder(analysis.mel_BMG), analysis)
+        return self.with_median(self.timbre_encoder(analysis.mel_BMG, analysis.lengths_B), analysis)
 
     def with_median(self, learnt_BD: Tensor, analysis: Analysis) -> Tensor:
         """`timbre_BD` of its learnt part and the measured median pitch."""
@@ -192,10 +183,11 @@ class FACodec(nn.Module):
 
     def quantize(self, analysis: Analysis, mean_mel_BM1: Tensor | None = None) -> Parts:
         """The three parts; `mean_mel_BM1` is the mean spectrum taken out before content is read."""
-        mean_mel = active_mean(analysis.mel_BMG) if mean_mel_BM1 is None else mean_mel_BM1
-        hidden = self.encoder(pair_frames((analysis.mel_BMG - mean_mel) / 2.0))
+        mean_mel = analysis.mean_mel() if mean_mel_BM1 is None else mean_mel_BM1
+        keep_BF1 = analysis.keep()
+        hidden = self.encoder(pair_frames((analysis.mel_BMG - mean_mel) / 2.0), None, keep_BF1)
         prosody = self.prosody_codebooks(
-            self.prosody_encoder(self._prosody_input(analysis, mean_mel))
+            self.prosody_encoder(self._prosody_input(analysis, mean_mel), None, keep_BF1)
         )
         content = self.content_codebooks(hidden)
         taken = (prosody.z_BFD + content.z_BFD).detach()
@@ -218,9 +210,12 @@ class FACodec(nn.Module):
             contour_BG=read[:, 0], voiced_logit_BG=read[:, 1], energy_BG=read[:, 2]
         )
 
-    def decode_mel(self, z_BFD: Tensor, timbre_BD: Tensor) -> Tensor:
-        """Log-mel `mel_BMG` of summed parts in a timbre."""
-        scaled = self.to_mel(self.decoder(z_BFD, timbre_BD)).float()
+    def decode_mel(
+        self, z_BFD: Tensor, timbre_BD: Tensor, keep_BF1: Tensor | None = None
+    ) -> Tensor:
+        """Log-mel `mel_BMG` of summed parts in a timbre; frames where `keep_BF1` is 0 are not
+        heard."""
+        scaled = self.to_mel(self.decoder(z_BFD, timbre_BD, keep_BF1)).float()
         return unpair_frames(scaled) * 3.0 - 5.0
 
     def phone_logits(self, content_BKF: Tensor) -> Tensor:
@@ -229,69 +224,125 @@ class FACodec(nn.Module):
         return logits
 
     @torch.no_grad()
-    def analyse(self, wave_T: Tensor, f0_G: Tensor | None = None) -> Analysis:
-        """Features of a wave, padded to whole code frames; `f0_G` in Hz where already known."""
-        prepared = prepare(wave_T, f0_G, self.config.level_rms, self.config.hop_samples)
-        mel_BMG, pitch = self.mel(prepared.wave_T[None].to(self.mel.window.device)), prepared.pitch
-        device = mel_BMG.device
+    def analyse(self, waves: Sequence[Tensor], f0s: Sequence[Tensor] | None = None) -> Analysis:
+        """Features of waves, padded to whole code frames; `f0s` in Hz where already known."""
+        level, hop = self.config.level_rms, self.config.hop_samples
+        ready = [
+            prepare(wave_T, None if f0s is None else f0s[n], level, hop)
+            for n, wave_T in enumerate(waves)
+        ]
+        device = self.mel.window.device
+        contours = [one.pitch.contour_G for one in ready]
+        lengths_B = lengths_of(contours)
         return Analysis(
-            mel_BMG=mel_BMG,
-            contour_BG=pitch.contour_G[None].to(device),
-            voiced_BG=pitch.voiced_G[None].to(device),
-            median_B=torch.tensor([pitch.median], device=device),
+            mel_BMG=self.mel(padded([one.wave_T for one in ready]).to(device)),
+            contour_BG=padded(contours).to(device),
+            voiced_BG=padded([one.pitch.voiced_G for one in ready]).to(device),
+            median_B=torch.tensor([one.pitch.median for one in ready], device=device),
+            lengths_B=None if lengths_B is None else lengths_B.to(device),
         )
 
-    @torch.no_grad()
     def encode(self, wave_T: Tensor, f0_G: Tensor | None = None) -> tuple[Codes, Tensor]:
         """`(codes, timbre_D)` of a mono wave at `sample_rate_hz`."""
-        analysis = self.analyse(wave_T, f0_G)
-        parts = self.quantize(analysis)
-        codes = Codes(
-            prosody_KF=parts.prosody.codes_BKF[0],
-            content_KF=parts.content.codes_BKF[0],
-            detail_KF=parts.detail.codes_BKF[0],
-        )
-        return codes, self.timbre(analysis)[0]
+        return self.encode_batch([wave_T], None if f0_G is None else [f0_G])[0]
 
     @torch.no_grad()
-    def decode(
+    def encode_batch(
+        self, waves: Sequence[Tensor], f0s: Sequence[Tensor] | None = None
+    ) -> list[tuple[Codes, Tensor]]:
+        """`(codes, timbre_D)` of each mono wave at `sample_rate_hz`."""
+        if not waves:
+            return []
+        analysis = self.analyse(waves, f0s)
+        codes_BKF = self.quantize(analysis).codes()
+        found = []
+        for wave_T, codes_KF, timbre_D in zip(waves, codes_BKF, self.timbre(analysis), strict=True):
+            frames = frame_count(len(wave_T), self.hop_samples)
+            found.append((Codes.of(codes_KF[:, :frames], self.quantizer.counts), timbre_D))
+        return found
+
+    @torch.no_grad()
+    def decode_batch(
         self,
-        codes: Codes,
-        timbre_D: Tensor,
-        rng: torch.Generator,
+        codes: Sequence[Codes],
+        timbre_BD: Tensor,
+        rngs: Sequence[torch.Generator],
         *,
         without: Collection[str] = (),
-    ) -> Tensor:
-        """`wave_T` of codes in a timbre, the factors in `without` left out; see `Codec.decode`."""
-        heard = self.acoustics(codes, timbre_D, without=without)
-        wave_T: Tensor = self.vocoder(heard.mel_BMG, heard.f0_BG, heard.voiced_BG, rng)[0]
-        return wave_T.clamp(-1, 1)
+    ) -> list[Tensor]:
+        """`wave_T` of each item, the factors in `without` left out; see `Codec.decode_batch`."""
+        if not codes:
+            return []
+        heard = self.acoustics_batch(codes, timbre_BD, without=without)
+        frames = [2 * item.frames for item in codes]
+        driven = joined(
+            [
+                self.excite(f0_G[None, :count], voiced_G[None, :count], rng)
+                for f0_G, voiced_G, count, rng in zip(
+                    heard.f0_BG, heard.voiced_BG, frames, rngs, strict=True
+                )
+            ]
+        )
+        waves_BT = self.speak(heard, driven).clamp(-1, 1)
+        ends = [item.frames * self.hop_samples for item in codes]
+        return [wave_T[:end] for wave_T, end in zip(waves_BT, ends, strict=True)]
 
-    @torch.no_grad()
     def acoustics(
         self, codes: Codes, timbre_D: Tensor, *, without: Collection[str] = ()
     ) -> Acoustics:
-        """Log-mel, pitch and voicing of codes in a timbre: `decode` before the vocoder.
+        """`acoustics_batch` of one item."""
+        return self.acoustics_batch([codes], timbre_D[None], without=without)
+
+    @torch.no_grad()
+    def acoustics_batch(
+        self, codes: Sequence[Codes], timbre_BD: Tensor, *, without: Collection[str] = ()
+    ) -> Acoustics:
+        """Log-mel, pitch and voicing of codes in a timbre: `decode_batch` before the vocoder.
 
         Without prosody, F0, voicing and loudness are predicted from a zero vector.
         """
         if without:
             check_factors(without)
-        codes, timbre_D = codes.to(self.to_mel.weight.device), timbre_D.to(self.to_mel.weight)
-        z_prosody = self.prosody_codebooks.embed(codes.prosody_KF[None])
+        timbre_BD = timbre_BD.to(self.to_mel.weight)
+        stacked = [item.stacked().to(timbre_BD.device) for item in codes]
+        lengths_B, codes_BKF = lengths_of(stacked), padded(stacked)
+        keep_BF1 = None
+        if lengths_B is not None:
+            keep_BF1 = kept(lengths_B, codes_BKF.shape[-1])[..., None]
+        prosody_BKF, content_BKF, detail_BKF = torch.split(
+            codes_BKF, list(self.quantizer.counts), dim=1
+        )
+        z_prosody = self.prosody_codebooks.embed(prosody_BKF)
         if "prosody" in without:
             z_prosody = torch.zeros_like(z_prosody)
         z_BFD = z_prosody
         if "content" not in without:
-            z_BFD = z_BFD + self.content_codebooks.embed(codes.content_KF[None])
+            z_BFD = z_BFD + self.content_codebooks.embed(content_BKF)
         if "detail" not in without:
-            z_BFD = z_BFD + self.detail_codebooks.embed(codes.detail_KF[None])
-        timbre_BD = timbre_D[None]
-        mel_BMG = self.decode_mel(z_BFD, timbre_BD)
-        predicted = self.predict_prosody(z_prosody)
-        f0_BG = pitch_hz(predicted.contour_BG, timbre_BD[:, -1] * TIMBRE_PITCH_SCALE)
-        voiced_BG = (predicted.voiced_logit_BG > 0).to(f0_BG.dtype)
-        return Acoustics(mel_BMG=mel_BMG, f0_BG=f0_BG, voiced_BG=voiced_BG)
+            z_BFD = z_BFD + self.detail_codebooks.embed(detail_BKF)
+        # Item by item: the phase sums up pitch over the whole length, and with it what a batch
+        # rounds otherwise.
+        pitches, voicings = [], []
+        for n, item in enumerate(codes):
+            predicted = self.predict_prosody(z_prosody[n : n + 1, : item.frames])
+            median_B = timbre_BD[n : n + 1, -1] * TIMBRE_PITCH_SCALE
+            pitches.append(pitch_hz(predicted.contour_BG, median_B)[0])
+            voicings.append((predicted.voiced_logit_BG[0] > 0).to(pitches[-1].dtype))
+        lengths_B = None if lengths_B is None else 2 * lengths_B
+        return Acoustics(
+            mel_BMG=held(self.decode_mel(z_BFD, timbre_BD, keep_BF1), lengths_B),
+            f0_BG=held(padded(pitches), lengths_B),
+            voiced_BG=held(padded(voicings), lengths_B),
+            lengths_B=lengths_B,
+        )
+
+    @torch.no_grad()
+    def speak(self, heard: Acoustics, driven: Excitation) -> Tensor:
+        """The vocoder's `wave_BT`."""
+        wave_BT: Tensor = self.vocoder.speak(
+            heard.mel_BMG, heard.f0_BG, heard.voiced_BG, driven, heard.lengths_B
+        )
+        return wave_BT
 
 
 def build_codec(config: FACodecConfig) -> FACodec:

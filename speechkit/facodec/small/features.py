@@ -49,7 +49,8 @@ class Prepared:
 
 def prepare(wave_T: Tensor, f0_G: Tensor | None, level_rms: float, hop_samples: int) -> Prepared:
     """A recording before any network reads it; `f0_G` in Hz where already known."""
-    wave_T = wave_T.float() * speech_gain(wave_T, level_rms)
+    wave_T = wave_T.cpu().float()
+    wave_T = wave_T * speech_gain(wave_T, level_rms)
     wave_T = nn.functional.pad(wave_T, (0, -len(wave_T) % hop_samples))
     if f0_G is None:
         from speechkit.core.f0 import extract_f0

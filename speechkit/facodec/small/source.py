@@ -6,12 +6,14 @@ Shapes: B batch, T samples, F frames, H samples of one frame.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from speechkit.core.spans import Span
+from speechkit.facodec.lengths import padded
 
 LONG_FRAMES = 3000
 """Frames, 30 s at the usual hop, up to which an index in single precision is fine enough."""
@@ -97,7 +99,17 @@ def excitation(
     return Excitation(
         phase_BT=phase_BT,
         gate_BT=between_frames(voiced_BF.float(), hop_samples).float(),
-        noise_BT=None if rng is None else noise_source(phase_BT.shape, rng),
+        noise_BT=None if rng is None else noise_source(phase_BT.shape, rng).to(phase_BT.device),
+    )
+
+
+def joined(items: Sequence[Excitation]) -> Excitation:
+    """The excitations of single items as that of a batch, silent beyond the end of each."""
+    noises = [item.noise_BT[0] for item in items if item.noise_BT is not None]
+    return Excitation(
+        phase_BT=padded([item.phase_BT[0] for item in items]),
+        gate_BT=padded([item.gate_BT[0] for item in items]),
+        noise_BT=padded(noises) if noises else None,
     )
 
 
@@ -139,13 +151,11 @@ class RunningSource:
         return Excitation(
             phase_BT=wrapped(torch.cat([before_T, ahead_T]))[None].to(f0_F.device),
             gate_BT=exact_lines(voiced_F[None], self.hop).float(),
-            noise_BT=self._noise(span),
+            noise_BT=None if self.rng is None else self._noise(span, self.rng).to(f0_F.device),
         )
 
-    def _noise(self, span: Span) -> Tensor | None:
-        if self.rng is None:
-            return None
-        more_T = noise_source((1, span.high * self.hop - self._drawn), self.rng)[0]
+    def _noise(self, span: Span, rng: torch.Generator) -> Tensor:
+        more_T = noise_source((1, span.high * self.hop - self._drawn), rng)[0]
         self._drawn = span.high * self.hop
         noise_T = torch.cat([self._noise_T, more_T])
         self._noise_T = noise_T[-(span.high - span.end + self._context) * self.hop :]

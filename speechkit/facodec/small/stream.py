@@ -20,6 +20,9 @@ from speechkit.core.f0 import extract_f0
 from speechkit.core.results import Codes, join
 from speechkit.core.spans import Span, spans
 from speechkit.core.timebase import frame_count
+from speechkit.facodec.convnext import KERNEL
+from speechkit.facodec.predictors import BLOCKS as PREDICTOR_BLOCKS
+from speechkit.facodec.small.base import SmallCodec
 from speechkit.facodec.small.codec import Analysis, FACodec
 from speechkit.facodec.small.features import (
     active_mean,
@@ -33,28 +36,26 @@ from speechkit.facodec.small.source import RunningSource
 MEL_PER_CODE = 2
 """Mel frames of a code frame."""
 
+REACH = KERNEL // 2
+"""Frames to either side that a block of a network looks."""
+
 PITCH_MARGIN_FRAMES = 200
 """Mel frames on either side of a span that the pitch tracker hears too: 2 s."""
 
 
-def reach_frames(stack: nn.Module) -> int:
-    """How many frames to either side the convolutions in a network look."""
-    return sum(
-        module.kernel_size[0] // 2 for module in stack.modules() if isinstance(module, nn.Conv1d)
-    )
-
-
-def decode_context_frames(codec: FACodec) -> int:
+def decode_context_frames(codec: SmallCodec) -> int:
     """Code frames around a span that its samples depend on."""
-    vocoder = frame_count(reach_frames(codec.vocoder), MEL_PER_CODE)
-    frames = max(reach_frames(codec.decoder), reach_frames(codec.prosody_predictor))
+    config, vocoder = codec.config, codec.config.vocoder
+    n_fft = vocoder.n_fft if codec.draws_noise else 4 * config.mel.hop_length
+    frames = REACH * max(config.decoder_blocks, PREDICTOR_BLOCKS)
+    frames += frame_count(REACH * vocoder.blocks, MEL_PER_CODE)
     # A filter's tail, the overlap of neighbours, and lines between frame centres.
-    return frames + vocoder + frame_count(codec.vocoder.n_fft, codec.hop_samples) + 1
+    return frames + frame_count(n_fft, codec.hop_samples) + 1
 
 
 @torch.no_grad()
 def decode_spans(
-    codec: FACodec,
+    codec: SmallCodec,
     codes: Codes,
     timbre_D: Tensor,
     rng: torch.Generator,
@@ -69,14 +70,14 @@ def decode_spans(
     """
     context = decode_context_frames(codec)
     mel = codec.config.mel
-    noise = rng if codec.vocoder.DRAWS_NOISE else None
+    noise = rng if codec.draws_noise else None
     source = RunningSource(noise, mel.hop_length, mel.sample_rate_hz, MEL_PER_CODE * context)
     for span in spans(codes.frames, block_frames, context):
         heard = codec.acoustics(codes.between(span.low, span.high), timbre_D, without=without)
         finer = span.times(MEL_PER_CODE)
         driven = source.advance(heard.f0_BG[0], heard.voiced_BG[0], finer)
-        wave_BT = codec.vocoder.speak(heard.mel_BMG, heard.f0_BG, heard.voiced_BG, driven)
-        yield wave_BT[0, span.times(codec.hop_samples).own].clamp(-1, 1)
+        wave_BT = codec.speak(heard, driven)
+        yield wave_BT[0, span.times(codec.hop_samples).own].clamp(-1, 1).cpu()
 
 
 @torch.no_grad()
@@ -88,16 +89,12 @@ def encode_spans(codec: FACodec, wave_T: Tensor, *, block_frames: int) -> tuple[
     """
     analysis = _analyse(codec, wave_T, block_frames)
     mean_mel_BM1 = active_mean(analysis.mel_BMG)
-    context = max(reach_frames(codec.encoder), reach_frames(codec.prosody_encoder))
+    context = REACH * max(codec.config.encoder_blocks, codec.config.prosody_blocks)
     frames = analysis.mel_BMG.shape[-1] // MEL_PER_CODE
     pieces: list[Codes] = []
     for span in spans(frames, block_frames, context):
         parts = codec.quantize(_between(analysis, span.times(MEL_PER_CODE)), mean_mel_BM1)
-        codes = Codes(
-            prosody_KF=parts.prosody.codes_BKF[0],
-            content_KF=parts.content.codes_BKF[0],
-            detail_KF=parts.detail.codes_BKF[0],
-        )
+        codes = Codes.of(parts.codes()[0], codec.quantizer.counts)
         pieces.append(codes.between(span.own.start, span.own.stop))
     return join(pieces), _timbre(codec, analysis, block_frames)
 
@@ -126,7 +123,7 @@ def _timbre(codec: FACodec, analysis: Analysis, block_frames: int) -> Tensor:
     """`codec.timbre` with the network over one span after the other."""
     encoder = codec.timbre_encoder
     scaled_BMG = scale_mel(analysis.mel_BMG)
-    frames, context = scaled_BMG.shape[-1] // MEL_PER_CODE, reach_frames(encoder)
+    frames, context = scaled_BMG.shape[-1] // MEL_PER_CODE, REACH * codec.config.timbre_blocks
     hidden = [
         encoder.stack(pair_frames(scaled_BMG[..., span.times(MEL_PER_CODE).seen]))[:, span.own]
         for span in spans(frames, block_frames, context)

@@ -2,7 +2,8 @@
 
 Both take `mel_BMF` (100 frames/s), `f0_BF` in Hz (continuous, positive), `voiced_BF` (0 to 1)
 and a `torch.Generator`, and return `wave_BT` with T = hop · F. `speak` takes phase and noise from
-outside instead, for a part of a longer recording.
+outside instead, for a part of a longer recording, or for items of unlike length: those have
+`lengths_B` frames, after which the inputs repeat the last one and the excitation is silent.
 
 Shapes: B batch, T samples, F mel frames, J filter frames, M mel bands, N frequency bins.
 """
@@ -15,8 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from speechkit.core.devices import in_float32
 from speechkit.core.mel import MelConfig, mel_centres_hz
 from speechkit.facodec.convnext import ConvNeXtStack
+from speechkit.facodec.lengths import kept
 from speechkit.facodec.small.config import VocoderConfig
 from speechkit.facodec.small.source import Excitation, excitation, pulse_train
 
@@ -71,7 +74,6 @@ class SourceFilterVocoder(nn.Module):
 
     bands_to_bins: Tensor
     window: Tensor
-    DRAWS_NOISE = True
 
     def __init__(self, config: VocoderConfig, mel: MelConfig) -> None:
         super().__init__()
@@ -98,11 +100,17 @@ class SourceFilterVocoder(nn.Module):
         return self.speak(mel_BMF, f0_BF, voiced_BF, source)
 
     def speak(
-        self, mel_BMF: Tensor, f0_BF: Tensor, voiced_BF: Tensor, source: Excitation
+        self,
+        mel_BMF: Tensor,
+        f0_BF: Tensor,
+        voiced_BF: Tensor,
+        source: Excitation,
+        lengths_B: Tensor | None = None,
     ) -> Tensor:
         """The wave of the given frames, driven by `source`."""
         assert source.noise_BT is not None
-        hidden = self.net(self.inputs(mel_BMF, f0_BF, voiced_BF))
+        keep_BF1 = None if lengths_B is None else kept(lengths_B, mel_BMF.shape[-1])[..., None]
+        hidden = self.net(self.inputs(mel_BMF, f0_BF, voiced_BF), None, keep_BF1)
         correction = self.out(hidden).float().unflatten(-1, (2, 2, self.mel.n_mels))
         base = nn.functional.interpolate(mel_BMF.float(), scale_factor=2, mode="linear")
         base_BJM = base.transpose(1, 2) - NOISE_LOG_MEL
@@ -112,17 +120,21 @@ class SourceFilterVocoder(nn.Module):
         noise_BJM = base_BJM + correction[..., 1, :].flatten(1, 2) - 1.5 * voiced_BJ1
         hop, rate_hz = self.mel.hop_length, self.mel.sample_rate_hz
         pulses = pulse_train(source.phase_BT, f0_BF.float(), hop, rate_hz)
-        voice = self._filter(pulses * source.gate_BT, harmonic_BJM)
-        return voice + self._filter(source.noise_BT, noise_BJM)
+        keep_BJ1 = None if keep_BF1 is None else keep_BF1.repeat_interleave(2, dim=1)
+        voice = self._filter(pulses * source.gate_BT, harmonic_BJM, keep_BJ1)
+        return voice + self._filter(source.noise_BT, noise_BJM, keep_BJ1)
 
-    def _filter(self, source_BT: Tensor, log_gain_BJM: Tensor) -> Tensor:
+    def _filter(self, source_BT: Tensor, log_gain_BJM: Tensor, keep_BJ1: Tensor | None) -> Tensor:
         # Half precision would round the filters by tenths of a decibel, and GPUs refuse its FFT.
-        with torch.autocast(log_gain_BJM.device.type, enabled=False):
+        with in_float32(log_gain_BJM):
             log_gain_BJN = log_gain_BJM.float() @ self.bands_to_bins.T
         response = minimum_phase(log_gain_BJN, self.n_fft)
         half = self.hop // 2
         padded = nn.functional.pad(source_BT, (half, half + self.hop))
         frames = padded.unfold(-1, 2 * self.hop, self.hop)[:, : log_gain_BJM.shape[1]]
+        if keep_BJ1 is not None:
+            # The frame after an item's last would hear the end of it.
+            frames = frames * keep_BJ1
         spectrum = torch.fft.rfft(frames * self.window, n=self.n_fft)
         shaped = torch.fft.irfft(spectrum * response, n=self.n_fft)
         return overlap_add(shaped, self.hop)[:, half : half + source_BT.shape[-1]]
@@ -138,7 +150,6 @@ class InverseSTFTVocoder(nn.Module):
     bands_to_bins: Tensor
     window: Tensor
     HARMONICS = 8
-    DRAWS_NOISE = False
 
     def __init__(self, config: VocoderConfig, mel: MelConfig) -> None:
         super().__init__()
@@ -166,7 +177,12 @@ class InverseSTFTVocoder(nn.Module):
         return self.speak(mel_BMF, f0_BF, voiced_BF, source)
 
     def speak(
-        self, mel_BMF: Tensor, f0_BF: Tensor, voiced_BF: Tensor, source: Excitation
+        self,
+        mel_BMF: Tensor,
+        f0_BF: Tensor,
+        voiced_BF: Tensor,
+        source: Excitation,
+        lengths_B: Tensor | None = None,
     ) -> Tensor:
         """The wave of the given frames at the phase of `source`."""
         hop = self.mel.hop_length
@@ -174,16 +190,21 @@ class InverseSTFTVocoder(nn.Module):
         multiples = phase[..., None] * torch.arange(1, self.HARMONICS + 1, device=phase.device)
         cues = torch.cat([multiples.cos(), multiples.sin()], dim=-1) * voiced_BF[..., None]
         features = torch.cat([self.inputs(mel_BMF, f0_BF, voiced_BF), cues], dim=-1)
-        log_gain, real, imaginary = self.out(self.net(features)).float().chunk(3, dim=-1)
+        keep_BF1 = None if lengths_B is None else kept(lengths_B, mel_BMF.shape[-1])[..., None]
+        hidden = self.net(features, None, keep_BF1)
+        log_gain, real, imaginary = self.out(hidden).float().chunk(3, dim=-1)
         envelope = (mel_BMF.float().transpose(1, 2) - NOISE_LOG_MEL) @ self.bands_to_bins.T
         scale = math.sqrt(self.n_fft * 3 / 8)
         magnitude = torch.exp((envelope + log_gain).clamp(max=6.0)) * scale
         norm = torch.sqrt(real**2 + imaginary**2 + 1e-8)
         spectrum = torch.complex(magnitude * real / norm, magnitude * imaginary / norm)
         frames = torch.fft.irfft(spectrum, n=self.n_fft) * self.window
+        weights = (self.window**2).expand(1, frames.shape[1], -1)
+        if keep_BF1 is not None:
+            frames, weights = frames * keep_BF1, weights * keep_BF1
         left = (self.n_fft - hop) // 2
         total = hop * mel_BMF.shape[-1]
-        energy = overlap_add((self.window**2).expand(1, frames.shape[1], -1), hop)
+        energy = overlap_add(weights, hop)
         wave = overlap_add(frames, hop) / energy.clamp_min(1e-3)
         return wave[:, left : left + total]
 

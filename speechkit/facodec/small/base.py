@@ -1,0 +1,125 @@
+"""What the small codec is, whether torch computes it or an exported graph does.
+
+Shapes: B batch, T samples, G mel frames (100/s), D channels of the timbre vector, M mel bands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from speechkit.core.results import Codes
+from speechkit.facodec.quantizer import QuantizerConfig
+from speechkit.facodec.small.config import FACodecConfig
+from speechkit.facodec.small.source import Excitation, excitation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Acoustics:
+    """What the vocoder speaks from."""
+
+    mel_BMG: Tensor
+    """Log-mel at the codec's level."""
+
+    f0_BG: Tensor
+    """Pitch in Hz, positive also where unvoiced."""
+
+    voiced_BG: Tensor
+    """Voicing, 0 or 1."""
+
+    lengths_B: Tensor | None = None
+    """Mel frames of each item, the last of which goes on beyond its end; None where all fill the
+    batch."""
+
+
+class SmallCodec:
+    """The small codec by its configuration; a subclass computes `acoustics`, `speak`, `encode`."""
+
+    config: FACodecConfig
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Samples a second."""
+        return self.config.mel.sample_rate_hz
+
+    @property
+    def hop_samples(self) -> int:
+        """Samples a code frame."""
+        return self.config.hop_samples
+
+    @property
+    def quantizer(self) -> QuantizerConfig:
+        """Its codebooks."""
+        return self.config.quantizer
+
+    @property
+    def timbre_channels(self) -> int:
+        """Width of the timbre vector."""
+        return self.config.timbre_channels
+
+    @property
+    def phone_symbols(self) -> tuple[str, ...]:
+        """What the classes of `phone_logits` stand for."""
+        return self.config.phone_symbols
+
+    @property
+    def draws_noise(self) -> bool:
+        """Whether its vocoder is driven by noise beside the pitch."""
+        return self.config.vocoder.kind == "source_filter"
+
+    def encode(self, wave_T: Tensor, f0_G: Tensor | None = None) -> tuple[Codes, Tensor]:
+        """`(codes, timbre_D)` of a mono wave at `sample_rate_hz`."""
+        raise NotImplementedError
+
+    def encode_batch(
+        self, waves: Sequence[Tensor], f0s: Sequence[Tensor] | None = None
+    ) -> list[tuple[Codes, Tensor]]:
+        """`encode` of each wave."""
+        known = [None] * len(waves) if f0s is None else f0s
+        return [self.encode(wave_T, f0_G) for wave_T, f0_G in zip(waves, known, strict=True)]
+
+    def acoustics(
+        self, codes: Codes, timbre_D: Tensor, *, without: Collection[str] = ()
+    ) -> Acoustics:
+        """Log-mel, pitch and voicing of codes in a timbre: `decode` before the vocoder."""
+        raise NotImplementedError
+
+    def excite(self, f0_BG: Tensor, voiced_BG: Tensor, rng: torch.Generator) -> Excitation:
+        """What drives the vocoder: the phase of the pitch and, where it draws any, noise."""
+        mel = self.config.mel
+        noise = rng if self.draws_noise else None
+        return excitation(f0_BG, voiced_BG, noise, mel.hop_length, mel.sample_rate_hz)
+
+    def speak(self, heard: Acoustics, driven: Excitation) -> Tensor:
+        """The vocoder's `wave_BT`."""
+        raise NotImplementedError
+
+    def decode(
+        self,
+        codes: Codes,
+        timbre_D: Tensor,
+        rng: torch.Generator,
+        *,
+        without: Collection[str] = (),
+    ) -> Tensor:
+        """`wave_T` of codes in a timbre, the factors in `without` left out; see `Codec.decode`."""
+        return self.decode_batch([codes], timbre_D[None], [rng], without=without)[0]
+
+    def decode_batch(
+        self,
+        codes: Sequence[Codes],
+        timbre_BD: Tensor,
+        rngs: Sequence[torch.Generator],
+        *,
+        without: Collection[str] = (),
+    ) -> list[Tensor]:
+        """`decode` of each item, one after the other."""
+        waves = []
+        for item, timbre_D, rng in zip(codes, timbre_BD, rngs, strict=True):
+            heard = self.acoustics(item, timbre_D, without=without)
+            driven = self.excite(heard.f0_BG, heard.voiced_BG, rng)
+            waves.append(self.speak(heard, driven)[0].clamp(-1, 1))
+        return waves
