@@ -91,7 +91,7 @@ def test_configs_of_before_are_wave_and_even_kernels_are_refused() -> None:
 
 def test_hubert_trains_on_it_and_its_states_become_units(tmp_path: Path) -> None:
     corpus, units = tiny_corpus(tmp_path / "t.safetensors"), tiny_units(tmp_path / "u.safetensors")
-    config = PretrainConfig(hubert=replace(HUBERT, encoder=MEL), data=DATA, run=run_config(3))
+    config = PretrainConfig(hubert=replace(HUBERT, encoder=MEL), data=DATA, train=run_config(3))
     report = pretrain(corpus, config, tmp_path / "run", units=units)
     assert report.updates == 3
     encoder = load_encoder(report.model)

@@ -117,7 +117,7 @@ class AdversarialTask:
             "wave/features": config.wave_features,
         }
 
-    def batch(self, rng: torch.Generator) -> SegmentBatch:
+    def batch(self, rng: torch.Generator, number: int = 0) -> SegmentBatch:
         """Crops to re-speak."""
         return self.train.draw(self.config.batch_size, rng)
 

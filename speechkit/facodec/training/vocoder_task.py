@@ -47,7 +47,7 @@ class VocoderTask:
         self.mel = LogMel(codec.config.mel)
         self.stft = MultiResolutionSTFTLoss()
 
-    def batch(self, rng: torch.Generator) -> SegmentBatch:
+    def batch(self, rng: torch.Generator, number: int = 0) -> SegmentBatch:
         """Crops to re-speak."""
         return self.train.draw(self.batch_size, rng)
 
