@@ -103,10 +103,11 @@ class Transformer(nn.Module):
     def forward(self, x_BFD: Tensor, valid_BF: Tensor | None) -> Tensor:
         """BFD of the last block."""
         skipping = self.training and self.layer_drop > 0
-        drops = torch.rand(len(self.layers), device="cpu") if skipping else None
+        # On the CPU, so that no device is waited for.
+        draws: list[float] = torch.rand(len(self.layers), device="cpu").tolist() if skipping else []
         for index, block in enumerate(self.layers):
             made_BFD = block(x_BFD, valid_BF)
-            if drops is not None and float(drops[index]) <= self.layer_drop:
+            if draws and draws[index] <= self.layer_drop:
                 # Computed all the same: processes that share its weights (FSDP) wait for each
                 # other in every block, and each draws for itself what it skips.
                 x_BFD = x_BFD + 0.0 * made_BFD
