@@ -108,8 +108,7 @@ class _Run:
         self.scale = LossScale(world.device, enabled=config.amp == "fp16")
         self.restore_moments(saved)
         self.skips = Skips(self.counters, world.device)
-        self.earlier_seconds = self.counters.elapsed_seconds
-        self.saved_seconds = self.earlier_seconds
+        self.earlier_seconds = self.saved_seconds = self.counters.elapsed_seconds
         self.meter = Meter()
         self.logged = (self.counters.step, monotonic())
         self.figures: dict[str, float] = {}
@@ -118,6 +117,8 @@ class _Run:
             out.mkdir(parents=True, exist_ok=True)
             recover_exports(out)
             self.log = MetricLog(out, self.counters.step, config.wandb)
+        (exported,) = world.total(float(exported_step(out) or 0) if world.is_main else 0.0)
+        self.exported = int(exported)
 
     def go(self, request: StopRequest) -> TrainReport:
         """Train until the end, and return the report."""
@@ -147,12 +148,14 @@ class _Run:
                     # With a budget of minutes, the number of steps is what it looks like by now.
                     bar.total = config.steps or round(counters.step / max(share, 1e-9))
                     self.write_log(share)
-                if self.elapsed() - self.saved_seconds >= 60.0 * config.save_every_minutes:
+                # By the time that all agree on, for all may have to take part.
+                if seconds - self.saved_seconds >= 60.0 * config.save_every_minutes:
                     self.save()
+                    self.saved_seconds = seconds
                 if counters.step % config.validate_every_steps == 0:
                     self.evaluate()
         finished = share >= 1
-        if finished and exported_step(self.out) != counters.step:
+        if finished and self.exported != counters.step:
             self.evaluate()
         self.save()
         if self.log is not None:
@@ -293,6 +296,7 @@ class _Run:
 
     def evaluate(self) -> None:
         """Validate and export the averaged weights, in the first process."""
+        self.exported = self.counters.step
         if self.log is None and not self.model.sharded:
             return
         averaged = self.ema.applied() if self.ema is not None else nullcontext()
@@ -309,7 +313,6 @@ class _Run:
 
     def save(self) -> None:
         """Save the state, in the first process."""
-        self.saved_seconds = self.elapsed()
         if not self.world.is_main and not self.model.sharded:
             return
         self.skips.read(self.counters, scaled=self.scale.enabled)
@@ -326,7 +329,7 @@ class _Run:
         save_state(
             self.out / STATE_FOLDER,
             tensors,
-            dataclasses.replace(self.counters, elapsed_seconds=self.saved_seconds),
+            dataclasses.replace(self.counters, elapsed_seconds=self.elapsed()),
             self.identity,
             self.config.keep_checkpoints,
         )

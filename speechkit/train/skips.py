@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -28,7 +29,7 @@ class Skips:
             dtype=torch.float64,
             device=device,
         )
-        self._losses: dict[str, Tensor] = {}
+        self._losses: dict[str, Tensor | float] = {}
 
     def add(self, bad: Tensor, losses: Sequence[Mapping[str, Tensor]]) -> None:
         """Count one more step: ``bad`` is 1 if it cannot be used, else 0. Reads nothing."""
@@ -36,8 +37,8 @@ class Skips:
         self._counts = self._counts * one + bad
         for mapping in losses:
             for name, value in mapping.items():
-                wrong = (~torch.isfinite(value.detach())).any().float()
-                self._losses[name] = self._losses.get(name, 0.0) + wrong
+                # Zero for ever, unless some value was not finite.
+                self._losses[name] = self._losses.get(name, 0.0) + 0.0 * value.detach().float()
 
     def read(self, counters: Counters, *, scaled: bool) -> None:
         """Bring ``counters`` up to date, and warn of what was skipped since the last time.
@@ -50,7 +51,7 @@ class Skips:
         wrong, self._losses = self._losses, {}
         if not new:
             return
-        bad = sorted(name for name, count in wrong.items() if float(count) > 0)
+        bad = sorted(name for name, zero in wrong.items() if not math.isfinite(zero))
         described = f"losses not finite: {', '.join(bad)}" if bad else "the gradient is not finite"
         which = f"Step {counters.step - 1} is" if new == 1 and row == 1 else f"{new} steps are"
         _logger.warning("%s skipped by step %d, %s.", which, counters.step, described)

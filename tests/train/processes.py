@@ -45,11 +45,13 @@ def together(program: Callable[[int], None], size: int = 2) -> None:
 
 
 def train_together(build: Callable[[], Task], config: TrainConfig, out: Path) -> None:
-    """Train in two processes, each of which leaves its tensors in ``out``."""
+    """Train in two processes, each of which leaves its tensors in ``out``, if they are whole."""
 
     def program(rank: int) -> None:
         task = build()
         train(task, config, out)
+        if config.parallelism == "fsdp":
+            return
         safetensors.torch.save_file(tensors_of(task.model), str(out / f"rank{rank}.safetensors"))
 
     together(program)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +21,7 @@ from speechkit.train.scale import GROWTH_STEPS, LossScale
 from speechkit.train.state import load_state
 from tests.train.tiny_task import TinyTask
 
+ROOT = Path(__file__).parents[2]
 CONFIG = TrainConfig(steps=5, lr=0.02, log_every_steps=1, decay="constant", device="cpu")
 
 
@@ -66,22 +71,38 @@ def test_a_task_without_blocks_says_so(tmp_path: Path) -> None:
         train(TinyTask(), dataclasses.replace(CONFIG, activation_checkpointing=True), tmp_path)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("task", [TinyTask, BlockedTask])
-def test_compiled_training_learns_the_same(
-    task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The compiler fuses operations, so bits may differ."""
-    import torch._dynamo
-
-    monkeypatch.setattr(torch._dynamo.config, "disable", False)
+COMPILED = """
+import dataclasses, sys
+from pathlib import Path
+import torch._dynamo
+from speechkit.train import train
+from tests.train.test_blocks import CONFIG, BlockedTask
+from tests.train.tiny_task import TinyTask
+sys.modules["torch.utils.tensorboard"] = None
+for task in (TinyTask, BlockedTask):
     before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
-    train(task(), dataclasses.replace(CONFIG, compile=True), tmp_path / "compiled")
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > before
-    train(task(), CONFIG, tmp_path / "plain")
-    plain = _tensors(tmp_path / "plain")
-    for name, tensor in _tensors(tmp_path / "compiled").items():
-        torch.testing.assert_close(tensor, plain[name], rtol=1e-3, atol=1e-4, msg=name)
+    out = Path(sys.argv[1]) / task.__name__
+    train(task(), dataclasses.replace(CONFIG, compile=True), out)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > before, task
+"""
+
+
+@pytest.mark.slow
+def test_compiled_training_learns_the_same(tmp_path: Path) -> None:
+    """The compiler fuses operations, so bits may differ; it needs a C++ compiler."""
+    if shutil.which("g++") is None:
+        pytest.skip("no g++: torch.compile needs one on a CPU")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    # The suite switches the compiler off for everything else.
+    del environment["TORCHDYNAMO_DISABLE"]
+    subprocess.run(
+        [sys.executable, "-c", COMPILED, str(tmp_path)], check=True, env=environment, timeout=600
+    )
+    for task in (TinyTask, BlockedTask):
+        train(task(), CONFIG, tmp_path / f"plain-{task.__name__}")
+        plain = _tensors(tmp_path / f"plain-{task.__name__}")
+        for name, tensor in _tensors(tmp_path / task.__name__).items():
+            torch.testing.assert_close(tensor, plain[name], rtol=1e-3, atol=1e-4, msg=name)
 
 
 def test_the_loss_scale_falls_at_once_and_rises_slowly() -> None:

@@ -52,9 +52,7 @@ def assert_equal_processes(out: Path) -> dict[str, Tensor]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["acoustic", "paper"])
-def test_processes_agree_on_restarted_codebooks(
-    real: RealTasks, name: str, tmp_path: Path
-) -> None:
+def test_processes_agree_on_restarted_codebooks(real: RealTasks, name: str, tmp_path: Path) -> None:
     train_together(lambda: real.build(name), CONFIG, tmp_path)
     found = assert_equal_processes(tmp_path)
     fresh = {n: p.detach() for n, p in real.build(name).model.named_parameters()}
