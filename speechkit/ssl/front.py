@@ -47,7 +47,9 @@ class WaveLayer(nn.Module):
         super().__init__()
         channels, bias = config.conv_channels[index], config.conv_bias
         kernel, stride = config.conv_kernels[index], config.conv_strides[index]
-        self.conv = nn.utils.skip_init(nn.Conv1d, inputs, channels, kernel, stride, bias=bias)
+        self.conv: nn.Conv1d = nn.utils.skip_init(  # type: ignore[no-untyped-call]
+            nn.Conv1d, inputs, channels, kernel, stride, bias=bias
+        )
         if bias:
             self.conv.reset_parameters()
         nn.init.kaiming_normal_(self.conv.weight)
@@ -82,7 +84,8 @@ class WaveFrontEnd(nn.Module):
         for layer in self.layers:
             x_BCF = layer(x_BCF)
         if self.training and self.config.conv_gradient_scale != 1:
-            x_BCF = _ScaledGradient.apply(x_BCF, self.config.conv_gradient_scale)
+            scale = self.config.conv_gradient_scale
+            x_BCF = _ScaledGradient.apply(x_BCF, scale)  # type: ignore[no-untyped-call]
         return x_BCF.transpose(1, 2), [self.config.frames(samples) for samples in lengths_B]
 
 
@@ -95,13 +98,14 @@ class PositionConv(nn.Module):
         weight = torch.empty(width, width // groups, kernel)
         nn.init.normal_(weight, std=(4.0 / (kernel * width)) ** 0.5)
         self.bias = nn.Parameter(torch.zeros(width))
-        self.weight_g = nn.Parameter(weight.norm(dim=(0, 1), keepdim=True))
+        self.weight_g = nn.Parameter(torch.linalg.vector_norm(weight, dim=(0, 1), keepdim=True))
         self.weight_v = nn.Parameter(weight)
 
     @property
     def weight(self) -> Tensor:
         """The kernel: for each of its places, a direction times a length (Salimans 2016)."""
-        return self.weight_v * (self.weight_g / self.weight_v.norm(dim=(0, 1), keepdim=True))
+        length = torch.linalg.vector_norm(self.weight_v, dim=(0, 1), keepdim=True)
+        return self.weight_v * (self.weight_g / length)
 
     def forward(self, x_BDF: Tensor) -> Tensor:
         """As many frames as go in, or one more where the kernel is even."""

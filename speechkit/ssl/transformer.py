@@ -7,8 +7,6 @@ Shapes: B batch, F frames, D width, H heads, E width of a head.
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -18,10 +16,10 @@ from speechkit.ssl.config import EncoderConfig
 
 def _linear(inputs: int, outputs: int) -> nn.Linear:
     """A projection drawn as BERT draws its own."""
-    linear = nn.utils.skip_init(nn.Linear, inputs, outputs)
+    linear: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs)  # type: ignore[no-untyped-call]
     nn.init.normal_(linear.weight, std=0.02)
     nn.init.zeros_(linear.bias)
-    return cast(nn.Linear, linear)
+    return linear
 
 
 class SelfAttention(nn.Module):
@@ -81,12 +79,14 @@ class Block(nn.Module):
 
     def forward(self, x_BFD: Tensor, valid_BF: Tensor | None) -> Tensor:
         """BFD."""
+        out_BFD: Tensor
         if self.norm_first:
             normed_BFD = self.self_attn_layer_norm(x_BFD)
             x_BFD = x_BFD + self.dropout(self.self_attn(normed_BFD, valid_BF))
-            return x_BFD + self.dropout(self.ffn(self.ffn_layer_norm(x_BFD)))
-        x_BFD = self.self_attn_layer_norm(x_BFD + self.dropout(self.self_attn(x_BFD, valid_BF)))
-        out_BFD: Tensor = self.ffn_layer_norm(x_BFD + self.dropout(self.ffn(x_BFD)))
+            out_BFD = x_BFD + self.dropout(self.ffn(self.ffn_layer_norm(x_BFD)))
+        else:
+            x_BFD = self.self_attn_layer_norm(x_BFD + self.dropout(self.self_attn(x_BFD, valid_BF)))
+            out_BFD = self.ffn_layer_norm(x_BFD + self.dropout(self.ffn(x_BFD)))
         return out_BFD
 
 

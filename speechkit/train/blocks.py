@@ -52,7 +52,7 @@ class ShardedModel:
                 _compute_twice(block)
         if config.compile:
             for block in blocks:
-                block.compile()
+                block.compile()  # type: ignore[no-untyped-call]
         if sharded:
             _shard(blocks, world)
         self.sharded = sharded
@@ -154,7 +154,7 @@ def _compute_twice(block: nn.Module) -> None:
             return once(*args, **kwargs)
         return checkpoint(once, *args, use_reentrant=False, **kwargs)
 
-    block.forward = forward  # type: ignore[method-assign]
+    block.forward = forward
 
 
 def _is_shared(tensor: Tensor) -> bool:
