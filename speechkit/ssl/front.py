@@ -105,7 +105,8 @@ class PositionConv(nn.Module):
     def weight(self) -> Tensor:
         """The kernel: for each of its places, a direction times a length (Salimans 2016)."""
         length = torch.linalg.vector_norm(self.weight_v, dim=(0, 1), keepdim=True)
-        return self.weight_v * (self.weight_g / length)
+        kernel: Tensor = self.weight_v * (self.weight_g / length)
+        return kernel
 
     def forward(self, x_BDF: Tensor) -> Tensor:
         """As many frames as go in, or one more where the kernel is even."""

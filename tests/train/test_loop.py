@@ -302,9 +302,13 @@ def test_weights_and_biases_is_asked_where_it_is_wanted(
         def finish(self) -> None:
             curves.append((-1, set()))
 
+    def init(**given: Any) -> Run:
+        begun.append(given)
+        return Run()
+
     double = types.ModuleType("wandb")
     double.__spec__ = importlib.machinery.ModuleSpec("wandb", None)
-    double.init = lambda **given: begun.append(given) or Run()  # type: ignore[attr-defined]
+    vars(double)["init"] = init
     monkeypatch.setitem(sys.modules, "wandb", double)
     train(TinyTask(stop_at=3), asked, tmp_path / "run")
     train(TinyTask(), asked, tmp_path / "run")

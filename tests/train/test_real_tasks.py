@@ -145,7 +145,7 @@ class Reads(TorchDispatchMode):
     WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "item")
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.seen: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -151,7 +151,7 @@ class AdversarialTask:
         places = mel_BMG.shape[-1] // 2 - window + 1
         # Drawn on the CPU: a step must not wait for its device.
         draws = generator(derive(rng.initial_seed(), "window"))
-        first: int = torch.randint(places, (), generator=draws).tolist()
+        (first,) = torch.randint(places, (1,), generator=draws).tolist()
         span = slice(2 * first, 2 * (first + window))
         f0_BG = pitch_hz(batch.contour_BG, batch.median_B)[:, span]
         wave_BT = self.model.codec.vocoder(mel_BMG[..., span], f0_BG, batch.voiced_BG[:, span], rng)

@@ -68,7 +68,7 @@ class VocoderTask:
         places = frames - self.window_frames + 1
         # Drawn on the CPU: a step must not wait for its device.
         draws = generator(derive(rng.initial_seed(), "window"))
-        first: int = torch.randint(places, (), generator=draws).tolist()
+        (first,) = torch.randint(places, (1,), generator=draws).tolist()
         span = slice(2 * first, 2 * (first + self.window_frames))
         f0_BG = pitch_hz(batch.contour_BG, batch.median_B)[:, span]
         wave = self.codec.vocoder(mel_BMG[..., span], f0_BG, batch.voiced_BG[:, span], rng)

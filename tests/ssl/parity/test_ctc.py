@@ -49,7 +49,7 @@ def test_loss_and_text_agree(family: Family, tmp_path: Path) -> None:
             heard.log_probability_BFV[row, :frames],
             labels[row],
             torch.tensor(frames),
-            label_lengths_B[row],
+            torch.tensor(label_lengths_B[row]),
             reduction="sum",
         )
         for row, frames in enumerate(heard.frames_B)
