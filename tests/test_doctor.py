@@ -145,24 +145,6 @@ def test_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "not installed" in result.says
 
 
-@pytest.mark.parametrize(
-    ("code", "status", "word"),
-    [
-        ("raise RuntimeError('needs torch 2.9.1')", "problem", "RuntimeError: needs torch 2.9.1"),
-        ("import os; os.abort()", "problem", "ended with code"),
-        ("print('0.8.1')", "ok", "0.8.1 loads"),
-    ],
-)
-def test_native_half_of_fairseq2(
-    code: str, status: str, word: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(checks, "_IMPORT_FAIRSEQ2", code)
-    monkeypatch.setattr(metadata, "version", lambda name: "0.8.1")
-    result = the_one(checks.check_fairseq2())
-    assert result.status == status
-    assert word in result.says
-
-
 def test_disks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for free, status in ((10 << 20, "problem"), (5 << 30, "ok")):
         monkeypatch.setattr(shutil, "disk_usage", lambda folder, free=free: Usage(9, 0, free))

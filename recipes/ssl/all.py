@@ -115,12 +115,12 @@ def pretrain_all(plan: Plan, train: Path) -> dict[str, Path]:
     speechkit(*run, "--config", wav2vec2, "--out", out / "wav2vec2")
     speechkit(*run, "--config", hubert, "--units", mfcc, "--out", out / "hubert1")
     if not units.is_file():
-        clustered = ("--features", out / "hubert1" / "model", "--layer", str(plan.layer))
+        clustered = ("--features", out / "hubert1" / "last", "--layer", str(plan.layer))
         speechkit("ssl", "units", train, "-o", units, "--clusters", str(plan.clusters), *clustered)
     changes = [f"hubert.clusters={plan.clusters}", "hubert.label_rate_hz=50"]
     second = [word for change in changes for word in ("--set", change)]
     speechkit(*run, "--config", hubert, "--units", units, "--out", out / "hubert2", *second)
-    return {name: out / name / "model" for name in MODELS[1:]}
+    return {name: out / name / "last" for name in MODELS[1:]}
 
 
 def finetune_all(plan: Plan, train: Path, test: Path, models: dict[str, Path]) -> list[str]:
@@ -138,7 +138,7 @@ def finetune_all(plan: Plan, train: Path, test: Path, models: dict[str, Path]) -
                 *("--minutes-of-labels", str(plan.labels)),
                 *(*start, *plan.budget()),
             )
-            speechkit("ssl", "evaluate", tuned / "model", "--corpus", test, "-o", report)
+            speechkit("ssl", "evaluate", tuned / "last", "--corpus", test, "-o", report)
         rows.append(row(name, json.loads(report.read_text(encoding="utf-8"))))
     return rows
 

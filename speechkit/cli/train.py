@@ -170,7 +170,7 @@ def _json_object(text: str) -> dict[str, Any]:
     return value
 
 
-def _recipe(args: argparse.Namespace, cls: type[RecipeT]) -> RecipeT:
+def recipe_of(args: argparse.Namespace, cls: type[RecipeT]) -> RecipeT:
     """The recipe that was asked for; from now on the first process shows progress."""
     from speechkit.train import show_progress
     from speechkit.train.distributed import read_launch
@@ -181,7 +181,7 @@ def _recipe(args: argparse.Namespace, cls: type[RecipeT]) -> RecipeT:
     return recipe
 
 
-def _outcome(report: TrainReport) -> Outcome:
+def outcome_of(report: TrainReport) -> Outcome:
     """What the first process says at the end, and the others do not."""
     from speechkit.train.distributed import read_launch
 
@@ -194,16 +194,16 @@ def _train_aligner(args: argparse.Namespace) -> Outcome:
     """Train the aligner."""
     from speechkit.data.align.train import AlignerTraining, train_aligner
 
-    recipe = _recipe(args, AlignerTraining)
-    return _outcome(train_aligner(args.data, recipe, args.out, languages=args.languages))
+    recipe = recipe_of(args, AlignerTraining)
+    return outcome_of(train_aligner(args.data, recipe, args.out, languages=args.languages))
 
 
 def _train_codec(args: argparse.Namespace) -> Outcome:
     """Train one phase of a codec."""
     from speechkit.facodec.train import CodecTraining, train_codec
 
-    recipe = _recipe(args, CodecTraining)
-    return _outcome(train_codec(args.phase, recipe, args.data, args.out, init=args.init))
+    recipe = recipe_of(args, CodecTraining)
+    return outcome_of(train_codec(args.phase, recipe, args.data, args.out, init=args.init))
 
 
 def _train_statistics(args: argparse.Namespace) -> Outcome:
@@ -238,8 +238,8 @@ def _train_generator(args: argparse.Namespace) -> Outcome:
     """Train the generator."""
     from speechkit.diffusion.train import GeneratorTraining, train_generator
 
-    recipe = _recipe(args, GeneratorTraining)
-    return _outcome(train_generator(recipe, args.data, args.codec, args.out, init=args.init))
+    recipe = recipe_of(args, GeneratorTraining)
+    return outcome_of(train_generator(recipe, args.data, args.codec, args.out, init=args.init))
 
 
 def _train_unit_generator(args: argparse.Namespace) -> Outcome:
@@ -247,11 +247,11 @@ def _train_unit_generator(args: argparse.Namespace) -> Outcome:
     from speechkit.diffusion.train_units import UnitGeneratorTraining, train_unit_generator
     from speechkit.ssl.units.file import Units
 
-    recipe = _recipe(args, UnitGeneratorTraining)
+    recipe = recipe_of(args, UnitGeneratorTraining)
     report = train_unit_generator(
         recipe, args.data, Units(args.units), args.codec, args.out, init=args.init
     )
-    return _outcome(report)
+    return outcome_of(report)
 
 
 def _release(args: argparse.Namespace) -> Outcome:

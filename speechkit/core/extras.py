@@ -5,7 +5,6 @@ from __future__ import annotations
 from speechkit.core.errors import MissingPackageError
 
 EXTRA_OF = {
-    "fairseq2": "ssl",
     "fastapi": "server",
     "faster_whisper": "eval",
     "flashlight": "lm",

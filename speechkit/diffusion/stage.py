@@ -250,24 +250,48 @@ def _without(item: StageItem, drop: str) -> StageItem:
     )
 
 
-def stage_loss(
-    stages: Sequence[Stage], batch: StageBatch, stage_B: Tensor, rng: torch.Generator
-) -> StageLoss:
-    """Loss of masked target frames; `stage_B` says which of `stages` each item trains.
+@dataclass(frozen=True, kw_only=True)
+class StageDraws:
+    """What a training step hides of a batch. Drawn where the batch is, on the CPU: a step that had
+    to ask how many frames are hidden would wait for its device."""
+
+    stage_B: Tensor
+    """Which of the stages each item trains."""
+    time_B: Tensor
+    """Diffusion time of each item."""
+    masked_BL: Tensor
+    """True on hidden frames."""
+    places: tuple[Tensor, ...]
+    """For each stage the hidden frames of its items, counted through the whole batch."""
+
+
+def draw_stages(
+    stages: int, batch: StageBatch, stage_B: Tensor, rng: torch.Generator
+) -> StageDraws:
+    """Draw times and masks; `stage_B` says which of so many `stages` each item trains."""
+    time_B = torch.rand(len(stage_B), generator=rng, device=rng.device)
+    masked_BL = draw_mask(time_B, batch.keep_BL & ~batch.prompt_BL, rng)
+    places = tuple(
+        (masked_BL & (stage_B == number)[:, None]).flatten().nonzero()[:, 0]
+        for number in range(stages)
+    )
+    return StageDraws(stage_B=stage_B, time_B=time_B, masked_BL=masked_BL, places=places)
+
+
+def stage_loss(stages: Sequence[Stage], batch: StageBatch, draws: StageDraws) -> StageLoss:
+    """Loss of masked target frames.
 
     All stages must share a network. The codes of a stage are masked whole, those of earlier stages
     are seen, those of later ones are not there.
     """
-    network = stages[0].network
-    time_B = torch.rand(len(stage_B), generator=rng, device=rng.device)
-    masked_BL = draw_mask(time_B, batch.keep_BL & ~batch.prompt_BL, rng)
-    told_B = torch.tensor([stage.told_timbre for stage in stages], device=rng.device)[stage_B]
+    network, time_B, stage_B = stages[0].network, draws.time_B, draws.stage_B
+    told_B = _of_stages([stage.told_timbre for stage in stages], stage_B)
     timbre_BD = None if batch.timbre_BD is None else batch.timbre_BD * told_B[:, None]
     hidden_BLE = network(
         DenoiserInputs(
             phones_BL=batch.phones_BL,
             position_BL2=batch.position_BL2,
-            codes_BKL=visible_codes(batch.codes_BKL, stages, stage_B, masked_BL),
+            codes_BKL=visible_codes(batch.codes_BKL, stages, stage_B, draws.masked_BL),
             stage_B=stage_B,
             time_B=time_B,
             prompt_BL=batch.prompt_BL,
@@ -277,12 +301,12 @@ def stage_loss(
     )
     codebooks = network.config.codebooks
     nll_K, accuracy_K = time_B.new_zeros(codebooks), time_B.new_zeros(codebooks)
-    total, count = time_B.new_zeros(()), time_B.new_zeros(())
-    for number, stage in enumerate(stages):
-        chosen_BL = masked_BL & (stage_B == number)[:, None]
-        if not bool(chosen_BL.any()):
+    total, count = time_B.new_zeros(()), 0
+    codes_KN = batch.codes_BKL.transpose(0, 1).flatten(1)
+    for stage, places_M in zip(stages, draws.places, strict=True):
+        if not len(places_M):
             continue
-        hidden_ME, codes_KM = hidden_BLE[chosen_BL], batch.codes_BKL.transpose(0, 1)[:, chosen_BL]
+        hidden_ME, codes_KM = hidden_BLE.flatten(0, 1)[places_M], codes_KN[:, places_M]
         for k in stage.codebooks:
             logits_MV = network.logits(hidden_ME, codes_KM, k, stage.codebooks.start)
             nll = nn.functional.cross_entropy(logits_MV, codes_KM[k], reduction="sum")
@@ -290,7 +314,12 @@ def stage_loss(
             nll_K[k] = nll.detach() / size
             accuracy_K[k] = (logits_MV.argmax(-1) == codes_KM[k]).float().mean()
             total, count = total + nll, count + size
-    return StageLoss(nll_K=nll_K, accuracy_K=accuracy_K, nll=total / count.clamp_min(1))
+    return StageLoss(nll_K=nll_K, accuracy_K=accuracy_K, nll=total / max(count, 1))
+
+
+def _of_stages(values: Sequence[int], stage_B: Tensor) -> Tensor:
+    """The value of each item's stage, without waiting for the device."""
+    return torch.tensor(values).to(stage_B.device, non_blocking=True)[stage_B]
 
 
 def without_phones(segment: Segment) -> Segment:
@@ -308,8 +337,8 @@ def visible_codes(
     """Codes as the network may see them: this stage masked, later ones not there."""
     device = codes_BKL.device
     order_K = torch.arange(codes_BKL.shape[1], device=device)
-    start_B = torch.tensor([stage.codebooks.start for stage in stages], device=device)[stage_B]
-    stop_B = torch.tensor([stage.codebooks.stop for stage in stages], device=device)[stage_B]
+    start_B = _of_stages([stage.codebooks.start for stage in stages], stage_B)
+    stop_B = _of_stages([stage.codebooks.stop for stage in stages], stage_B)
     own_BK = (order_K >= start_B[:, None]) & (order_K < stop_B[:, None])
     seen = torch.where((order_K < stop_B[:, None])[..., None], codes_BKL, NULL_CODE)
     return torch.where(own_BK[..., None] & masked_BL[:, None], MASK, seen)

@@ -14,8 +14,17 @@ from speechkit.core.config import to_dict
 from speechkit.core.rng import generator
 from speechkit.diffusion.config import FRAME_STAGES
 from speechkit.diffusion.dataset import GeneratorDataset
+from speechkit.diffusion.denoiser import SelfAttention
 from speechkit.diffusion.generator import Generator
-from speechkit.diffusion.stage import StageBatch, StageLoss, stage_loss
+from speechkit.diffusion.stage import (
+    StageBatch,
+    StageDraws,
+    StageLoss,
+    draw_stages,
+    stage_loss,
+)
+from speechkit.facodec.convnext import ConvNeXtBlock
+from speechkit.train.blocks import blocks_of
 from speechkit.train.prefetch import to_device
 
 HELD_OUT_BATCHES = 4
@@ -51,6 +60,16 @@ class GeneratorTaskConfig:
     """Weight of the duration stage's loss."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class DrawnBatch:
+    """A batch of a network."""
+
+    batch: StageBatch
+    """The sequences."""
+    draws: StageDraws
+    """What is hidden of them."""
+
+
 class GeneratorTask:
     """Trains all stages at once."""
 
@@ -62,58 +81,62 @@ class GeneratorTask:
         config: GeneratorTaskConfig,
     ) -> None:
         self.model: Generator = model
+        self.blocks = blocks_of(model, ConvNeXtBlock, SelfAttention)
         self.train, self.held_out, self.config = train, held_out, config
         self.weights: Mapping[str, float] = {"frame/nll": config.frame}
         if config.duration_batch_size:
             self.weights = {**self.weights, "duration/nll": config.duration}
 
-    def batch(self, rng: torch.Generator) -> dict[str, StageBatch]:
-        """One batch for each network."""
+    def batch(self, rng: torch.Generator, number: int = 0) -> dict[str, DrawnBatch]:
+        """One batch for each network, and what is hidden of it."""
         config = self.config
-        drawn = {"frame": self.train.frames(config.frames, config.target_frames, rng)}
+        frames = self.train.frames(config.frames, config.target_frames, rng)
+        drawn = {"frame": self._drawn(frames, self._stages(len(frames.phones_BL), rng), rng)}
         if config.duration_batch_size:
-            drawn["duration"] = self.train.durations(
-                config.duration_batch_size, config.target_phones, rng
-            )
+            durations = self.train.durations(config.duration_batch_size, config.target_phones, rng)
+            drawn["duration"] = _drawn_durations(durations, rng)
         return drawn
 
+    def _stages(self, items: int, rng: torch.Generator) -> Tensor:
+        """Stages as even as they can be: every batch trains all that its size allows."""
+        share = torch.tensor(self.config.stage_share)
+        spread_B = (torch.arange(items) + torch.rand((), generator=rng)) / items
+        stage_B = torch.searchsorted(torch.cumsum(share / share.sum(), 0)[:-1], spread_B)
+        return stage_B[torch.randperm(items, generator=rng)]
+
+    def _drawn(self, batch: StageBatch, stage_B: Tensor, rng: torch.Generator) -> DrawnBatch:
+        stages = len(self.model.frame_stages)
+        return DrawnBatch(batch=batch, draws=draw_stages(stages, batch, stage_B, rng))
+
     def losses(
-        self, batch: dict[str, StageBatch], rng: torch.Generator, step: int
+        self, batch: dict[str, DrawnBatch], rng: torch.Generator, step: int
     ) -> dict[str, Tensor]:
         """Cross-entropy of masked codes, frame stages and durations."""
-        share = torch.tensor(self.config.stage_share, device=rng.device)
-        items = len(batch["frame"].phones_BL)
-        # Stages as even as they can be: every batch trains all that its size allows.
-        offset = torch.rand((), generator=rng, device=rng.device)
-        spread_B = (torch.arange(items, device=rng.device) + offset) / items
-        edges = torch.cumsum(share / share.sum(), 0)[:-1]
-        stage_B = torch.searchsorted(edges, spread_B)
-        stage_B = stage_B[torch.randperm(items, generator=rng, device=rng.device)]
-        frame = stage_loss(self.model.frame_stages, batch["frame"], stage_B, rng)
+        frame = stage_loss(self.model.frame_stages, batch["frame"].batch, batch["frame"].draws)
         losses = {"frame/nll": frame.nll}
         if "duration" in batch:
-            duration = self._duration_loss(batch["duration"], rng)
+            duration = self._duration_loss(batch["duration"])
             losses |= {"duration/nll": duration.nll, "duration/accuracy": duration.accuracy_K[0]}
         return losses
 
-    def _duration_loss(self, batch: StageBatch, rng: torch.Generator) -> StageLoss:
-        zeros_B = torch.zeros(len(batch.phones_BL), dtype=torch.long, device=rng.device)
-        return stage_loss([self.model.stages["duration"]], batch, zeros_B, rng)
+    def _duration_loss(self, drawn: DrawnBatch) -> StageLoss:
+        return stage_loss([self.model.stages["duration"]], drawn.batch, drawn.draws)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """Held-out loss and accuracy of each codebook and of durations, at fixed draws."""
         device = next(self.model.parameters()).device
-        draws, rng = generator(0), generator(0, device)
+        draws = generator(0)
         figures: dict[str, float] = {}
         score = 0.0
         for number, name in enumerate(FRAME_STAGES):
             codebooks = self.model.config.codebooks_of(name)
             sums = {k: [0.0, 0.0] for k in codebooks}
             for _ in range(HELD_OUT_BATCHES):
-                batch = to_device(self.held_out.frames(self.config.frames, (300,), draws), device)
-                stage_B = torch.full((len(batch.phones_BL),), number, device=device)
-                loss = stage_loss(self.model.frame_stages, batch, stage_B, rng)
+                batch = self.held_out.frames(self.config.frames, (300,), draws)
+                stage_B = torch.full((len(batch.phones_BL),), number)
+                drawn = to_device(self._drawn(batch, stage_B, draws), device)
+                loss = stage_loss(self.model.frame_stages, drawn.batch, drawn.draws)
                 for k in codebooks:
                     sums[k][0] += float(loss.nll_K[k]) / HELD_OUT_BATCHES
                     sums[k][1] += float(loss.accuracy_K[k]) / HELD_OUT_BATCHES
@@ -121,7 +144,7 @@ class GeneratorTask:
                 figures[f"nll/{name}_{k}"], figures[f"accuracy/{name}_{k}"] = nll, accuracy
                 score -= nll * self.config.stage_share[number] / len(codebooks)
         durations = self.held_out.durations(64, self.config.target_phones, draws)
-        loss = self._duration_loss(to_device(durations, device), rng)
+        loss = self._duration_loss(to_device(_drawn_durations(durations, draws), device))
         figures["nll/duration"] = float(loss.nll)
         figures["accuracy/duration"] = float(loss.accuracy_K[0])
         figures["score"] = score - 0.2 * float(loss.nll)
@@ -132,3 +155,8 @@ class GeneratorTask:
         assert isinstance(model, Generator)
         config = {"generator": to_dict(model.config), "training": {"program": __name__}}
         save_checkpoint(folder, model.state_dict(), config)
+
+
+def _drawn_durations(batch: StageBatch, rng: torch.Generator) -> DrawnBatch:
+    zeros_B = torch.zeros(len(batch.phones_BL), dtype=torch.long)
+    return DrawnBatch(batch=batch, draws=draw_stages(1, batch, zeros_B, rng))

@@ -20,8 +20,10 @@ from speechkit.data.alignment import corpus_hash
 from speechkit.data.codes import CorpusCodes, codes_path
 from speechkit.data.packed import PackedCorpus
 from speechkit.diffusion.config import FRAME_STAGES, DenoiserConfig, GeneratorConfig
+from speechkit.diffusion.denoiser import SelfAttention
 from speechkit.diffusion.generator import Generator
-from speechkit.diffusion.stage import StageBatch, stage_loss
+from speechkit.diffusion.stage import StageBatch, draw_stages, stage_loss
+from speechkit.diffusion.task import DrawnBatch
 from speechkit.diffusion.train import start_generator
 from speechkit.diffusion.units import (
     FrameUnits,
@@ -29,8 +31,10 @@ from speechkit.diffusion.units import (
     check_unit_generator,
     unit_symbols,
 )
+from speechkit.facodec.convnext import ConvNeXtBlock
 from speechkit.facodec.small.codec import codec_of
 from speechkit.train import TrainConfig, TrainReport, train
+from speechkit.train.blocks import blocks_of
 from speechkit.train.prefetch import to_device
 
 HELD_OUT_BATCHES = 4
@@ -107,20 +111,26 @@ class UnitGeneratorTask:
         kmeans_sha256: str,
     ) -> None:
         self.model: Generator = model
+        self.blocks = blocks_of(model.frame, ConvNeXtBlock, SelfAttention)
         self.train, self.held_out, self.config = train, held_out, config
         self.kmeans_sha256 = kmeans_sha256
         self.weights: Mapping[str, float] = {"frame/nll": 1.0}
 
-    def batch(self, rng: torch.Generator) -> StageBatch:
-        """Crops with the codes of the codec."""
-        return self.train.frames(self.config.frames, self.config.target_frames, rng)
-
-    def losses(self, batch: StageBatch, rng: torch.Generator, step: int) -> dict[str, Tensor]:
-        """Cross-entropy of the masked codes, and of each codebook."""
-        share_S = torch.tensor(self.config.stage_share, device=rng.device)
+    def batch(self, rng: torch.Generator, number: int = 0) -> DrawnBatch:
+        """Crops with the codes of the codec, and what is hidden of them."""
+        batch = self.train.frames(self.config.frames, self.config.target_frames, rng)
+        share_S = torch.tensor(self.config.stage_share)
         size = len(batch.phones_BL)
         stage_B = torch.multinomial(share_S, size, replacement=True, generator=rng)
-        loss = stage_loss(self.model.frame_stages, batch, stage_B, rng)
+        return self._drawn(batch, stage_B, rng)
+
+    def _drawn(self, batch: StageBatch, stage_B: Tensor, rng: torch.Generator) -> DrawnBatch:
+        stages = len(self.model.frame_stages)
+        return DrawnBatch(batch=batch, draws=draw_stages(stages, batch, stage_B, rng))
+
+    def losses(self, batch: DrawnBatch, rng: torch.Generator, step: int) -> dict[str, Tensor]:
+        """Cross-entropy of the masked codes, and of each codebook."""
+        loss = stage_loss(self.model.frame_stages, batch.batch, batch.draws)
         books = {f"nll/{k}": value for k, value in enumerate(loss.nll_K)}
         return {"frame/nll": loss.nll, **books}
 
@@ -128,14 +138,15 @@ class UnitGeneratorTask:
     def validate(self) -> dict[str, float]:
         """Held-out loss and accuracy of each codebook, at fixed draws."""
         device = self.model.device
-        draws, rng = generator(0), generator(0, device)
+        draws = generator(0)
         lengths = (max(self.config.target_frames),)
         figures: dict[str, float] = {"score": 0.0}
         for number, name in enumerate(FRAME_STAGES):
             for _ in range(HELD_OUT_BATCHES):
-                batch = to_device(self.held_out.frames(self.config.frames, lengths, draws), device)
-                stage_B = torch.full((len(batch.phones_BL),), number, device=device)
-                loss = stage_loss(self.model.frame_stages, batch, stage_B, rng)
+                batch = self.held_out.frames(self.config.frames, lengths, draws)
+                stage_B = torch.full((len(batch.phones_BL),), number)
+                drawn = to_device(self._drawn(batch, stage_B, draws), device)
+                loss = stage_loss(self.model.frame_stages, drawn.batch, drawn.draws)
                 for k in self.model.config.codebooks_of(name):
                     for what, value in (("nll", loss.nll_K[k]), ("accuracy", loss.accuracy_K[k])):
                         key = f"{what}/{name}_{k}"

@@ -14,7 +14,6 @@ __all__ = ["CHECKS", "CheckResult", "Status", "examine"]
 
 CHECKS: Mapping[str, Check] = {
     "packages": checks.check_packages,
-    "fairseq2": checks.check_fairseq2,
     "processor": checks.check_processor,
     "memory": checks.check_memory,
     "disk": checks.check_disk,

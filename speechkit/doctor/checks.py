@@ -10,8 +10,6 @@ import os
 import platform
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -68,9 +66,6 @@ PROGRAMS = {
 }
 """What each optional program is for."""
 
-# In a process of its own: a native library bound to another torch may end it without a word.
-_IMPORT_FAIRSEQ2 = "import soundfile, fairseq2n.bindings; print(fairseq2n.__version__)"
-
 
 def check_packages() -> Iterator[CheckResult]:
     """Python and every package that speechkit needs, and which optional sets are complete."""
@@ -124,24 +119,6 @@ def _fault(wanted: Requirement) -> str | None:
     if wanted.specifier.contains(version, prereleases=True):
         return None
     return f"{wanted.name} is {version} and not {wanted.specifier}"
-
-
-def check_fairseq2() -> Iterator[CheckResult]:
-    """Whether fairseq2's native half loads, where it is installed."""
-    try:
-        metadata.version("fairseq2n")
-    except metadata.PackageNotFoundError:
-        yield CheckResult("fairseq2", "ok", "Not installed; only speechkit.ssl needs it.")
-        return
-    command = [sys.executable, "-W", "ignore", "-c", _IMPORT_FAIRSEQ2]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    if done.returncode == 0:
-        yield CheckResult("fairseq2", "ok", f"Its native half {done.stdout.strip()} loads.")
-        return
-    reason = (done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"])[-1]
-    says = f"Its native half does not load, so speechkit.ssl cannot work: {reason}"
-    advice = f"It fits one release of torch only. {REINSTALL}"
-    yield CheckResult("fairseq2", "problem", says, advice)
 
 
 def check_processor() -> Iterator[CheckResult]:

@@ -15,7 +15,7 @@ from speechkit.facodec.convnext import ConvNeXtStack
 
 class _Reverse(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, strength: float, bound: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, strength: float | Tensor, bound: float) -> Tensor:
         ctx.strength, ctx.bound = strength, bound
         return x.view_as(x)
 
@@ -27,7 +27,7 @@ class _Reverse(torch.autograd.Function):
         return -ctx.strength * scale * grad, None, None
 
 
-def reverse_gradient(x: Tensor, strength: float, bound: float = float("inf")) -> Tensor:
+def reverse_gradient(x: Tensor, strength: float | Tensor, bound: float = float("inf")) -> Tensor:
     """`x` itself; its gradient comes back with its sign turned, times `strength`.
 
     The gradient's norm is first limited to `bound`: an unbounded adversary can undo an hour of

@@ -12,18 +12,8 @@ import torch
 from torch import Tensor
 
 
-class DeviceBatch:
-    """Base of the dataclasses that hold a batch."""
-
-    def to(self, device: torch.device, *, non_blocking: bool = False) -> None:
-        """Move all tensors, in place, as fairseq2's trainer asks."""
-        for name, value in list(vars(self).items()):
-            if isinstance(value, Tensor):
-                setattr(self, name, value.to(device, non_blocking=non_blocking))
-
-
 @dataclass(kw_only=True, eq=False)
-class PretrainBatch(DeviceBatch):
+class PretrainBatch:
     """Crops of equal length with every draw that their losses need, so that resuming is exact."""
 
     wave_BT: Tensor
@@ -41,17 +31,20 @@ class PretrainBatch(DeviceBatch):
 
 
 def counted(
-    losses: Mapping[str, Tensor], weights: Mapping[str, float], targets: int, **figures: Tensor
+    losses: Mapping[str, Tensor],
+    weights: Mapping[str, float],
+    targets: int | Tensor,
+    **figures: Tensor,
 ) -> dict[str, Tensor]:
     """Return the flat mapping of scalars that a model's call gives.
 
     "total" is the weighted sum of the "loss/…", all summed over "targets" masked frames; figures
-    "figure/…" are means over the batch.
+    "figure/…" are means over the batch. Nothing is read, so that no device is waited for.
     """
     total = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
     return {
         "total": total,
-        "targets": torch.tensor(float(targets), device=total.device),
+        "targets": torch.zeros((), device=total.device) + targets,
         **{f"loss/{name}": value for name, value in losses.items()},
         **{f"figure/{name}": value.detach().float() for name, value in figures.items()},
     }

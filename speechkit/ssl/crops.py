@@ -18,6 +18,7 @@ from speechkit.core.config import require_range
 from speechkit.core.errors import ConfigError, DataError
 from speechkit.core.rng import derive, generator, integer
 from speechkit.data.packed import PackedCorpus
+from speechkit.data.split import split_clips
 from speechkit.ssl.baselines import AugmentConfig, augment
 from speechkit.ssl.batch import PretrainBatch
 from speechkit.ssl.config import SAMPLE_RATE_HZ, HubertConfig, ModelConfig, Wav2Vec2Config
@@ -43,7 +44,8 @@ class CropConfig:
     batch_seconds: float = 87.5
     """Sound in a batch of one process (fairseq: 1.4 million samples)."""
     held_out_clips: int = 32
-    """Clips kept for validation, drawn by the seed of the run."""
+    """Clips of held-out speakers (`data.split`) that training is validated on, at most; with 0
+    nobody is held out."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """Distortion of the input, a baseline to compare synthesised data with."""
 
@@ -97,11 +99,12 @@ class CropDataset:
         """Clips that the units file does not know."""
         self.cropped = sum(corpus.samples(clip) > self._max for clip in usable)
         """Clips above the limit, which give crops."""
-        order = torch.randperm(len(usable), generator=generator(derive(seed, "split"))).tolist()
-        kept = min(config.held_out_clips, len(usable) // 10)
-        self.held_out = sorted(usable[i] for i in order[:kept])
+        others = self._of_held_out_speakers(usable)
+        order = torch.randperm(len(others), generator=generator(derive(seed, "split"))).tolist()
+        self.held_out = sorted(others[i] for i in order[: config.held_out_clips])
         """Clips of validation."""
-        self.clips = sorted(usable[i] for i in order[kept:])
+        unheard = frozenset(others)
+        self.clips = [clip for clip in usable if clip not in unheard]
         """Clips of training."""
         self.hours = sum(corpus.samples(clip) for clip in self.clips) / SAMPLE_RATE_HZ / 3600
         """Length of the training clips."""
@@ -109,7 +112,16 @@ class CropDataset:
             raise DataError(f"No clip is left to train on: {self.describe()}.")
         if isinstance(model, Wav2Vec2Config) and len(self.clips) < 2:
             raise DataError("wav2vec 2.0 needs at least two clips.")
-        self._plans: list[list[list[int]]] = []
+        self._planned: tuple[int, list[list[int]]] = (-1, [])
+        self._batches = len(self._plan(0))
+
+    def _of_held_out_speakers(self, usable: Sequence[int]) -> list[int]:
+        """Return the usable clips of speakers whom no training on this corpus hears."""
+        if self.config.held_out_clips == 0 or len(usable) < 2:
+            return []
+        held_out = frozenset(split_clips(self.corpus, validation=True).tolist())
+        others = [clip for clip in usable if clip in held_out]
+        return others if len(others) < len(usable) else []
 
     def describe(self) -> str:
         """Return in words what is trained on and what is not."""
@@ -121,13 +133,15 @@ class CropDataset:
         )
 
     def draw(self, number: int) -> PretrainBatch:
-        """Return the training batch of that number, from 0."""
-        epoch = 0
-        while number >= len(self._plan(epoch)):
-            number -= len(self._plan(epoch))
-            epoch += 1
-        rng = generator(derive(self._seed, "batch", epoch, number))
-        return augment(self._batch(self._plan(epoch)[number], rng), self.config.augment, rng)
+        """Return the training batch of that number, from 0.
+
+        All epochs have as many batches as the first; one that groups into a few more or fewer
+        leaves the last out, or takes the first again, so that no earlier one need be known.
+        """
+        epoch, place = divmod(number, self._batches)
+        plan = self._plan(epoch)
+        rng = generator(derive(self._seed, "batch", epoch, place))
+        return augment(self._batch(plan[place % len(plan)], rng), self.config.augment, rng)
 
     def validation(self) -> list[PretrainBatch]:
         """Return the batches of the held-out clips, without distortion; the same on every call."""
@@ -138,8 +152,8 @@ class CropDataset:
 
     def _plan(self, epoch: int) -> list[list[int]]:
         """Return the clips of each batch of an epoch."""
-        while len(self._plans) <= epoch:
-            rng = generator(derive(self._seed, "epoch", len(self._plans)))
+        if self._planned[0] != epoch:
+            rng = generator(derive(self._seed, "epoch", epoch))
             shuffled = [
                 self.clips[i] for i in torch.randperm(len(self.clips), generator=rng).tolist()
             ]
@@ -149,8 +163,8 @@ class CropDataset:
             for start in range(0, len(shuffled), pool):
                 batches += self._group(shuffled[start : start + pool])
             order = torch.randperm(len(batches), generator=rng).tolist()
-            self._plans.append([batches[i] for i in order])
-        return self._plans[epoch]
+            self._planned = (epoch, [batches[i] for i in order])
+        return self._planned[1]
 
     def _length(self, clip: int) -> int:
         """Return the samples of a clip that a batch can take."""

@@ -8,16 +8,13 @@ Shapes: B batch, T samples, M mel bands, G mel frames (100/s), F frames, C chann
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from speechkit.core.mel import LogMel, MelConfig
 from speechkit.ssl.config import MEL_HOP_SAMPLES, WINDOW_SAMPLES, EncoderConfig
-
-if TYPE_CHECKING:
-    from fairseq2.nn import BatchLayout
 
 
 class LogMelFrontEnd(nn.Module):
@@ -36,14 +33,12 @@ class LogMelFrontEnd(nn.Module):
             inputs = channels
         self.strides = config.conv_strides
 
-    def forward(self, wave_BT: Tensor, layout: BatchLayout) -> tuple[Tensor, BatchLayout]:
-        """`features_BFC` and their layout, as fairseq2's front ends give them.
+    def forward(self, wave_BT: Tensor, lengths_B: Sequence[int]) -> tuple[Tensor, list[int]]:
+        """Return `features_BFC` and the valid frames of each row.
 
         A frame is centred, like one of the wave stack, near its hop's sample 200.
         """
-        from fairseq2.nn import BatchLayout
-
-        lengths = [1 + (samples - WINDOW_SAMPLES) // MEL_HOP_SAMPLES for samples in layout.seq_lens]
+        lengths = [1 + (samples - WINDOW_SAMPLES) // MEL_HOP_SAMPLES for samples in lengths_B]
         with torch.autocast(wave_BT.device.type, enabled=False):
             # The first mel frame has its centre at sample 80; the second at 240.
             mel_BMG = self.log_mel(wave_BT.float())[..., 1 : 1 + max(lengths)]
@@ -52,8 +47,7 @@ class LogMelFrontEnd(nn.Module):
             x_BCF = nn.functional.gelu(layer(x_BCF))
             lengths = [1 + (length - 1) // stride for length in lengths]
             x_BCF = x_BCF * _kept(lengths, x_BCF)
-        x_BFC = x_BCF.transpose(1, 2)
-        return x_BFC, BatchLayout.of(x_BFC, seq_lens=lengths)
+        return x_BCF.transpose(1, 2), lengths
 
 
 def normalise(mel_BMG: Tensor, lengths: list[int]) -> Tensor:

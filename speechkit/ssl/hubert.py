@@ -1,8 +1,6 @@
 """HuBERT pre-training (Hsu et al. 2021): name the cluster of each masked frame.
 
-fairseq2 has no HuBERT; this one stands on its encoder.
-
-Shapes: B batch, T samples, F frames, D final width, V clusters, N frames that count.
+Shapes: B batch, T samples, F frames, D final width, V clusters, N frames of a batch.
 """
 
 from __future__ import annotations
@@ -41,42 +39,49 @@ class HubertPretrainer(nn.Module):
         features = self.encoder.features(batch.wave_BT)
         x_BFD = self.encoder.project(features, batch.masked_BF)
         x_BFD = self.encoder.transform(x_BFD, features.frames_B)
-        known_BF = batch.labels_BF != NO_LABEL
-        hidden_BF = batch.masked_BF & known_BF
-        logits_NV = self.logits(x_BFD[hidden_BF])
-        labels_N = batch.labels_BF[hidden_BF]
+        hidden_BF = batch.masked_BF & (batch.labels_BF != NO_LABEL)
+        targets = hidden_BF.sum()
+        logits_BFV = self.logits(x_BFD)
+        logits_BVF = logits_BFV.transpose(1, 2)
         losses = {
-            "masked": functional.cross_entropy(logits_NV, labels_N, reduction="sum"),
-            "penalty": labels_N.numel() * features.raw_BFC.float().square().mean(),
+            # All frames are named and those that do not count left out, for a mask as an index
+            # would have to be read first.
+            "masked": functional.cross_entropy(
+                logits_BVF, batch.labels_BF.masked_fill(~hidden_BF, NO_LABEL), reduction="sum"
+            ),
+            "penalty": targets * features.raw_BFC.float().square().mean(),
         }
         weights = {"masked": config.masked_weight, "penalty": config.penalty_weight}
         if config.seen_weight > 0:
-            seen_BF = ~batch.masked_BF & known_BF
-            seen = functional.cross_entropy(
-                self.logits(x_BFD[seen_BF]), batch.labels_BF[seen_BF], reduction="sum"
+            losses["seen"] = functional.cross_entropy(
+                logits_BVF, batch.labels_BF.masked_fill(batch.masked_BF, NO_LABEL), reduction="sum"
             )
-            losses["seen"], weights["seen"] = seen, config.seen_weight
-        predicted_N = logits_NV.detach().argmax(dim=1)
+            weights["seen"] = config.seen_weight
+        predicted_BF = logits_BFV.detach().argmax(dim=2)
+        right_BF = (predicted_BF == batch.labels_BF) & hidden_BF
         return counted(
             losses,
             weights,
-            int(labels_N.numel()),
-            accuracy=(predicted_N == labels_N).float().mean(),
-            prediction_perplexity=_perplexity_of(predicted_N, config.clusters),
-            label_perplexity=_perplexity_of(labels_N, config.clusters),
+            targets,
+            accuracy=right_BF.sum() / targets.clamp(min=1),
+            prediction_perplexity=_perplexity_of(predicted_BF, hidden_BF, config.clusters),
+            label_perplexity=_perplexity_of(batch.labels_BF, hidden_BF, config.clusters),
             masked_share=batch.masked_BF.float().mean(),
         )
 
-    def logits(self, x_ND: Tensor) -> Tensor:
-        """Return logits_NV: cosines to the cluster embeddings over the temperature."""
-        x_ND = functional.normalize(self.final_proj(x_ND).float(), dim=-1, eps=1e-8)
+    def logits(self, x_BFD: Tensor) -> Tensor:
+        """Return logits_BFV: cosines to the cluster embeddings over the temperature."""
+        x_BFD = functional.normalize(self.final_proj(x_BFD).float(), dim=-1, eps=1e-8)
         clusters_VD = functional.normalize(self.clusters_VD.float(), dim=-1, eps=1e-8)
-        return x_ND @ clusters_VD.T / self.config.logit_temperature
+        return x_BFD @ clusters_VD.T / self.config.logit_temperature
 
 
-def _perplexity_of(labels_N: Tensor, classes: int) -> Tensor:
-    """Return the perplexity of how often each class occurs."""
-    return perplexity(torch.bincount(labels_N, minlength=classes) / max(labels_N.numel(), 1))
+def _perplexity_of(labels_BF: Tensor, counts_BF: Tensor, classes: int) -> Tensor:
+    """Return the perplexity of how often each class occurs in the frames that count."""
+    weights_N = counts_BF.flatten().float()
+    labels_N = labels_BF.flatten().clamp(min=0)
+    use_V = torch.zeros(classes, device=weights_N.device).scatter_add(0, labels_N, weights_N)
+    return perplexity(use_V / use_V.sum().clamp(min=1))
 
 
 def align_labels(units_U: Tensor, first_frame: int, frames: int, units_per_frame: float) -> Tensor:

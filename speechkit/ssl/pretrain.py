@@ -10,30 +10,34 @@ import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from torch import nn
-
+from speechkit.core.checkpoint import load_checkpoint, load_state
 from speechkit.core.config import to_dict
 from speechkit.core.errors import ConfigError
+from speechkit.data.alignment import corpus_hash
 from speechkit.data.packed import PackedCorpus
-from speechkit.ssl.checkpoints import build_pretrainer, load_model, save_model
+from speechkit.ssl.checkpoints import build_pretrainer, load_model
 from speechkit.ssl.config import HubertConfig, ModelConfig, Wav2Vec2Config
 from speechkit.ssl.crops import CropConfig, CropDataset
-from speechkit.ssl.heard import write_heard
-from speechkit.ssl.training import Job, RunConfig, RunReport, run_training
-from speechkit.ssl.training.guard import CollapseGuard, GuardConfig
+from speechkit.ssl.guard import CollapseGuard, GuardConfig
+from speechkit.ssl.task import PretrainTask
 from speechkit.ssl.units.file import Units
-
-WAV2VEC2_FIGURES = (
-    *("loss/contrastive", "loss/diversity", "loss/penalty", "figure/accuracy"),
-    *("figure/soft_perplexity", "figure/hard_perplexity", "figure/distractor_hits"),
-    "figure/masked_share",
-)
-HUBERT_FIGURES = (
-    *("loss/masked", "loss/penalty", "figure/accuracy", "figure/prediction_perplexity"),
-    *("figure/label_perplexity", "figure/masked_share"),
-)
+from speechkit.train import TrainConfig, TrainReport, train
+from speechkit.train.config import Decay
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainTrainConfig(TrainConfig):
+    """The training loop with the optimiser of wav2vec 2.0 (section 4.2), and without averages."""
+
+    lr: float = 5e-4
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = 1e-6
+    warmup_steps: int = 500
+    decay: Decay = "linear"
+    clip_norm: float = 0.0
+    ema_decay: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +52,8 @@ class PretrainConfig:
     """Clips and batches."""
     guard: GuardConfig = field(default_factory=GuardConfig)
     """When training stops because the model has collapsed."""
-    run: RunConfig = field(default_factory=RunConfig)
-    """How long, how fast."""
+    train: PretrainTrainConfig = field(default_factory=PretrainTrainConfig)
+    """Optimiser, budget and log."""
 
     @property
     def model(self) -> ModelConfig:
@@ -66,8 +70,8 @@ def pretrain(
     *,
     units: Path | None = None,
     initial: Path | None = None,
-) -> RunReport:
-    """Train into the folder ``out``, whose ``model`` is the result.
+) -> TrainReport:
+    """Train into the folder ``out``; a run there is resumed. The models are ``last`` and ``best``.
 
     ``initial`` is a model folder of the same config to start from. Raises ConfigError, DataError or
     CheckpointError before any training where config, data or an earlier run do not fit, and
@@ -75,38 +79,20 @@ def pretrain(
     """
     model = config.model
     targets = None if units is None else Units(units)
-    crops = CropDataset(PackedCorpus(corpus), config.data, model, config.run.seed, targets)
+    crops = CropDataset(PackedCorpus(corpus), config.data, model, config.train.seed, targets)
     log.info("%s", crops.describe())
-    start = None if initial is None else load_model(initial)
-    if start is not None and start.config != model:
-        raise ConfigError(f"The model in {initial} has another config than the one to train.")
-
-    heard = [crops.corpus.clips[clip]["id"] for clip in crops.clips]
-
-    def build() -> nn.Module:
-        built = build_pretrainer(model, config.run.seed)
-        if start is not None:
-            built.load_state_dict(start.state_dict())
-        return built
-
-    def export(folder: Path, trained: nn.Module) -> None:
-        save_model(folder, trained, trained=True)  # type: ignore[arg-type]
-        write_heard(folder, heard)
-
-    job = Job(
-        name="wav2vec 2.0" if isinstance(model, Wav2Vec2Config) else "HuBERT",
-        build=build,
-        figures=WAV2VEC2_FIGURES if isinstance(model, Wav2Vec2Config) else HUBERT_FIGURES,
-        draw=crops.draw,
-        held_out=crops.validation,
-        export=export,
-        identity={
-            "model": to_dict(model),
-            "data": to_dict(config.data),
-            "clips": len(crops.clips),
-            "units": None if targets is None else targets.kmeans_sha256,
-            "seed": config.run.seed,
-        },
-        guard=CollapseGuard(config=config.guard),
-    )
-    return run_training(job, config.run, out)
+    built = build_pretrainer(model, config.train.seed)
+    if initial is not None:
+        start = load_model(initial)
+        if start.config != model:
+            raise ConfigError(f"The model in {initial} has another config than the one to train.")
+        load_state(built, start.state_dict())
+    identity = {
+        "model": to_dict(model),
+        "data": to_dict(config.data),
+        "corpus": corpus_hash(crops.corpus.ids),
+        "units": None if targets is None else targets.kmeans_sha256,
+        "initial": None if initial is None else load_checkpoint(initial).sha256,
+    }
+    task = PretrainTask(built, crops, CollapseGuard(config=config.guard))
+    return train(task, config.train, out, identity=identity)

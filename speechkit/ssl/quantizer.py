@@ -58,7 +58,9 @@ class GumbelQuantizer(nn.Module):
             choice_NGV = functional.one_hot(codes_NG, self.codebook_size).to(logits_NGV.dtype)
         entries_GVD = self.entries.reshape(self.groups, self.codebook_size, -1)
         parts_NGD = torch.einsum("ngv,gvd->ngd", choice_NGV.to(entries_GVD.dtype), entries_GVD)
-        used_GV = functional.one_hot(likeliest_NG, self.codebook_size).float().mean(dim=0)
+        # Not `one_hot`, which reads the codes where that can be done without waiting.
+        entries_V = torch.arange(self.codebook_size, device=likeliest_NG.device)
+        used_GV = (likeliest_NG[..., None] == entries_V).float().mean(dim=0)
         return Quantized(
             vectors_NC=parts_NGD.flatten(1),
             codes_NG=codes_NG,

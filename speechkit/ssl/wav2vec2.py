@@ -45,14 +45,13 @@ class Wav2Vec2Pretrainer(nn.Module):
         features = self.encoder.features(batch.wave_BT)
         source = features if batch.clean_BT is None else self.encoder.features(batch.clean_BT)
         rows = batch.masked_BF.shape[0]
-        target_BFC = source.normed_BFC
-        dropout = self.encoder.encoder_frontend.first_pass_dropout
-        if dropout is not None:
-            target_BFC = dropout(target_BFC)
+        target_BFC = self.encoder.encoder_frontend.first_pass_dropout(source.normed_BFC)
         x_BFD = self.encoder.project(features, batch.masked_BF)
         x_BFD = self.encoder.transform(x_BFD, features.frames_B)
-        context_BMD = self.final_proj(x_BFD[batch.masked_BF]).unflatten(0, (rows, -1))
-        quantized = self.quantizer(target_BFC[batch.masked_BF], self.temperature(batch.update))
+        places_BM = masked_places(batch.masked_BF, batch.others_BMK.shape[1])
+        context_BMD = self.final_proj(taken(x_BFD, places_BM))
+        target_NC = taken(target_BFC, places_BM).flatten(0, 1)
+        quantized = self.quantizer(target_NC, self.temperature(batch.update))
         target_BMD = self.final_target_proj(quantized.vectors_NC).unflatten(0, (rows, -1))
         same_BMK = same_code(quantized.codes_NG.unflatten(0, (rows, -1)), batch.others_BMK)
         logits_BMK1 = self.contrast(context_BMD, target_BMD, batch.others_BMK, same_BMK)
@@ -104,6 +103,16 @@ class Wav2Vec2Pretrainer(nn.Module):
             distractor_hits=same_BMK.float().mean(),
             masked_share=masked_BF.float().mean(),
         )
+
+
+def masked_places(masked_BF: Tensor, masked: int) -> Tensor:
+    """Return places_BM: the frames that are True, as many in each row as is said."""
+    return masked_BF.byte().argsort(dim=1, descending=True, stable=True)[:, :masked]
+
+
+def taken(x_BFD: Tensor, places_BM: Tensor) -> Tensor:
+    """Return x_BMD at these frames. Unlike a mask as an index, it does not wait for the device."""
+    return x_BFD.gather(1, places_BM[:, :, None].expand(-1, -1, x_BFD.shape[-1]))
 
 
 def same_code(codes_BMG: Tensor, others_BMK: Tensor) -> Tensor:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -31,16 +31,20 @@ class Task(Protocol):
         Every key must be among the losses of every step. May change from step to step.
         """
 
-    def batch(self, rng: torch.Generator) -> Any:
+    def batch(self, rng: torch.Generator, number: int) -> Any:
         """Return one batch on the CPU: tensors in any nesting of dicts, tuples and dataclasses.
 
-        All draws come from ``rng``. Runs in a thread of its own, so it must not read the model.
+        All draws come from ``rng``. ``number`` counts the batches of all processes together, for
+        tasks that go through their data epoch by epoch; it and ``rng`` settle the batch alone.
+        Runs in a thread or in processes of its own, so it must not read the model.
         """
 
     def losses(self, batch: Any, rng: torch.Generator, step: int) -> dict[str, Tensor]:
         """Return scalars by key, such as "mel/l1". ``batch`` and ``rng`` are on the device.
 
-        The key "total" is taken: it is logged as the weighted sum.
+        The key "total" is taken: it is logged as the weighted sum. Nothing in here may read a
+        tensor's value, or the device would be waited for in every step; what only validation needs
+        to know belongs there.
         """
 
     def validate(self) -> dict[str, float]:
@@ -50,9 +54,34 @@ class Task(Protocol):
         """Write ``model`` into the existing, empty ``folder`` as users will load it."""
 
 
+@runtime_checkable
+class BlockTask(Protocol):
+    """A task whose model has repeated parts, each called as a module, such as Transformer blocks.
+
+    They are what `activation_checkpointing` computes twice, `parallelism = "fsdp"` shards, and
+    `compile` compiles one by one.
+    """
+
+    @property
+    def blocks(self) -> Sequence[nn.Module]:
+        """The parts, none inside another."""
+
+
+@runtime_checkable
+class WatchedTask(Protocol):
+    """A task that can tell from the log that its model has collapsed."""
+
+    def watch(self, step: int, steps: int, means: Mapping[str, float]) -> None:
+        """Look at the means of the last ``steps`` steps; raise SpeechkitError to end the run."""
+
+
+Decay = Literal["constant", "linear", "cosine", "trapezoid", "tri-stage"]
+"""Courses of a learning rate."""
+
 CHANGEABLE = frozenset(
-    ("minutes", "steps", "accumulate", "amp", "threads", "device", "compile")
+    ("minutes", "steps", "accumulate", "amp", "threads", "device", "compile", "workers", "wandb")
     + ("log_every_steps", "validate_every_steps", "save_every_minutes", "keep_checkpoints")
+    + ("activation_checkpointing", "parallelism")
 )
 """Settings that may change when a run is resumed: budgets, hardware and book-keeping."""
 
@@ -82,8 +111,10 @@ class TrainConfig:
     warmup_steps: int = 200
     """Steps over which the learning rate rises linearly from near zero."""
 
-    decay: Literal["constant", "cosine", "trapezoid"] = "trapezoid"
-    """Course of the learning rate over the budget; trapezoid: constant, then linear to the end."""
+    decay: Decay = "trapezoid"
+    """Course of the learning rate over the budget. Trapezoid: constant, then linear to the end.
+    Tri-stage, of wav2vec 2.0's fine-tuning: up over the first tenth, whatever `warmup_steps` says,
+    constant for four tenths, then down to a twentieth."""
 
     decay_share: float = 0.3
     """Last part of the budget, over which the trapezoid falls."""
@@ -100,9 +131,21 @@ class TrainConfig:
     ema_decay: float = 0.999
     """Decay of the averaged weights that are validated and exported; 0 exports the last ones."""
 
-    amp: Literal["off", "bf16", "auto"] = "off"
-    """`bf16` computes the losses under autocast; `auto` does so where the hardware multiplies it:
-    elsewhere it is up to ten times slower, not faster."""
+    workers: int = 0
+    """Processes that draw batches on each training process; 0 draws in a thread. The batches are
+    the same, whatever the number."""
+
+    amp: Literal["off", "bf16", "fp16", "auto"] = "off"
+    """`bf16` and `fp16` compute the losses under autocast, `fp16` with a loss scale; `auto` takes
+    bf16 where the hardware multiplies it: elsewhere it is up to ten times slower, not faster."""
+
+    activation_checkpointing: bool = False
+    """Compute the model's blocks again in the backward pass instead of keeping what is inside
+    them: a third more time, a fraction of the memory (Chen et al. 2016)."""
+
+    parallelism: Literal["ddp", "fsdp"] = "ddp"
+    """How several processes share the work: whole copies, or with the parameters of the model's
+    blocks, their gradients, moments and averages in shares (Zhao et al. 2023)."""
 
     log_every_steps: int = 50
     """Steps between two lines of the log, which average over them."""
@@ -126,7 +169,11 @@ class TrainConfig:
     """Where to train; `auto` takes CUDA if there is any."""
 
     compile: bool = False
-    """Compile the task's losses with torch.compile: slow to start, then faster on GPUs."""
+    """Compile the model's blocks, or the losses of a task without blocks, with torch.compile: slow
+    to start, then faster on GPUs."""
+
+    wandb: str | None = None
+    """Project of Weights & Biases to log to as well; its package must be installed."""
 
     def __post_init__(self) -> None:
         positive = {
@@ -145,6 +192,7 @@ class TrainConfig:
         not_negative = {
             "weight_decay": self.weight_decay,
             "warmup_steps": self.warmup_steps,
+            "workers": self.workers,
             "clip_norm": self.clip_norm,
             "save_every_minutes": self.save_every_minutes,
             "seed": self.seed,

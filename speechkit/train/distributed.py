@@ -1,7 +1,9 @@
 """One process or many: the few collective operations that training needs.
 
-Gradients are averaged by hand after the backward passes instead of by DistributedDataParallel,
-which sees only calls of ``model.forward`` and so misses tasks that call parts of their model.
+What the processes must know of each other to go on, such as the time and signals, travels between
+CPUs, so that no device is waited for. Gradients are averaged by hand after the backward passes
+instead of by DistributedDataParallel, which sees only calls of ``model.forward`` and so misses
+tasks that call parts of their model.
 """
 
 from __future__ import annotations
@@ -52,6 +54,8 @@ class World:
 
     def autocast(self, amp: str) -> torch.autocast:
         """Return the context to compute losses in, for the setting ``amp`` of a training run."""
+        if amp == "fp16":
+            return torch.autocast(self.device.type, torch.float16)
         wanted = amp == "bf16" or (amp == "auto" and multiplies_bfloat16(self.device))
         return torch.autocast(self.device.type, torch.bfloat16, enabled=wanted)
 
@@ -64,9 +68,16 @@ class World:
         """Return each value summed over the processes: the same numbers in all of them."""
         if self.size == 1:
             return list(values)
-        sums = torch.tensor(values, dtype=torch.float64, device=self.device)
+        sums = torch.tensor(values, dtype=torch.float64)
         dist.all_reduce(sums)
         return sums.tolist()
+
+    def summed(self, x: Tensor) -> Tensor:
+        """Return a tensor on the device summed over the processes, without waiting for it."""
+        if self.size > 1:
+            x = x.detach().clone()
+            dist.all_reduce(x)
+        return x
 
     def gather(self, value: ValueT) -> list[ValueT]:
         """Return the values of all processes in order of rank. For small Python objects."""
@@ -92,9 +103,7 @@ class World:
         """
         if self.size == 1:
             return
-        present = torch.tensor(
-            [float(parameter.grad is not None) for parameter in parameters], device=self.device
-        )
+        present = torch.tensor([float(parameter.grad is not None) for parameter in parameters])
         dist.all_reduce(present)
         gradients = []
         for parameter, count in zip(parameters, present.tolist(), strict=True):
@@ -175,7 +184,7 @@ def pick_device(device: str) -> torch.device:
 def join_world(device: str) -> Iterator[World]:
     """Give the world of this process, as its launcher describes it, and leave it at the end.
 
-    ``device`` is "auto", "cpu" or "cuda". Processes talk through NCCL on CUDA and Gloo on CPUs.
+    ``device`` is "auto", "cpu" or "cuda". CUDA tensors travel through NCCL, others through Gloo.
     Raises ConfigError when CUDA is asked for and there is none.
     """
     launch = read_launch()
@@ -193,7 +202,7 @@ def join_world(device: str) -> Iterator[World]:
         if launch.address:
             address = f"tcp://{launch.address}:{launch.port}"
             given = {"init_method": address, "rank": launch.rank, "world_size": launch.size}
-        backend = "nccl" if where.type == "cuda" else "gloo"
+        backend = "cpu:gloo,cuda:nccl" if where.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=TIMEOUT, **given)
     try:
         yield World(rank=dist.get_rank(), size=dist.get_world_size(), device=where)

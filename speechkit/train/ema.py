@@ -23,10 +23,16 @@ class Ema:
         self._decay = decay
 
     @torch.no_grad()
-    def update(self, step: int) -> None:
-        """Move the averages towards the parameters after step ``step``, counted from 0."""
+    def update(self, step: int, skipped: Tensor) -> None:
+        """Move the averages towards the parameters after step ``step``, counted from 0.
+
+        ``skipped`` is 1 for a step that moved nothing, else 0; it is not waited for.
+        """
         decay = min(self._decay, (1.0 + step) / (10.0 + step))
-        torch._foreach_lerp_(self._average, self._live, 1.0 - decay)
+        share = (1.0 - decay) * (1.0 - skipped)
+        change = torch._foreach_sub(self._live, self._average)
+        torch._foreach_mul_(change, share)
+        torch._foreach_add_(self._average, change)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

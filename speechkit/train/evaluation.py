@@ -19,32 +19,38 @@ FIGURES_FILE = "figures.json"
 
 
 @torch.no_grad()
-def validate_and_export(
-    task: Task, counters: Counters, elapsed_seconds: float, out: Path
-) -> dict[str, float]:
-    """Return the held-out figures of the task's model as it is now, and export it to ``out/last``.
+def held_out_figures(task: Task) -> dict[str, float]:
+    """Return the held-out figures of the task's model as it is now."""
+    with evaluation_mode(task.model):
+        return task.validate()
+
+
+@torch.no_grad()
+def export_model(
+    task: Task,
+    model: nn.Module,
+    figures: dict[str, float],
+    counters: Counters,
+    elapsed_seconds: float,
+    out: Path,
+) -> None:
+    """Export ``model``, whose held-out figures these are, to ``out/last``.
 
     With the highest "score" so far, also to ``out/best``, and ``counters.best_score`` is set.
     """
-    with evaluation_mode(task.model):
-        figures = task.validate()
-        described = {
-            "step": counters.step,
-            "minutes": elapsed_seconds / 60.0,
-            "figures": figures,
-        }
+    described = {"step": counters.step, "minutes": elapsed_seconds / 60.0, "figures": figures}
 
-        def write(folder: Path) -> None:
-            task.export(folder, task.model)
-            text = json.dumps(described, indent=2) + "\n"
-            (folder / FIGURES_FILE).write_text(text, encoding="utf-8")
+    def write(folder: Path) -> None:
+        task.export(folder, model)
+        text = json.dumps(described, indent=2) + "\n"
+        (folder / FIGURES_FILE).write_text(text, encoding="utf-8")
 
+    with evaluation_mode(model):
         replace_folder(out / LAST_FOLDER, write)
         score, best = figures.get("score"), counters.best_score
         if score is not None and (best is None or score > best):
             replace_folder(out / BEST_FOLDER, write)
             counters.best_score = score
-    return figures
 
 
 def exported_step(out: Path) -> int | None:

@@ -1,8 +1,9 @@
 """The training loop: budget, accumulation, clipping, averaging, log, saving, resuming, processes.
 
 It knows no model: a `Task` gives batches, losses, held-out figures and an export. All randomness of
-step s follows from the seed and s, so nothing but tensors and counters has to be saved. With a
-budget of steps, a run that was interrupted ends with the same bits as one that was not. With one of
+step s follows from the seed and s, so nothing but tensors and counters has to be saved. A step that
+is not logged does not wait for the device: what it comes to is read with the log. With a budget of
+steps, a run that was interrupted ends with the same bits as one that was not. With one of
 minutes it draws the same, but its learning rate follows the clock: two runs that were not equally
 fast differ, and so do two of the same command.
 """
@@ -11,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
@@ -22,29 +22,31 @@ import torch
 from torch import Tensor
 
 from speechkit.core import checkpoint
-from speechkit.core.errors import ConfigError, SpeechkitError
+from speechkit.core.errors import ConfigError
 from speechkit.core.rng import derive, generator
-from speechkit.train.config import Task, TrainConfig, TrainReport
+from speechkit.train.blocks import ShardedModel
+from speechkit.train.config import BlockTask, Task, TrainConfig, TrainReport, WatchedTask
 from speechkit.train.distributed import World, join_world
 from speechkit.train.ema import Ema
-from speechkit.train.evaluation import exported_step, recover_exports, validate_and_export
-from speechkit.train.log import Meter, MetricLog
-from speechkit.train.optimizer import (
-    build_optimizer,
-    load_optimizer_tensors,
-    optimizer_tensors,
-    trained_parameters,
+from speechkit.train.evaluation import (
+    export_model,
+    exported_step,
+    held_out_figures,
+    recover_exports,
 )
-from speechkit.train.prefetch import Prefetcher, pinned, to_device
+from speechkit.train.log import Meter, MetricLog, check_wandb
+from speechkit.train.optimizer import build_optimizer, load_optimizer_tensors, optimizer_tensors
+from speechkit.train.prefetch import Prefetcher, to_device
 from speechkit.train.progress import Progress, progress
+from speechkit.train.scale import LossScale
 from speechkit.train.schedule import lr_multiplier, progress_of
+from speechkit.train.skips import Skips
 from speechkit.train.state import Counters, check_identity, load_state, save_state
 from speechkit.train.stopping import StopRequest, stop_on_signal
+from speechkit.train.workers import WorkerBatches
 
-__all__ = ["MAX_SKIPPED_IN_A_ROW", "Task", "TrainConfig", "TrainReport", "train"]
+__all__ = ["Task", "TrainConfig", "TrainReport", "train"]
 
-MAX_SKIPPED_IN_A_ROW = 10
-"""Steps in a row whose loss or gradient is not finite, after which a run gives up."""
 STATE_FOLDER = "state"
 
 _logger = logging.getLogger(__name__)
@@ -61,13 +63,15 @@ def train(
     this. ``identity``, plain values as JSON has them, says what else the run follows from: settings
     of task and model, and the data.
 
-    Raises ConfigError when no budget is given, and when the state in ``out`` is of a run with
-    another ``identity`` or with other settings than those that may change (`config.CHANGEABLE`).
+    Raises ConfigError when no budget is given, for settings that this machine or the task cannot
+    serve, and when the state in ``out`` is of a run with another ``identity`` or with other
+    settings than those that may change (`config.CHANGEABLE`).
     Raises CheckpointError when the state does not fit the model, SpeechkitError after ten steps in
     a row whose loss or gradient is not finite.
     """
     if config.minutes is None and config.steps is None:
         raise ConfigError("Training needs a budget: give --minutes or --steps, or both.")
+    check_wandb(config.wandb)
     with ExitStack() as stack:
         stack.enter_context(_threads(config.threads))
         world = stack.enter_context(join_world(config.device))
@@ -91,17 +95,20 @@ class _Run:
         self.task, self.config, self.out, self.world = task, config, out, world
         self.identity = {**identity, "train": config.identity()}
         self.began = monotonic()
-        self.model = task.model.to(world.device)
-        self.parameters = trained_parameters(self.model)
-        self.optimizer = build_optimizer(self.parameters, config)
-        self.losses = torch.compile(task.losses) if config.compile else task.losses
-        self.ema: Ema | None = None
-        if world.is_main and config.ema_decay > 0:
-            self.ema = Ema(self.parameters, config.ema_decay)
         self.counters = Counters()
-        self.restore()
-        self.earlier_seconds = self.counters.elapsed_seconds
-        self.saved_seconds = self.earlier_seconds
+        task.model.to(world.device)
+        saved = self.restore()
+        self.model = ShardedModel(task, config, world)
+        self.optimizer = build_optimizer(self.model.trained, config)
+        compiled = config.compile and not isinstance(task, BlockTask)
+        self.losses = torch.compile(task.losses) if compiled else task.losses
+        self.ema: Ema | None = None
+        if config.ema_decay > 0 and (world.is_main or self.model.sharded):
+            self.ema = Ema(self.model.trained, config.ema_decay)
+        self.scale = LossScale(world.device, enabled=config.amp == "fp16")
+        self.restore_moments(saved)
+        self.skips = Skips(self.counters, world.device)
+        self.earlier_seconds = self.saved_seconds = self.counters.elapsed_seconds
         self.meter = Meter()
         self.logged = (self.counters.step, monotonic())
         self.figures: dict[str, float] = {}
@@ -109,7 +116,9 @@ class _Run:
         if world.is_main:
             out.mkdir(parents=True, exist_ok=True)
             recover_exports(out)
-            self.log = MetricLog(out, self.counters.step)
+            self.log = MetricLog(out, self.counters.step, config.wandb)
+        (exported,) = world.total(float(exported_step(out) or 0) if world.is_main else 0.0)
+        self.exported = int(exported)
 
     def go(self, request: StopRequest) -> TrainReport:
         """Train until the end, and return the report."""
@@ -122,7 +131,7 @@ class _Run:
             # The log has its own lines.
             plain=False,
         )
-        with Prefetcher(self.draw, first=counters.step) as batches, bar:
+        with self.batches() as batches, bar:
             while True:
                 seconds, asked = self.world.total(
                     self.elapsed() if self.world.is_main else 0.0, float(request.received)
@@ -133,18 +142,20 @@ class _Run:
                 )
                 if asked or share >= 1:
                     break
-                self.step(batches.get(), share)
+                self.step([batches.get() for _ in range(config.accumulate)], share)
                 bar.update()
                 if counters.step % config.log_every_steps == 0:
                     # With a budget of minutes, the number of steps is what it looks like by now.
                     bar.total = config.steps or round(counters.step / max(share, 1e-9))
                     self.write_log(share)
-                if self.elapsed() - self.saved_seconds >= 60.0 * config.save_every_minutes:
+                # By the time that all agree on, for all may have to take part.
+                if seconds - self.saved_seconds >= 60.0 * config.save_every_minutes:
                     self.save()
+                    self.saved_seconds = seconds
                 if counters.step % config.validate_every_steps == 0:
                     self.evaluate()
         finished = share >= 1
-        if finished and exported_step(self.out) != counters.step:
+        if finished and self.exported != counters.step:
             self.evaluate()
         self.save()
         if self.log is not None:
@@ -166,30 +177,35 @@ class _Run:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        buffers = [buffer.clone() for buffer in self.model.buffers()]
+        buffers = list(self.task.model.buffers())
+        before = [buffer.clone() for buffer in buffers]
         losses = [self.backward(batch, index) for index, batch in enumerate(batches)]
-        self.world.average_gradients(list(self.parameters.values()))
+        self.model.take_gradients(self.world)
+        self.scale.unscale([p.grad for p in self.model.trained.values() if p.grad is not None])
         norm = self.clip()
         mine = torch.stack([one["total"] for one in losses]).sum() + norm
         # The sum is not finite if a part of it is not, so all processes decide alike.
-        (sum_over_all,) = self.world.total(float(mine))
-        if math.isfinite(sum_over_all):
-            self.optimizer.step()
-            if self.ema is not None:
-                self.ema.update(step)
-            counters.skipped_in_a_row = 0
-            for one in losses:
-                self.meter.add(one)
-            self.meter.add({"grad_norm": norm})
-        else:
-            # What is not finite has gone into running statistics, too.
-            for buffer, before in zip(self.model.buffers(), buffers, strict=True):
-                buffer.copy_(before)
-            self.skip(losses)
-        self.optimizer.zero_grad(set_to_none=True)
+        bad = (~torch.isfinite(self.world.summed(mine))).float()
+        # The fused kernel looks at it on the device: a step that is bad changes nothing.
+        self.optimizer.found_inf = bad  # type: ignore[attr-defined]
+        self.optimizer.step()
+        self.scale.update(bad)
+        if self.ema is not None:
+            self.ema.update(step, bad)
+        for one in losses:
+            self.meter.add(one, bad)
+        self.meter.add({"grad_norm": norm}, bad)
+        # What is not finite has gone into running statistics, too.
+        for buffer, old in zip(buffers, before, strict=True):
+            buffer.copy_(torch.where(bad > 0, old, buffer))
+        self.model.drop_gradients()
         # As DistributedDataParallel does: statistics kept in buffers are those of the first one.
-        self.world.share(list(self.model.buffers()))
+        self.world.share(buffers)
+        self.skips.add(bad, losses)
         counters.step += 1
+        # On a CPU it costs nothing to look at once.
+        if self.world.device.type == "cpu" or counters.step % config.log_every_steps == 0:
+            self.skips.read(counters, scaled=self.scale.enabled)
 
     def backward(self, batch: Any, index: int) -> dict[str, Tensor]:
         """Add the gradients of one batch to the parameters; return its losses and their total."""
@@ -207,32 +223,17 @@ class _Run:
                     f"{', '.join(sorted(losses))}: correct the name or remove the weight."
                 )
         total = torch.stack([weight * losses[key].float() for key, weight in weights.items()]).sum()
-        (total / self.config.accumulate).backward()  # type: ignore[no-untyped-call]
+        self.scale.scaled(total / self.config.accumulate).backward()  # type: ignore[no-untyped-call]
         return {**losses, "total": total.detach()}
 
     def clip(self) -> Tensor:
         """Limit the norm of all gradients together; return what it was before."""
-        gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
+        norm = self.model.norm(self.world)
         if self.config.clip_norm > 0:
             torch.nn.utils.clip_grads_with_norm_(
-                self.parameters.values(), self.config.clip_norm, norm
+                self.model.trained.values(), self.config.clip_norm, norm
             )
         return norm
-
-    def skip(self, losses: list[dict[str, Tensor]]) -> None:
-        """Count a step that cannot be used. Raises SpeechkitError after too many in a row."""
-        self.counters.skipped_steps += 1
-        self.counters.skipped_in_a_row += 1
-        bad = sorted({key for one in losses for key in one if not torch.isfinite(one[key]).all()})
-        described = f"losses not finite: {', '.join(bad)}" if bad else "the gradient is not finite"
-        _logger.warning("Step %d is skipped, %s.", self.counters.step, described)
-        if self.counters.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
-            raise SpeechkitError(
-                f"Training stopped at step {self.counters.step}: {MAX_SKIPPED_IN_A_ROW} steps in a "
-                f"row cannot be used ({described}). Resume with a lower learning rate, or look for "
-                "broken clips in the data."
-            )
 
     def position(self, index: int) -> int:
         """Return the number of this process's batch ``index`` among all batches of a step.
@@ -241,14 +242,19 @@ class _Run:
         """
         return self.world.rank * self.config.accumulate + index
 
-    def draw(self, step: int) -> list[Any]:
-        """Return this process's batches of a step. Called in the prefetching thread."""
-        batches = []
-        for index in range(self.config.accumulate):
-            seed = derive(self.config.seed, "step", step, self.position(index))
-            batch = self.task.batch(generator(seed))
-            batches.append(pinned(batch) if self.world.device.type == "cuda" else batch)
-        return batches
+    def batches(self) -> Prefetcher | WorkerBatches:
+        """Return what draws this process's batches ahead of time."""
+        first, pin = self.counters.step * self.config.accumulate, self.world.device.type == "cuda"
+        if self.config.workers:
+            return WorkerBatches(self.draw, first, self.config.workers, pin=pin)
+        return Prefetcher(self.draw, first, depth=2 * self.config.accumulate, pin=pin)
+
+    def draw(self, number: int) -> Any:
+        """Return this process's batch of that number. Called in a thread or a worker process."""
+        step, index = divmod(number, self.config.accumulate)
+        position = self.position(index)
+        rng = generator(derive(self.config.seed, "step", step, position))
+        return self.task.batch(rng, step * self.config.accumulate * self.world.size + position)
 
     def elapsed(self) -> float:
         """Return the seconds taken so far, over all resumed parts."""
@@ -263,6 +269,8 @@ class _Run:
         step, now = self.counters.step, monotonic()
         logged_step, logged_at = self.logged
         self.logged = (step, now)
+        if means and isinstance(self.task, WatchedTask):
+            self.task.watch(step, step - logged_step, means)
         if self.log is None or not means:
             return
         rate = (step - logged_step) / max(now - logged_at, 1e-9)
@@ -288,52 +296,75 @@ class _Run:
 
     def evaluate(self) -> None:
         """Validate and export the averaged weights, in the first process."""
-        if self.log is None:
+        self.exported = self.counters.step
+        if self.log is None and not self.model.sharded:
             return
         averaged = self.ema.applied() if self.ema is not None else nullcontext()
         with averaged:
-            self.figures = validate_and_export(self.task, self.counters, self.elapsed(), self.out)
+            # Processes that share the parameters compute together.
+            self.figures = held_out_figures(self.task)
+            model = self.model.exported()
+            if self.log is None or model is None:
+                return
+            export_model(self.task, model, self.figures, self.counters, self.elapsed(), self.out)
         step = self.counters.step
         self.log.write({"step": step, "minutes": self.elapsed() / 60.0, "validation": self.figures})
         _logger.info("step %d  validation  %s", step, _listed(self.figures))
 
     def save(self) -> None:
         """Save the state, in the first process."""
-        self.saved_seconds = self.elapsed()
+        if not self.world.is_main and not self.model.sharded:
+            return
+        self.skips.read(self.counters, scaled=self.scale.enabled)
+        model, moments = self.model, optimizer_tensors(self.optimizer, self.model.trained)
+        parts = {
+            "model": model.state(),
+            "optimizer": model.gathered(moments),
+            "ema": model.gathered(self.ema.tensors()) if self.ema is not None else {},
+            "scale": self.scale.tensors(),
+        }
         if not self.world.is_main:
             return
-        parts = {
-            "model": self.model.state_dict(),
-            "optimizer": optimizer_tensors(self.optimizer, self.parameters),
-            "ema": self.ema.tensors() if self.ema is not None else {},
-        }
         tensors = {f"{part}/{key}": t for part, named in parts.items() for key, t in named.items()}
         save_state(
             self.out / STATE_FOLDER,
             tensors,
-            dataclasses.replace(self.counters, elapsed_seconds=self.saved_seconds),
+            dataclasses.replace(self.counters, elapsed_seconds=self.elapsed()),
             self.identity,
             self.config.keep_checkpoints,
         )
 
-    def restore(self) -> None:
-        """Take up the newest saved state, if any, in all processes alike."""
-        saved = load_state(self.out / STATE_FOLDER)
+    def restore(self) -> dict[str, dict[str, Tensor]]:
+        """Take up the newest saved state, if any, in all processes alike.
+
+        Returns what is to be restored once the optimiser stands, by part and name.
+        """
+        saved, model = load_state(self.out / STATE_FOLDER), self.task.model
+        parts: dict[str, dict[str, Tensor]] = {"optimizer": {}, "ema": {}, "scale": {}, "model": {}}
         if saved is not None:
             check_identity(saved.identity, self.identity, self.out)
             self.counters = saved.counters
-            parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "ema": {}}
             for key, tensor in saved.tensors.items():
                 part, _, name = key.partition("/")
                 parts[part][name] = tensor
-            checkpoint.load_state(self.model, parts["model"])
-            load_optimizer_tensors(self.optimizer, self.parameters, parts["optimizer"])
-            if self.ema is not None:
-                self.ema.load(parts["ema"])
+            checkpoint.load_state(model, parts.pop("model"))
             _logger.info("Resuming at step %d from %s.", self.counters.step, self.out)
         if len(set(self.world.gather(self.counters.step))) > 1:
             raise ConfigError(f"All machines must share the folder {self.out}: they see others.")
-        self.world.share([*self.model.parameters(), *self.model.buffers()])
+        self.world.share([*model.parameters(), *model.buffers()])
+        return parts
+
+    def restore_moments(self, saved: dict[str, dict[str, Tensor]]) -> None:
+        """Take up what `restore` returned."""
+        moments = {
+            key: self.model.divided(key.partition("/")[2], tensor)
+            for key, tensor in saved["optimizer"].items()
+        }
+        load_optimizer_tensors(self.optimizer, self.model.trained, moments)
+        if self.ema is not None:
+            averages = {name: self.model.divided(name, t) for name, t in saved["ema"].items()}
+            self.ema.load(averages)
+        self.scale.load(saved["scale"])
 
     def report(self, finished: bool) -> TrainReport:
         """Return how the run went."""

@@ -11,11 +11,6 @@ from speechkit.core.errors import CheckpointError
 from speechkit.train.config import TrainConfig
 
 
-def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the parameters that want gradients, by name; tied ones appear once."""
-    return {name: p for name, p in model.named_parameters() if p.requires_grad}
-
-
 def build_optimizer(
     parameters: Mapping[str, nn.Parameter], config: TrainConfig
 ) -> torch.optim.Optimizer:

@@ -20,8 +20,11 @@ class Prefetcher:
     without the thread. Use as a context manager: leaving it ends the thread.
     """
 
-    def __init__(self, draw: Callable[[int], Any], first: int, depth: int = 2) -> None:
-        self._draw = draw
+    def __init__(
+        self, draw: Callable[[int], Any], first: int, depth: int = 2, *, pin: bool = False
+    ) -> None:
+        """With ``pin`` the tensors are put into page-locked memory."""
+        self._draw = (lambda number: pinned(draw(number))) if pin else draw
         self._next = first
         self._ready: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(maxsize=depth)
         self._stopped = threading.Event()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+
+from speechkit.train.config import Decay
 
 
 def progress_of(
@@ -23,7 +24,7 @@ def lr_multiplier(
     progress: float,
     *,
     warmup_steps: int,
-    decay: Literal["constant", "cosine", "trapezoid"],
+    decay: Decay,
     decay_share: float,
     final_lr_share: float,
 ) -> float:
@@ -32,14 +33,26 @@ def lr_multiplier(
     ``step`` counts from 0 and drives the linear warm-up; ``progress`` from 0 to 1 drives the decay.
     "cosine" is Loshchilov & Hutter (2017) without restarts. "trapezoid" is constant until the last
     ``decay_share`` and linear after that: as good as a cosine, and the length need not be known
-    early (Hägele et al. 2024).
+    early (Hägele et al. 2024). "tri-stage" is wav2vec 2.0's (Baevski et al. 2020, appendix B), with
+    fairseq's initial and final scales 0.01 and 0.05, and knows neither warm-up nor final share.
     """
+    if decay == "tri-stage":
+        return _tri_stage(min(max(progress, 0.0), 1.0))
     warmup = min(1.0, (step + 1) / warmup_steps) if warmup_steps > 0 else 1.0
     progress = min(max(progress, 0.0), 1.0)
     if decay == "constant":
         remaining = 1.0
+    elif decay == "linear":
+        remaining = 1.0 - progress
     elif decay == "cosine":
         remaining = 0.5 * (1.0 + math.cos(math.pi * progress))
     else:
         remaining = min(1.0, (1.0 - progress) / decay_share) if decay_share > 0 else 1.0
     return warmup * (final_lr_share + (1.0 - final_lr_share) * remaining)
+
+
+def _tri_stage(progress: float) -> float:
+    """Up, hold, and exponentially down."""
+    if progress < 0.1:
+        return 0.01 + 0.99 * progress / 0.1
+    return 1.0 if progress < 0.5 else float(0.05 ** ((progress - 0.5) / 0.5))

@@ -15,7 +15,7 @@ from speechkit.data.packed import PackedCorpus
 from speechkit.diffusion.config import FRAME_STAGES, GeneratorConfig, SamplerConfig
 from speechkit.diffusion.denoiser import NULL_CODE
 from speechkit.diffusion.generator import load_generator
-from speechkit.diffusion.stage import stage_loss
+from speechkit.diffusion.stage import draw_stages, stage_loss
 from speechkit.diffusion.train_units import (
     UnitGeneratorTask,
     UnitGeneratorTraining,
@@ -108,7 +108,8 @@ def test_the_loss_covers_frames_with_hidden_units(seed: Seed) -> None:
     batch = dataset(seed, 1.0).frames(200, (40,), generator(0))
     # No voice and no unit is left: only frames with hidden units can have given this gradient.
     stage_B = torch.zeros(len(batch.phones_BL), dtype=torch.long)
-    loss = stage_loss(model.frame_stages, batch, stage_B, generator(0))
+    draws = draw_stages(3, batch, stage_B, generator(0))
+    loss = stage_loss(model.frame_stages, batch, draws)
     loss.nll.backward()  # type: ignore[no-untyped-call]
     gradient = model.frame.phone.weight.grad
     assert gradient is not None

@@ -5,15 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 import torch
-from torch import Tensor
 
-import speechkit.diffusion.task as task_module
 from speechkit.core.rng import derive, generator
 from speechkit.diffusion.dataset import GeneratorDataset
 from speechkit.diffusion.generator import load_generator
-from speechkit.diffusion.stage import StageLoss
 from speechkit.diffusion.task import GeneratorTask, GeneratorTaskConfig
 from tests.diffusion.builders import SMALL, live_generator
 from tests.facodec.builders import TinyData
@@ -36,47 +32,37 @@ def task_on(data: TinyData, config: GeneratorTaskConfig = CONFIG) -> GeneratorTa
 
 def test_training_learns(data: TinyData) -> None:
     task = task_on(data)
-    batch = task.batch(generator(0))
+    batches = [task.batch(generator(derive(0, number))) for number in range(5)]
     optimizer = torch.optim.Adam(task.model.parameters(), lr=1e-2)
     totals = []
     for step in range(20):
-        losses = task.losses(batch, generator(derive(0, step % 5)), step)
+        losses = task.losses(batches[step % 5], generator(0), step)
         total = torch.stack([losses[key] * w for key, w in task.weights.items()]).sum()
         optimizer.zero_grad()
         total.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         totals.append(float(total.detach()))
-    # The same five draws of masks and stages at the start and at the end.
+    # The same five batches at the start and at the end.
     assert sum(totals[-5:]) < 0.9 * sum(totals[:5])
     assert all(p.grad is not None for p in task.model.parameters())
 
 
-def test_stages_are_as_even_as_the_batch_allows(
-    data: TinyData, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stages_are_as_even_as_the_batch_allows(data: TinyData) -> None:
     config = replace(CONFIG, stage_share=(0.25, 0.5, 0.25), duration_batch_size=0, frames=2400)
-    task, seen = task_on(data, config), []
-
-    def note(stages: object, batch: object, stage_B: Tensor, rng: torch.Generator) -> StageLoss:
-        seen.append(stage_B)
-        return StageLoss(nll_K=torch.zeros(6), accuracy_K=torch.zeros(6), nll=torch.zeros(()))
-
-    monkeypatch.setattr(task_module, "stage_loss", note)
-    batch = task.batch(generator(0))
-    size = len(batch["frame"].phones_BL)
-    for step in range(40):
-        task.losses(batch, generator(step), step)
+    task = task_on(data, config)
+    seen = [task.batch(generator(number))["frame"].draws.stage_B for number in range(40)]
     for stage_B in seen:
         counts = torch.bincount(stage_B, minlength=3)
-        assert bool(((counts - size * torch.tensor([0.25, 0.5, 0.25])).abs() <= 1).all())
+        even = len(stage_B) * torch.tensor([0.25, 0.5, 0.25])
+        assert bool(((counts - even).abs() <= 1).all())
     # Which item trains which stage is drawn.
     assert len({tuple(stage_B.tolist()) for stage_B in seen}) > 20
 
 
-def test_losses_follow_the_generator(data: TinyData) -> None:
+def test_losses_follow_the_batch(data: TinyData) -> None:
     task = task_on(data)
-    batch = task.batch(generator(0))
-    one, same, other = (task.losses(batch, generator(seed), 0) for seed in (0, 0, 1))
+    batches = [task.batch(generator(seed)) for seed in (0, 0, 1)]
+    one, same, other = (task.losses(batch, generator(0), 0) for batch in batches)
     assert set(task.weights) <= set(one)
     assert all(torch.equal(one[key], same[key]) for key in one)
     assert not torch.equal(one["frame/nll"], other["frame/nll"])

@@ -22,6 +22,7 @@ from speechkit.diffusion.stage import (
     StageBatch,
     StageItem,
     collate,
+    draw_stages,
     stage_loss,
     visible_codes,
     without_phones,
@@ -151,7 +152,7 @@ def test_training_and_sampling_show_the_same(number: int) -> None:
     """The hidden states of a training pass are those of a sampler that is as far."""
     batch, stage_B = stage_batch(), torch.full((len(PAIRS),), number)
     with Watched(NET) as asked:
-        stage_loss(STAGES, batch, stage_B, generator(0))
+        stage_loss(STAGES, batch, draw_stages(3, batch, stage_B, generator(0)))
     trained = NET(asked[0])
     for row, (_, target) in enumerate(PAIRS):
         span = slice(batch.prompt_BL[row].sum(), batch.prompt_BL[row].sum() + target.frames)
@@ -166,7 +167,7 @@ def test_training_and_sampling_show_the_same(number: int) -> None:
 @torch.no_grad()
 def test_loss_is_the_mean_over_masked_codes_of_the_target() -> None:
     batch, stages = stage_batch(), [1, 2, 1]
-    loss = stage_loss(STAGES, batch, torch.tensor(stages), generator(5))
+    loss = stage_loss(STAGES, batch, draw_stages(3, batch, torch.tensor(stages), generator(5)))
     rng = generator(5)
     time_B = torch.rand(3, generator=rng)
     masked_BL = draw_mask(time_B, batch.keep_BL & ~batch.prompt_BL, rng)
@@ -202,10 +203,11 @@ def test_loss_is_the_mean_over_masked_codes_of_the_target() -> None:
 def test_the_network_is_not_shown_the_answers() -> None:
     batch, stage_B = stage_batch(), torch.tensor([0, 1, 2])
     with Watched(NET) as asked:
-        stage_loss(STAGES, batch, stage_B, generator(0))
+        stage_loss(STAGES, batch, draw_stages(3, batch, stage_B, generator(0)))
         hidden_BKL = (asked[0].codes_BKL < 0) & (batch.codes_BKL >= 0)
         other_BKL = torch.where(hidden_BKL, (batch.codes_BKL + 1) % CODEBOOK_SIZE, batch.codes_BKL)
-        stage_loss(STAGES, replace(batch, codes_BKL=other_BKL), stage_B, generator(0))
+        draws = draw_stages(3, batch, stage_B, generator(0))
+        stage_loss(STAGES, replace(batch, codes_BKL=other_BKL), draws)
     assert torch.equal(asked[0].codes_BKL, asked[1].codes_BKL)
     for row, number in enumerate(stage_B.tolist()):
         own, (prompt, target) = STAGES[number].codebooks, PAIRS[row]
@@ -224,7 +226,8 @@ def test_timbre_reaches_only_the_stages_that_are_told() -> None:
     batch, other = stage_batch(), collate(PAIRS, PATCH, [-t for t in TIMBRES])
     for number, stage in enumerate(STAGES):
         stage_B = torch.full((len(PAIRS),), number)
-        one, two = (stage_loss(STAGES, b, stage_B, generator(0)).nll for b in (batch, other))
+        draws = draw_stages(3, batch, stage_B, generator(0))
+        one, two = (stage_loss(STAGES, b, draws).nll for b in (batch, other))
         assert torch.equal(one, two) is not stage.told_timbre
         with Watched(NET) as asked:
             stage.sample([item(0)], PLAIN)

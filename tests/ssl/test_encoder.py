@@ -109,13 +109,6 @@ def test_threads_may_share_an_encoder(encoder: SslEncoder) -> None:
                 assert all(map(torch.equal, layers, expected))
 
 
-def test_the_mask_vector_is_always_in_the_graph(encoder: SslEncoder) -> None:
-    encoder(wave())[0].sum().backward()
-    assert encoder.mask_D.grad is not None
-    assert not encoder.mask_D.grad.any()
-    encoder.zero_grad()
-
-
 @pytest.mark.parametrize(
     ("changes", "says"),
     [

@@ -91,16 +91,17 @@ def test_configs_of_before_are_wave_and_even_kernels_are_refused() -> None:
 
 def test_hubert_trains_on_it_and_its_states_become_units(tmp_path: Path) -> None:
     corpus, units = tiny_corpus(tmp_path / "t.safetensors"), tiny_units(tmp_path / "u.safetensors")
-    config = PretrainConfig(hubert=replace(HUBERT, encoder=MEL), data=DATA, run=run_config(3))
+    config = PretrainConfig(hubert=replace(HUBERT, encoder=MEL), data=DATA, train=run_config(3))
     report = pretrain(corpus, config, tmp_path / "run", units=units)
-    assert report.updates == 3
-    encoder = load_encoder(report.model)
+    assert report.step == 3
+    model = tmp_path / "run" / "last"
+    encoder = load_encoder(model)
     assert encoder.config == MEL
-    assert (report.model / "heard.json").is_file()
+    assert (model / "heard.json").is_file()
     made = make_units(
         corpus,
         tmp_path / "own.safetensors",
-        UnitsConfig(features=report.model, layer=1, kmeans=KMeansConfig(clusters=4, inits=1)),
+        UnitsConfig(features=model, layer=1, kmeans=KMeansConfig(clusters=4, inits=1)),
     )
     assert made.rate_hz == 25
     assert Units(made.out).has("tones/0")

@@ -14,8 +14,6 @@ from speechkit.ssl.checkpoints import build_pretrainer
 from speechkit.ssl.config import ModelConfig
 from speechkit.ssl.crops import CropConfig, CropDataset
 from speechkit.ssl.selection import Selection
-from speechkit.ssl.training.budget import learning_rate_factor
-from speechkit.ssl.training.config import RunConfig
 from speechkit.ssl.units.file import Units
 from tests.ssl.tiny import DATA, HUBERT, WAV2VEC2, tiny_corpus, tiny_units
 
@@ -68,7 +66,8 @@ def test_every_clip_is_seen_once_an_epoch_and_held_out_ones_never(corpus: Packed
     seen = sorted(clip for batch in crops._plan(0) for clip in batch)
     assert seen == crops.clips
     assert len(crops.held_out) == 2
-    assert not set(seen) & set(crops.held_out)
+    heard = {corpus.speaker(clip) for clip in seen}
+    assert not heard & {corpus.speaker(clip) for clip in crops.held_out}
     longest = max(batch.wave_BT.numel() for batch in map(crops.draw, range(len(crops._plan(0)))))
     assert longest <= DATA.batch_seconds * 16_000
 
@@ -122,14 +121,16 @@ def test_an_empty_selection_and_wrong_units_are_refused(
     assert CropDataset(corpus, DATA, HUBERT, 0, fewer).without_units == 14
 
 
-def test_schedules_have_their_values() -> None:
-    linear = RunConfig(steps=100, warmup_steps=10)
-    assert learning_rate_factor(linear, 0, 0.0) == pytest.approx(0.1)
-    assert learning_rate_factor(linear, 9, 0.0) == 1.0
-    assert learning_rate_factor(linear, 50, 0.5) == 0.5
-    assert learning_rate_factor(linear, 100, 1.0) == 0.0
-    stages = RunConfig(steps=100, schedule="tri-stage")
-    assert learning_rate_factor(stages, 0, 0.0) == pytest.approx(0.01)
-    assert learning_rate_factor(stages, 0, 0.05) == pytest.approx(0.505)
-    assert learning_rate_factor(stages, 0, 0.3) == 1.0
-    assert learning_rate_factor(stages, 0, 1.0) == pytest.approx(0.05)
+def test_every_epoch_has_as_many_batches_and_none_needs_those_before(corpus: PackedCorpus) -> None:
+    crops = CropDataset(corpus, replace(DATA, batch_seconds=2.0), WAV2VEC2, 0)
+    count = len(crops._plan(0))
+    late = crops.draw(41 * count + 1).wave_BT
+    fresh = CropDataset(corpus, replace(DATA, batch_seconds=2.0), WAV2VEC2, 0)
+    assert torch.equal(fresh.draw(41 * count + 1).wave_BT, late)
+    assert fresh._planned[0] == 41
+
+
+def test_with_nobody_held_out_all_are_trained_on(corpus: PackedCorpus) -> None:
+    crops = CropDataset(corpus, replace(DATA, held_out_clips=0), WAV2VEC2, 0)
+    assert len(crops.clips) == len(corpus)
+    assert crops.validation() == []

@@ -11,8 +11,7 @@ from speechkit.core.rng import generator
 from speechkit.data.packed import ClipInfo, PackedClip, write_packed
 from speechkit.ssl.config import EncoderConfig, HubertConfig, MaskConfig, Wav2Vec2Config
 from speechkit.ssl.crops import CropConfig
-from speechkit.ssl.pretrain import PretrainConfig
-from speechkit.ssl.training import RunConfig
+from speechkit.ssl.pretrain import PretrainConfig, PretrainTrainConfig
 from speechkit.ssl.units.file import write_units
 
 ENCODER = EncoderConfig(
@@ -80,27 +79,26 @@ def tiny_units(path: Path, clips: int = 24, rate_hz: int = 50, clusters: int = C
     return path
 
 
-def run_config(steps: int | None, **changes: object) -> RunConfig:
+def run_config(steps: int | None, **changes: object) -> PretrainTrainConfig:
     """Return a short run on the CPU."""
     values: dict[str, object] = {
         "steps": steps,
         "lr": 2e-3,
         "warmup_steps": 2,
-        "schedule": "constant",
+        "decay": "constant",
         "log_every_steps": 1,
         "validate_every_steps": 100,
-        "save_every_steps": 100,
         "device": "cpu",
         "seed": 3,
     }
-    return RunConfig(**{**values, **changes})  # type: ignore[arg-type]
+    return PretrainTrainConfig(**{**values, **changes})  # type: ignore[arg-type]
 
 
 def wav2vec2_config(steps: int | None, **changes: object) -> PretrainConfig:
     """Return a pre-training of the tiny wav2vec 2.0."""
-    return PretrainConfig(wav2vec2=WAV2VEC2, data=DATA, run=run_config(steps, **changes))
+    return PretrainConfig(wav2vec2=WAV2VEC2, data=DATA, train=run_config(steps, **changes))
 
 
 def hubert_config(steps: int | None, **changes: object) -> PretrainConfig:
     """Return a pre-training of the tiny HuBERT."""
-    return PretrainConfig(hubert=HUBERT, data=DATA, run=run_config(steps, **changes))
+    return PretrainConfig(hubert=HUBERT, data=DATA, train=run_config(steps, **changes))

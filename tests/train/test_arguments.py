@@ -43,7 +43,7 @@ def test_flags_win_over_set_and_set_over_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "setting",
-    ["train.steps=0", "train.decay=linear", "train.ema_decay=1.0", "train.stepz=4", "train.lr=-1"],
+    ["train.steps=0", "train.decay=stairs", "train.ema_decay=1.0", "train.stepz=4", "train.lr=-1"],
 )
 def test_values_that_cannot_be_used_are_refused(setting: str) -> None:
     with pytest.raises(ConfigError, match=setting.partition("=")[0].partition(".")[2]):

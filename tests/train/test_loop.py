@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.machinery
 import json
 import math
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +43,7 @@ def _curve(out: Path) -> list[tuple[int, float, float]]:
     ]
 
 
-@pytest.mark.parametrize("amp", ["off", "bf16"])
+@pytest.mark.parametrize("amp", ["off", "bf16", "fp16"])
 @pytest.mark.parametrize("accumulate", [1, 3])
 def test_a_resumed_run_ends_with_the_same_bits(tmp_path: Path, amp: Any, accumulate: int) -> None:
     config = dataclasses.replace(CONFIG, amp=amp, accumulate=accumulate)
@@ -54,7 +57,7 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path: Path, amp: Any, accumul
     whole, parts = _state(tmp_path / "whole"), _state(tmp_path / "parts")
     assert whole[0].keys() == parts[0].keys()
     kinds = {key.partition("/")[0] for key in whole[0]}
-    assert kinds == {"model", "optimizer", "ema"}
+    assert kinds == {"model", "optimizer", "ema"} | ({"scale"} if amp == "fp16" else set())
     for key, tensor in whole[0].items():
         assert torch.equal(tensor, parts[0][key]), key
     assert dataclasses.replace(whole[1], elapsed_seconds=0) == dataclasses.replace(
@@ -280,6 +283,41 @@ def test_threads_are_set_for_the_run_only(tmp_path: Path) -> None:
     train(Counting(), dataclasses.replace(CONFIG, steps=1, threads=before + 1), tmp_path)
     assert seen == [before + 1]
     assert torch.get_num_threads() == before
+
+
+def test_weights_and_biases_is_asked_where_it_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    asked = dataclasses.replace(CONFIG, wandb="voices")
+    with pytest.raises(ConfigError, match="wandb is not installed"):
+        train(TinyTask(), asked, tmp_path / "run")
+    curves: list[tuple[int, set[str]]] = []
+    begun: list[dict[str, Any]] = []
+
+    class Run:
+        def log(self, values: dict[str, float], step: int) -> None:
+            curves.append((step, set(values)))
+
+        def finish(self) -> None:
+            curves.append((-1, set()))
+
+    def init(**given: Any) -> Run:
+        begun.append(given)
+        return Run()
+
+    double = types.ModuleType("wandb")
+    double.__spec__ = importlib.machinery.ModuleSpec("wandb", None)
+    vars(double)["init"] = init
+    monkeypatch.setitem(sys.modules, "wandb", double)
+    train(TinyTask(stop_at=3), asked, tmp_path / "run")
+    train(TinyTask(), asked, tmp_path / "run")
+    # One run of that service, whose steps go on.
+    assert [one["project"] for one in begun] == ["voices", "voices"]
+    assert begun[0]["id"] == begun[1]["id"]
+    steps = [step for step, names in curves if "losses/fit/l2" in names]
+    assert steps == list(range(1, 11))
+    assert curves[-1][0] == -1
 
 
 def test_tensorboard_curves_are_written_where_it_is_installed(

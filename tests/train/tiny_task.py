@@ -33,7 +33,7 @@ class TinyTask:
         self.held_out = torch.randn(64, 4, generator=rng)
         self.stop_at, self.bad_steps = stop_at, bad_steps
 
-    def batch(self, rng: torch.Generator) -> dict[str, Tensor]:
+    def batch(self, rng: torch.Generator, number: int = 0) -> dict[str, Tensor]:
         inputs = torch.randn(8, 4, generator=rng)
         return {"inputs": inputs, "outputs": inputs @ self.target}
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from speechkit.cli import arguments
 from speechkit.cli.output import Outcome
-from speechkit.train import add_training_arguments, config_from_args, show_progress
+from speechkit.cli.train import outcome_of, recipe_of
+from speechkit.train import add_training_arguments
 
 if TYPE_CHECKING:
     from speechkit.ssl.config import EncoderConfig
@@ -60,22 +61,14 @@ def _finetune(args: argparse.Namespace) -> Outcome:
         args.overrides.append(f"clips.selection.languages={args.languages}")
     if args.skip_unknown:
         args.overrides.append("clips.on_unknown=skip")
-    config = config_from_args(args, FinetuneConfig, "run")
-    show_progress()
+    config = recipe_of(args, FinetuneConfig)
     encoder: SslEncoder | EncoderConfig
     if args.encoder is not None:
         encoder, source = load_encoder(args.encoder), load_checkpoint(args.encoder).sha256
     else:
         encoder, source = load_toml(args.random_init, PretrainConfig).model.encoder, "random"
     report = finetune(args.corpus, config, args.out, encoder=encoder, source=source)
-    run = report.run
-    return Outcome(
-        text=f"{report.labels}\n{run.message}",
-        data={
-            "labels": report.labels,
-            "updates": run.updates,
-            "minutes": round(run.minutes, 2),
-            "finished": run.finished,
-            "model": str(run.model),
-        },
-    )
+    run = outcome_of(report.run)
+    if not run.text:
+        return run
+    return Outcome(text=f"{report.labels}\n{run.text}", data={"labels": report.labels, **run.data})

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from speechkit.cli import arguments
 from speechkit.cli.output import Outcome
-from speechkit.train import add_training_arguments, config_from_args, show_progress
+from speechkit.cli.train import outcome_of, recipe_of
+from speechkit.train import add_training_arguments
 
 
 def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
@@ -27,15 +28,7 @@ def _pretrain(args: argparse.Namespace) -> Outcome:
     """Train."""
     from speechkit.ssl.pretrain import PretrainConfig, pretrain
 
-    config = config_from_args(args, PretrainConfig, "run")
-    show_progress()
-    report = pretrain(args.corpus, config, args.out, units=args.units, initial=args.initial)
-    return Outcome(
-        text=report.message,
-        data={
-            "updates": report.updates,
-            "minutes": round(report.minutes, 2),
-            "finished": report.finished,
-            "model": str(report.model),
-        },
+    config = recipe_of(args, PretrainConfig)
+    return outcome_of(
+        pretrain(args.corpus, config, args.out, units=args.units, initial=args.initial)
     )

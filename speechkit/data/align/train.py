@@ -150,7 +150,7 @@ class AlignTask:
         chosen = {utterance.clip for utterance in self._held}
         self._train = [utterance for utterance in ordered if utterance.clip not in chosen]
 
-    def batch(self, rng: torch.Generator) -> AlignBatch:
+    def batch(self, rng: torch.Generator, number: int = 0) -> AlignBatch:
         """A random utterance and its neighbours in length, augmented."""
         middle = int(torch.randint(len(self._train), (1,), generator=rng))
         longest = self._train[min(middle + self.config.utterances, len(self._train) - 1)].frames

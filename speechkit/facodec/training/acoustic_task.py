@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from speechkit.core.checkpoint import save_checkpoint
 from speechkit.core.config import to_dict
 from speechkit.core.rng import generator
+from speechkit.facodec.convnext import ConvNeXtBlock
 from speechkit.facodec.predictors import (
     FramePredictor,
     SpeakerAdversary,
@@ -28,6 +29,7 @@ from speechkit.facodec.small.codec import Analysis, FACodec, Parts, ProsodyPredi
 from speechkit.facodec.small.features import PITCH_SCALE, active_mean
 from speechkit.facodec.training.analysis import analysis_of
 from speechkit.facodec.training.segments import UNLABELLED, SegmentBatch, SegmentSampler
+from speechkit.train.blocks import blocks_of
 from speechkit.train.prefetch import to_device
 
 
@@ -118,12 +120,13 @@ class Supervision(nn.Module):
         self.chance = {name: kinds[name.split("_")[1]] for name in self.names}
         self.register_buffer("running", torch.zeros(len(self.names)))
 
-    def headroom(self, name: str) -> float:
+    def headroom(self, name: str) -> Tensor:
         """How far the adversary is below chance, 0 to 1: past chance there is nothing to gain."""
-        last = float(self.running[self.names.index(name)])
+        # A copy, for what is remembered until the backward pass must not change it.
+        last = self.running[self.names.index(name)].clone()
         if self.chance[name] <= 0:
-            return 0.0
-        return min(1.0, max(0.0, 1 - last / self.chance[name]))
+            return torch.zeros_like(last)
+        return (1 - last / self.chance[name]).clamp(0.0, 1.0)
 
     @torch.no_grad()
     def remember(self, name: str, loss: Tensor) -> None:
@@ -172,6 +175,7 @@ class AcousticTask:
         self.config, self.train, self.held_out = config, train, held_out
         self.model: AcousticModel = AcousticModel(codec)
         codec.vocoder.requires_grad_(False)
+        self.blocks = blocks_of(self.model, ConvNeXtBlock)
         names = self.model.supervision.names
         self.weights: Mapping[str, float] = {
             "mel/l1": config.mel,
@@ -186,7 +190,7 @@ class AcousticTask:
             **{f"adversary/{name}": config.adversary for name in names},
         }
 
-    def batch(self, rng: torch.Generator) -> SegmentBatch:
+    def batch(self, rng: torch.Generator, number: int = 0) -> SegmentBatch:
         """Crops with labels."""
         return self.train.draw(self.config.batch_size, rng)
 

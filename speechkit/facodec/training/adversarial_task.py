@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from speechkit.core.checkpoint import save_checkpoint
 from speechkit.core.config import require_range, to_dict
-from speechkit.core.rng import generator
+from speechkit.core.rng import derive, generator
 from speechkit.facodec.small.codec import FACodec
 from speechkit.facodec.small.features import pitch_hz
 from speechkit.facodec.training.adversarial import AdversarialSchedule, adversarial_losses
@@ -117,7 +117,7 @@ class AdversarialTask:
             "wave/features": config.wave_features,
         }
 
-    def batch(self, rng: torch.Generator) -> SegmentBatch:
+    def batch(self, rng: torch.Generator, number: int = 0) -> SegmentBatch:
         """Crops to re-speak."""
         return self.train.draw(self.config.batch_size, rng)
 
@@ -149,7 +149,9 @@ class AdversarialTask:
         """A window of the wave spoken from the log-mel, and of the recording, both `[B, T]`."""
         hop, window = self.model.codec.hop_samples, self.config.window_frames
         places = mel_BMG.shape[-1] // 2 - window + 1
-        first = int(torch.randint(places, (), generator=rng, device=rng.device))
+        # Drawn on the CPU: a step must not wait for its device.
+        draws = generator(derive(rng.initial_seed(), "window"))
+        (first,) = torch.randint(places, (1,), generator=draws).tolist()
         span = slice(2 * first, 2 * (first + window))
         f0_BG = pitch_hz(batch.contour_BG, batch.median_B)[:, span]
         wave_BT = self.model.codec.vocoder(mel_BMG[..., span], f0_BG, batch.voiced_BG[:, span], rng)

@@ -195,7 +195,7 @@ class DecoderTask:
                 "conversion/phones": config.phones,
             }
 
-    def batch(self, rng: torch.Generator) -> SegmentBatch:
+    def batch(self, rng: torch.Generator, number: int = 0) -> SegmentBatch:
         """Crops with references for timbre."""
         return self.train.draw(self.config.batch_size, rng)
 

@@ -19,6 +19,7 @@ from speechkit.core.config import to_dict
 from speechkit.core.errors import ConfigError
 from speechkit.core.rng import derive, generator
 from speechkit.facodec.paper.codec import PaperCodec, PaperOutput
+from speechkit.facodec.paper.convolution import DownBlock, UpBlock
 from speechkit.facodec.paper.predictors import Reversal
 from speechkit.facodec.predictors import SpeakerClassifier, reverse_gradient
 from speechkit.facodec.quantizer import code_usage
@@ -35,6 +36,7 @@ from speechkit.facodec.training.paper_labels import (
 )
 from speechkit.facodec.training.paper_start import start_from_batch
 from speechkit.facodec.training.segments import HOP, SegmentBatch, SegmentSampler
+from speechkit.train.blocks import blocks_of
 from speechkit.train.prefetch import to_device
 
 
@@ -78,6 +80,7 @@ class PaperTask:
         self.config, self.train, self.held_out = config, train, held_out
         self.frames = samples // hop
         self.model: PaperModel = PaperModel(codec, config)
+        self.blocks = blocks_of(codec, DownBlock, UpBlock)
         flags = codec.config
         adversaries = {
             "reversal/prosody_phone": (flags.reverse_prosody_phone, config.reverse_phone),
@@ -102,7 +105,7 @@ class PaperTask:
             **{key: weight for key, (wanted, weight) in adversaries.items() if wanted},
         }
 
-    def batch(self, rng: torch.Generator) -> SegmentBatch:
+    def batch(self, rng: torch.Generator, number: int = 0) -> SegmentBatch:
         """Crops with labels."""
         return self.train.draw(self.config.batch_size, rng)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from speechkit.core.checkpoint import save_checkpoint
 from speechkit.core.config import to_dict
 from speechkit.core.mel import LogMel
-from speechkit.core.rng import generator
+from speechkit.core.rng import derive, generator
 from speechkit.facodec.small.codec import FACodec
 from speechkit.facodec.small.features import pitch_hz
 from speechkit.facodec.training.analysis import analysis_of
@@ -47,7 +47,7 @@ class VocoderTask:
         self.mel = LogMel(codec.config.mel)
         self.stft = MultiResolutionSTFTLoss()
 
-    def batch(self, rng: torch.Generator) -> SegmentBatch:
+    def batch(self, rng: torch.Generator, number: int = 0) -> SegmentBatch:
         """Crops to re-speak."""
         return self.train.draw(self.batch_size, rng)
 
@@ -66,7 +66,9 @@ class VocoderTask:
                 mel_BMG = self.codec.decode_mel(z, timbre)
         frames = mel_BMG.shape[-1] // 2
         places = frames - self.window_frames + 1
-        first = int(torch.randint(places, (), generator=rng, device=device))
+        # Drawn on the CPU: a step must not wait for its device.
+        draws = generator(derive(rng.initial_seed(), "window"))
+        (first,) = torch.randint(places, (1,), generator=draws).tolist()
         span = slice(2 * first, 2 * (first + self.window_frames))
         f0_BG = pitch_hz(batch.contour_BG, batch.median_B)[:, span]
         wave = self.codec.vocoder(mel_BMG[..., span], f0_BG, batch.voiced_BG[:, span], rng)

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from speechkit.core.config import require_range
 from speechkit.core.rng import derive, generator
-from speechkit.ssl.batch import DeviceBatch
 from speechkit.ssl.ctc.characters import BLANK
 from speechkit.ssl.ctc.clips import LabelledClips
 
@@ -51,7 +50,7 @@ class FinetuneMaskConfig:
 
 
 @dataclass(kw_only=True, eq=False)
-class CtcBatch(DeviceBatch):
+class CtcBatch:
     """Clips with their letters and every draw that their loss needs."""
 
     wave_BT: Tensor
@@ -60,14 +59,12 @@ class CtcBatch(DeviceBatch):
     """Valid samples of each row."""
     labels_BL: Tensor
     """Classes of the letters, int64, padded with the blank."""
-    label_lengths_B: Tensor
-    """Letters of each row, int64."""
+    label_lengths_B: list[int]
+    """Letters of each row."""
     masked_BF: Tensor | None = None
     """True on hidden frames; None in validation."""
     channels_BD: Tensor | None = None
     """True on hidden channels."""
-    update: int = 0
-    """Updates of the optimiser so far."""
 
 
 def collate(clips: LabelledClips, chosen: Sequence[int]) -> CtcBatch:
@@ -79,7 +76,7 @@ def collate(clips: LabelledClips, chosen: Sequence[int]) -> CtcBatch:
         wave_BT=pad(waves, batch_first=True),
         lengths_B=[len(wave_T) for wave_T in waves],
         labels_BL=pad(labels, batch_first=True, padding_value=BLANK),
-        label_lengths_B=torch.tensor([len(label_L) for label_L in labels]),
+        label_lengths_B=[len(label_L) for label_L in labels],
     )
 
 
@@ -115,8 +112,8 @@ class NumberedBatches:
         self._samples = [item.samples for item in clips.items]
         self._batch_samples = batch_samples
         self._mask, self._shape, self._seed = mask, shape, seed
-        self._first_batch = [0]
         self._epoch: tuple[int, list[list[int]]] = (-1, [])
+        self._count = len(self._batches(0))
 
     def __call__(self, number: int) -> CtcBatch:
         """Return the batch of that number, the same on every call."""
@@ -129,15 +126,14 @@ class NumberedBatches:
         return batch
 
     def chosen(self, number: int) -> list[int]:
-        """Return which clips, by their places in the selection, make up a batch."""
-        epoch = 0
-        # Epochs differ in how many batches they have; those seen are remembered.
-        while True:
-            if epoch + 1 == len(self._first_batch):
-                self._first_batch.append(self._first_batch[epoch] + len(self._batches(epoch)))
-            if number < self._first_batch[epoch + 1]:
-                return self._batches(epoch)[number - self._first_batch[epoch]]
-            epoch += 1
+        """Return which clips, by their places in the selection, make up a batch.
+
+        All epochs have as many batches as the first; one that is cut into a few more or fewer
+        leaves the last out, or takes the first again.
+        """
+        epoch, place = divmod(number, self._count)
+        batches = self._batches(epoch)
+        return batches[place % len(batches)]
 
     def _batches(self, epoch: int) -> list[list[int]]:
         if self._epoch[0] != epoch:

@@ -19,6 +19,7 @@ from speechkit.core.config import require_range
 from speechkit.core.errors import DataError
 from speechkit.core.rng import derive, generator
 from speechkit.data.packed import PACKED_SAMPLE_RATE_HZ, PackedCorpus
+from speechkit.data.split import split_clips
 from speechkit.ssl.ctc.characters import Characters
 from speechkit.ssl.selection import Selection, by_turns
 
@@ -132,23 +133,46 @@ def select_clips(
 ) -> ClipSplit:
     """Return the clips to learn from, and up to ``held_out`` usable others.
 
-    ``frames`` is the encoder's number of frames for a number of samples. The same seed gives the
-    same clips. Raises DataError for no usable clips, for fewer minutes than asked, and for text
-    outside the alphabet unless it is to be skipped.
+    The others are of speakers that are held out with all their clips (`data.split`), where enough
+    is left without them; else any that are not learned from. ``frames`` is the encoder's number of
+    frames for a number of samples. The same seed gives the same clips.
+
+    Raises DataError for no usable clips, for fewer minutes than asked, and for text outside the
+    alphabet unless it is to be skipped.
     """
     usable, left_out = _usable(corpus, characters, frames, config)
-    order = by_turns(usable, lambda clip: clip.speaker, generator(derive(seed, "ctc clips")))
-    if config.minutes is None:
-        # What is looked at meanwhile is at most a tenth, where all the rest is learned from.
-        spare_count = min(held_out, len(order) // 10)
-        chosen, spare = order[: len(order) - spare_count], order[len(order) - spare_count :]
+    others = _of_held_out_speakers(corpus, usable) if held_out else []
+    learned = [item for item in usable if item not in set(others)]
+    if others and learned and _minutes(learned) >= (config.minutes or 0):
+        order, watched = _in_turns(learned, seed), _in_turns(others, seed)[:held_out]
     else:
+        order, watched = _in_turns(usable, seed), []
+    if config.minutes is not None:
         chosen, spare = _within(order, config.minutes)
-    watched = spare[:held_out]
+    else:
+        # What is looked at meanwhile is at most a tenth, where all the rest is learned from.
+        count = 0 if watched else min(held_out, len(order) // 10)
+        chosen, spare = order[: len(order) - count], order[len(order) - count :]
+    watched = watched or spare[:held_out]
     return ClipSplit(
         train=LabelledClips(corpus, chosen, _report(chosen, left_out, len(spare))),
         held_out=LabelledClips(corpus, watched, _report(watched, Counter(), 0)),
     )
+
+
+def _in_turns(clips: Sequence[LabelledClip], seed: int) -> list[LabelledClip]:
+    """All clips in random order, but each speaker's first before any speaker's second."""
+    return by_turns(clips, lambda clip: clip.speaker, generator(derive(seed, "ctc clips")))
+
+
+def _of_held_out_speakers(
+    corpus: PackedCorpus, usable: Sequence[LabelledClip]
+) -> list[LabelledClip]:
+    """Return the clips of speakers whom no training on this corpus hears."""
+    if len(corpus) < 2:
+        return []
+    held_out = frozenset(split_clips(corpus, validation=True).tolist())
+    return [item for item in usable if item.clip in held_out]
 
 
 def _usable(

@@ -1,20 +1,19 @@
 """Fine-tune an encoder into a recogniser with some labelled speech.
 
-`speechkit ssl finetune --corpus packed.safetensors --encoder run/model --minutes-of-labels 60
---config recipes/ssl/finetune-small.toml --out tuned`; the model is `tuned/model`.
+`speechkit ssl finetune --corpus packed.safetensors --encoder run/last --minutes-of-labels 60
+--config recipes/ssl/finetune-small.toml --out tuned`; the models are `tuned/last` and `tuned/best`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from torch import nn
-
+from speechkit.core.checkpoint import load_state
 from speechkit.core.config import require_range, to_dict
-from speechkit.core.errors import ConfigError
+from speechkit.data.alignment import corpus_hash
 from speechkit.data.packed import PACKED_SAMPLE_RATE_HZ, PackedCorpus
 from speechkit.ssl.config import EncoderConfig
 from speechkit.ssl.ctc.batches import (
@@ -27,18 +26,25 @@ from speechkit.ssl.ctc.batches import (
 )
 from speechkit.ssl.ctc.characters import Characters
 from speechkit.ssl.ctc.clips import ClipsConfig, ClipSplit, LabelledClips, select_clips
-from speechkit.ssl.ctc.model import CtcConfig, CtcModel, DropoutConfig, build_ctc, save_ctc
+from speechkit.ssl.ctc.model import CtcConfig, DropoutConfig, build_ctc
+from speechkit.ssl.ctc.task import CtcTask
 from speechkit.ssl.encoder import SslEncoder
-from speechkit.ssl.training import Job, RunConfig, RunReport, run_training
-
-FIGURES = ("loss/ctc", "figure/character_loss", "figure/character_errors")
+from speechkit.train import TrainConfig, TrainReport, train
+from speechkit.train.config import Decay
 
 log = logging.getLogger(__name__)
 
 
-def _fine_tuning_run() -> RunConfig:
-    """Return the optimiser of wav2vec 2.0's fine-tuning (appendix B; fairseq's recipes)."""
-    return RunConfig(lr=5e-5, eps=1e-8, weight_decay=0.0, schedule="tri-stage")
+@dataclass(frozen=True, kw_only=True)
+class FinetuneTrainConfig(TrainConfig):
+    """The training loop with the optimiser of wav2vec 2.0's fine-tuning (appendix B; fairseq)."""
+
+    lr: float = 5e-5
+    betas: tuple[float, float] = (0.9, 0.98)
+    weight_decay: float = 0.0
+    decay: Decay = "tri-stage"
+    clip_norm: float = 0.0
+    ema_decay: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +68,10 @@ class FinetuneConfig:
     """Whether the convolutions stay as pre-training left them, as in the papers. Without
     pre-training they learn in any case."""
     held_out_clips: int = 32
-    """Clips that are not learned from, for the character error shown in the log."""
-    run: RunConfig = field(default_factory=_fine_tuning_run)
-    """How long, how fast."""
+    """Clips that are not learned from, of held-out speakers where there are enough: their character
+    error is shown, and chooses `best`."""
+    train: FinetuneTrainConfig = field(default_factory=FinetuneTrainConfig)
+    """Optimiser, budget and log."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for values out of range."""
@@ -82,8 +89,8 @@ class FinetuneConfig:
 class FinetuneReport:
     """What a fine-tuning run came to."""
 
-    run: RunReport
-    """Updates and minutes, and where the model is."""
+    run: TrainReport
+    """How training went."""
     labels: str
     """What was learned from, one line."""
 
@@ -96,7 +103,8 @@ def finetune(
     encoder: SslEncoder | EncoderConfig,
     source: str,
 ) -> FinetuneReport:
-    """Train a recogniser into the folder ``out``, whose ``model`` is the result.
+    """Train a recogniser into the folder ``out``; a run there is resumed. Its models are ``last``
+    and ``best``.
 
     ``encoder`` is a pre-trained one, or the config of one with random weights: the baseline without
     pre-training. ``source`` names its weights, so that a run is resumed from the same ones only.
@@ -112,51 +120,36 @@ def finetune(
         encoder_config.frames,
         config.clips,
         held_out=config.held_out_clips,
-        seed=config.run.seed,
+        seed=config.train.seed,
     )
     log.info("labels: %s", split.train.report.text())
     ctc_config = CtcConfig(
         encoder=config.noise.of(encoder_config), final_dropout=config.noise.final_dropout
     )
     frozen = config.freeze_encoder_updates if isinstance(encoder, SslEncoder) else 0
-    job = Job(
-        name="CTC",
-        build=_builder(config, ctc_config, characters, encoder),
-        figures=FIGURES,
-        draw=training_batches(split.train, config, encoder_config),
-        held_out=lambda: validation_batches(split.held_out, config),
-        export=_export,
-        identity={
-            "model": to_dict(ctc_config),
-            "encoder": source,
-            "alphabet": characters.to_json(),
-            "labels": [item.clip for item in split.train.items],
-            "mask": to_dict(config.mask),
-            "frozen": [frozen, config.freeze_convolutions],
-            "seed": config.run.seed,
-        },
-        before_update=lambda model, update: _freeze(model, update, frozen),
+    model = build_ctc(ctc_config, characters, config.train.seed)
+    if isinstance(encoder, SslEncoder):
+        load_state(model.encoder, encoder.state_dict())
+    if not (isinstance(encoder, SslEncoder) and config.freeze_convolutions):
+        model.free_convolutions()
+    identity = {
+        "model": to_dict(ctc_config),
+        "encoder": source,
+        "alphabet": characters.to_json(),
+        "labels": corpus_hash([packed.clips[item.clip]["id"] for item in split.train.items]),
+        "mask": to_dict(config.mask),
+        "batch_seconds": config.batch_seconds,
+        "frozen": [frozen, config.freeze_convolutions],
+    }
+    task = CtcTask(
+        model,
+        training_batches(split.train, config, encoder_config),
+        lambda: validation_batches(split.held_out, config),
+        frozen,
     )
-    return FinetuneReport(run=run_training(job, config.run, out), labels=_labels(split))
-
-
-def _builder(
-    config: FinetuneConfig,
-    ctc_config: CtcConfig,
-    characters: Characters,
-    encoder: SslEncoder | EncoderConfig,
-) -> Callable[[], nn.Module]:
-    """Return what makes the model that training starts from."""
-
-    def build() -> nn.Module:
-        model = build_ctc(ctc_config, characters, config.run.seed)
-        if isinstance(encoder, SslEncoder):
-            model.encoder.load_state_dict(encoder.state_dict())
-        if not (isinstance(encoder, SslEncoder) and config.freeze_convolutions):
-            model.free_convolutions()
-        return model
-
-    return build
+    return FinetuneReport(
+        run=train(task, config.train, out, identity=identity), labels=_labels(split)
+    )
 
 
 def alphabet_of(corpus: PackedCorpus, config: FinetuneConfig) -> Characters:
@@ -176,7 +169,7 @@ def training_batches(
         round(config.batch_seconds * PACKED_SAMPLE_RATE_HZ),
         config.mask,
         MaskShape(frames=encoder.frames, channels=encoder.model_dim),
-        config.run.seed,
+        config.train.seed,
     )
 
 
@@ -186,17 +179,6 @@ def validation_batches(clips: LabelledClips, config: FinetuneConfig) -> Sequence
     order = sorted(range(len(samples)), key=lambda place: -samples[place])
     batches = cut(samples, order, round(config.batch_seconds * PACKED_SAMPLE_RATE_HZ))
     return [collate(clips, batch) for batch in batches]
-
-
-def _freeze(model: nn.Module, update: int, until: int) -> None:
-    if not isinstance(model, CtcModel):
-        raise ConfigError("Fine-tuning freezes whole encoders: train with parallelism ddp.")
-    model.encoder_is_frozen = update < until
-
-
-def _export(folder: Path, model: nn.Module) -> None:
-    assert isinstance(model, CtcModel)
-    save_ctc(folder, model)
 
 
 def _labels(split: ClipSplit) -> str:

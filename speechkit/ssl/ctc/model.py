@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -26,9 +25,6 @@ from speechkit.ssl.ctc.batches import CtcBatch
 from speechkit.ssl.ctc.characters import BLANK, Characters
 from speechkit.ssl.ctc.decoding import greedy_labels
 from speechkit.ssl.encoder import SslEncoder, build_encoder
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 KIND = "speechkit-ssl-ctc"
 
@@ -106,22 +102,11 @@ class CtcModel(nn.Module):
         nn.init.zeros_(self.final_proj.bias)
         self.encoder_is_frozen = False
         """While True only the classifier learns."""
-        self._convolutions_learn = False
-        self.requires_grad_(True)
+        self._convolutions().requires_grad_(False)
 
     def free_convolutions(self) -> None:
         """Let the convolutions learn too: those of an encoder without pre-training must."""
-        self._convolutions_learn = True
-        self.requires_grad_(True)
-
-    def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Have all weights learn, or none; frozen convolutions stay frozen.
-
-        fairseq2's trainer asks this of every model before it wraps it.
-        """
-        super().requires_grad_(requires_grad)
-        self._convolutions().requires_grad_(requires_grad and self._convolutions_learn)
-        return self
+        self._convolutions().requires_grad_(True)
 
     def _convolutions(self) -> nn.Module:
         return self.encoder.encoder_frontend.get_submodule("feature_extractor")
@@ -143,54 +128,38 @@ class CtcModel(nn.Module):
         )
 
     def forward(self, batch: CtcBatch) -> dict[str, Tensor]:
-        """Return "total" over "targets" sentences, and the character error of the best path."""
-        heard = self.posteriors(batch.wave_BT, batch.lengths_B, batch.masked_BF, batch.channels_BD)
-        loss = ctc_loss_sum(heard, batch.labels_BL, batch.label_lengths_B)
-        if self.training and self.encoder_is_frozen:
-            loss = loss + self._nothing()
-        sentences = len(batch.lengths_B)
-        characters = batch.label_lengths_B.sum()
-        wrong = character_errors(heard, batch.labels_BL, batch.label_lengths_B)
+        """Return "total" over "targets" sentences, and the loss of a character."""
+        loss = ctc_loss_sum(self.hear(batch), batch.labels_BL, batch.label_lengths_B)
         return counted(
             {"ctc": loss},
             {"ctc": 1.0},
-            sentences,
-            character_loss=loss.detach() / characters,
-            character_errors=torch.tensor(wrong / float(characters)),
+            len(batch.lengths_B),
+            character_loss=loss.detach() / sum(batch.label_lengths_B),
         )
 
-    def _nothing(self) -> Tensor:
-        """Return 0 that depends on every frozen parameter: data-parallel training awaits all."""
-        waiting = [
-            parameter.sum()
-            for parameter in self.encoder.parameters()
-            # Sharded parameters are not awaited.
-            if parameter.requires_grad and not hasattr(parameter, "full_tensor")
-        ]
-        zero = self.final_proj.bias.new_zeros(())
-        if not waiting or not torch.distributed.is_initialized():
-            return zero
-        return 0.0 * torch.stack(waiting).sum()
+    def hear(self, batch: CtcBatch) -> Posteriors:
+        """Posteriors of a batch, with its masks."""
+        return self.posteriors(batch.wave_BT, batch.lengths_B, batch.masked_BF, batch.channels_BD)
 
 
-def ctc_loss_sum(heard: Posteriors, labels_BL: Tensor, label_lengths_B: Tensor) -> Tensor:
+def ctc_loss_sum(heard: Posteriors, labels_BL: Tensor, label_lengths_B: Sequence[int]) -> Tensor:
     """Return the negative log-likelihood of all rows, in nats; rows with too few frames add 0."""
-    frames_B = torch.tensor(heard.frames_B, device=labels_BL.device)
+    # Lengths stay on the CPU, where torch reads them.
     return functional.ctc_loss(
         heard.log_probability_BFV.transpose(0, 1),
         labels_BL,
-        frames_B,
-        label_lengths_B,
+        torch.tensor(heard.frames_B),
+        torch.tensor(list(label_lengths_B)),
         blank=BLANK,
         reduction="sum",
         zero_infinity=True,
     )
 
 
-def character_errors(heard: Posteriors, labels_BL: Tensor, label_lengths_B: Tensor) -> int:
+def character_errors(heard: Posteriors, labels_BL: Tensor, label_lengths_B: Sequence[int]) -> int:
     """Return the edit distance of the best paths to the letters, word ends included."""
     log_BFV = heard.log_probability_BFV.detach().cpu()
-    rows = zip(log_BFV, heard.frames_B, labels_BL.tolist(), label_lengths_B.tolist(), strict=True)
+    rows = zip(log_BFV, heard.frames_B, labels_BL.tolist(), label_lengths_B, strict=True)
     return sum(
         edit_distance(labels[:length], greedy_labels(log_FV[:frames]))
         for log_FV, frames, labels, length in rows

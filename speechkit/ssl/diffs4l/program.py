@@ -18,7 +18,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from speechkit.core.checkpoint import WEIGHTS, load_checkpoint
 from speechkit.core.config import load_toml, to_dict
@@ -50,12 +50,15 @@ from speechkit.ssl.diffs4l.table import (
 )
 from speechkit.ssl.pretrain import PretrainConfig, pretrain
 from speechkit.ssl.selection import by_turns
-from speechkit.ssl.training import RunConfig
 from speechkit.ssl.units import KMeansConfig, Units, UnitsConfig, make_units
+from speechkit.train import TrainConfig
+from speechkit.train.evaluation import FIGURES_FILE, LAST_FOLDER
 
 PHASES = ("vocoder", "acoustic", "finetune")
 
 log = logging.getLogger(__name__)
+
+TrainConfigT = TypeVar("TrainConfigT", bound=TrainConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,12 +168,12 @@ class Laboratory:
         experiment = self.experiment
         first = self.out / "first"
         config = self.pretrainings["wav2vec2"]
-        run = budget(config.run, experiment.first_steps, 0)
-        trained = pretrain(self.seed, replace(config, run=run), first)
+        lasting = budget(config.train, experiment.first_steps, 0)
+        trained = pretrain(self.seed, replace(config, train=lasting), first)
         require_finished(trained.finished, trained.message)
         if not self.units.is_file():
             wanted = UnitsConfig(
-                features=first / "model",
+                features=first / LAST_FOLDER,
                 layer=experiment.first_layer,
                 kmeans=KMeansConfig(clusters=experiment.clusters),
             )
@@ -250,7 +253,7 @@ class Laboratory:
         config = replace(
             config,
             data=replace(config.data, augment=distort),
-            run=budget(config.run, experiment.steps, seed),
+            train=budget(config.train, experiment.steps, seed),
         )
         trained = pretrain(
             speech, config, folder / "pretrain", units=units if model == "hubert" else None
@@ -259,17 +262,17 @@ class Laboratory:
         tuning = replace(
             self.finetuning,
             clips=replace(self.finetuning.clips, minutes=experiment.label_minutes),
-            run=budget(self.finetuning.run, experiment.finetune_steps, seed),
+            train=budget(self.finetuning.train, experiment.finetune_steps, seed),
         )
         tuned = finetune(
             self.data / "labelled.safetensors",
             tuning,
             folder / "finetune",
-            encoder=load_encoder(trained.model),
-            source=load_checkpoint(trained.model).sha256,
+            encoder=load_encoder(folder / "pretrain" / LAST_FOLDER),
+            source=load_checkpoint(folder / "pretrain" / LAST_FOLDER).sha256,
         )
         require_finished(tuned.run.finished, tuned.run.message)
-        heard = Recogniser(load_ctc(tuned.run.model)).evaluate(
+        heard = Recogniser(load_ctc(folder / "finetune" / LAST_FOLDER)).evaluate(
             packed_utterances(PackedCorpus(self.tested))
         )
         corpus = PackedCorpus(speech)
@@ -279,7 +282,7 @@ class Laboratory:
             "seed": seed,
             "wer": heard.score.words.rate,
             "cer": heard.score.characters.rate,
-            "updates": trained.updates,
+            "updates": trained.step,
             "hours": hours_of([(corpus, n) for n in range(len(corpus))]),
             "held_out_loss": held_out_loss(folder / "pretrain"),
             "folder": str(folder.relative_to(self.out)),
@@ -347,9 +350,9 @@ def run_experiment(
     )
 
 
-def budget(run: RunConfig, steps: int, seed: int) -> RunConfig:
+def budget(config: TrainConfigT, steps: int, seed: int) -> TrainConfigT:
     """A run of so many updates, and never of minutes: those would rank the machine's load."""
-    return replace(run, minutes=None, steps=steps, seed=seed)
+    return replace(config, minutes=None, steps=steps, seed=seed)
 
 
 def require_finished(finished: bool, message: str) -> None:
@@ -360,15 +363,10 @@ def require_finished(finished: bool, message: str) -> None:
 
 
 def held_out_loss(run: Path) -> float | None:
-    """The last held-out loss of a pre-training, where one was logged."""
-    for path in sorted((run / "metrics").glob("valid*.jsonl")):
-        lines = path.read_text(encoding="utf-8").splitlines()
-        if lines:
-            values: dict[str, Any] = json.loads(lines[-1])
-            for key in ("Loss", "loss", "loss/masked", "loss/contrastive"):
-                if key in values:
-                    return float(values[key])
-    return None
+    """The held-out loss of a pre-training at its end, where it has held-out clips."""
+    path = run / LAST_FOLDER / FIGURES_FILE
+    loss = json.loads(path.read_text(encoding="utf-8"))["figures"].get("loss")
+    return None if loss is None else float(loss)
 
 
 def commit() -> str:

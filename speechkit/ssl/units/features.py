@@ -117,7 +117,7 @@ def encoder_features(folder: str | Path, layer: int) -> Features:
     weights = Path(folder) / MODEL_FILE
     if not weights.is_file():
         raise CheckpointError(f"There is no {weights}: give the folder of a pre-trained encoder.")
-    # Late, because fairseq2 takes seconds to import and MFCCs do not need it.
+    # Late, because MFCCs need no encoder.
     from speechkit.ssl.checkpoints import load_encoder
 
     encoder: Encoder = load_encoder(folder)

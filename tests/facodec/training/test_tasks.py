@@ -79,7 +79,7 @@ def vocoder(data: TinyData, config: VocoderConfig, coded: bool) -> VocoderTask:
 
 def learn(task: Task, steps: int, lr: float) -> list[float]:
     """The weighted losses of a few steps on one fixed batch."""
-    batch = task.batch(generator(0))
+    batch = task.batch(generator(0), 0)
     optimizer = torch.optim.Adam([p for p in task.model.parameters() if p.requires_grad], lr=lr)
     totals = []
     for step in range(steps):

@@ -15,7 +15,7 @@ from speechkit.data.packed import PackedCorpus
 from speechkit.ssl.ctc.batches import FinetuneMaskConfig, collate
 from speechkit.ssl.ctc.characters import Characters
 from speechkit.ssl.ctc.clips import ClipsConfig, select_clips
-from speechkit.ssl.ctc.finetune import FinetuneConfig, finetune
+from speechkit.ssl.ctc.finetune import FinetuneConfig, FinetuneTrainConfig, finetune
 from speechkit.ssl.ctc.model import (
     CtcConfig,
     CtcModel,
@@ -27,9 +27,8 @@ from speechkit.ssl.ctc.model import (
 from speechkit.ssl.ctc.recogniser import Recogniser
 from speechkit.ssl.ctc.utterances import packed_utterances
 from speechkit.ssl.encoder import build_encoder
-from speechkit.ssl.training.budget import learning_rate_factor
-from speechkit.ssl.training.config import RunConfig
-from tests.ssl.tiny import ENCODER, run_config, tiny_corpus
+from speechkit.train.schedule import lr_multiplier
+from tests.ssl.tiny import ENCODER, tiny_corpus
 
 QUIET = DropoutConfig(ffn_dropout=0.0, layer_drop=0.0)
 UNMASKED = FinetuneMaskConfig(time_share=0.0, channel_share=0.0)
@@ -51,7 +50,9 @@ def config(steps: int, **changes: object) -> FinetuneConfig:
         "batch_seconds": 5.0,
         "freeze_encoder_updates": 0,
         "held_out_clips": 2,
-        "run": run_config(steps, lr=1e-2),
+        "train": FinetuneTrainConfig(
+            steps=steps, lr=1e-2, warmup_steps=2, decay="constant", log_every_steps=1, seed=3
+        ),
     }
     return FinetuneConfig(**{**values, **changes})  # type: ignore[arg-type]
 
@@ -64,16 +65,17 @@ def trained(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     report = finetune(
         corpus, config(40, freeze_encoder_updates=2), out, encoder=encoder, source="a"
     )
-    assert report.run.updates == 40
-    assert "22 clips" in report.labels
+    assert report.run.step == 40
+    assert "12 clips" in report.labels
     return out
 
 
 def test_it_learns_and_the_convolutions_do_not(trained: Path, corpus: Path) -> None:
-    figures = [json.loads(line) for line in (trained / "metrics" / "train.jsonl").open()]
-    assert figures[-1]["loss/ctc"] < 0.5 * figures[0]["loss/ctc"]
-    assert figures[-1]["character_errors"] < 0.5
-    model = load_ctc(trained / "model")
+    lines = [json.loads(line) for line in (trained / "metrics.jsonl").open()]
+    losses = [line["losses"]["loss/ctc"] for line in lines if "losses" in line]
+    assert losses[-1] < 0.5 * losses[0]
+    assert lines[-1]["validation"]["character_errors"] < 0.6
+    model = load_ctc(trained / "last")
     before = build_encoder(ENCODER, seed=1).state_dict()
     for name, value in model.encoder.state_dict().items():
         if "feature_extractor" in name:
@@ -90,7 +92,7 @@ def test_encoder_stays_while_frozen(corpus: Path, tmp_path: Path) -> None:
     encoder = build_encoder(ENCODER, seed=1)
     settings = config(2, freeze_encoder_updates=10)
     finetune(corpus, settings, tmp_path / "run", encoder=encoder, source="a")
-    model = load_ctc(tmp_path / "run" / "model")
+    model = load_ctc(tmp_path / "run" / "last")
     for name, value in model.encoder.state_dict().items():
         assert torch.equal(value, encoder.state_dict()[name]), name
     assert float(model.final_proj.bias.detach().abs().sum()) > 0
@@ -99,8 +101,8 @@ def test_encoder_stays_while_frozen(corpus: Path, tmp_path: Path) -> None:
 def test_without_pre_training_everything_learns_at_once(corpus: Path, tmp_path: Path) -> None:
     settings = config(1, freeze_encoder_updates=10)
     finetune(corpus, settings, tmp_path / "run", encoder=ENCODER, source="random")
-    model = load_ctc(tmp_path / "run" / "model")
-    start = build_ctc(model.config, model.characters, settings.run.seed).state_dict()
+    model = load_ctc(tmp_path / "run" / "last")
+    start = build_ctc(model.config, model.characters, settings.train.seed).state_dict()
     for part in (
         "encoder_frontend.feature_extractor.layers.0.conv",
         "encoder.layers.0.ffn.inner_proj",
@@ -112,10 +114,10 @@ def test_without_pre_training_everything_learns_at_once(corpus: Path, tmp_path: 
 
 def test_resuming_wants_the_same_encoder_and_alphabet(trained: Path, corpus: Path) -> None:
     settings = config(41, freeze_encoder_updates=2)
-    with pytest.raises(CheckpointError, match="another encoder"):
+    with pytest.raises(ConfigError, match="another encoder"):
         finetune(corpus, settings, trained, encoder=build_encoder(ENCODER, seed=1), source="b")
     english = replace(settings, alphabet="english")
-    with pytest.raises(CheckpointError, match="another alphabet"):
+    with pytest.raises(ConfigError, match="another alphabet"):
         finetune(corpus, english, trained, encoder=build_encoder(ENCODER, seed=1), source="a")
 
 
@@ -209,21 +211,27 @@ def test_references_outside_the_alphabet_are_refused(tmp_path: Path, corpus: Pat
 
 
 def test_tri_stage_rate_is_fairseq2_s() -> None:
+    pytest.importorskip("fairseq2")
     from fairseq2.optim.lr_schedulers import TriStageLR
 
     steps = 1000
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     theirs = TriStageLR(optimizer, steps, (0.1, 0.4, 0.5), start_lr_scale=0.01, final_lr_scale=0.05)
-    run = RunConfig(steps=steps, schedule="tri-stage")
     for step in range(steps):
-        assert theirs.get_last_lr()[0] == pytest.approx(
-            learning_rate_factor(run, step, step / steps), abs=1e-6
+        ours = lr_multiplier(
+            step,
+            step / steps,
+            warmup_steps=7,
+            decay="tri-stage",
+            decay_share=0.3,
+            final_lr_share=0.0,
         )
+        assert theirs.get_last_lr()[0] == pytest.approx(ours, abs=1e-6)
         optimizer.step()
         theirs.step()
 
 
 def test_fine_tuning_without_a_budget_is_refused(corpus: Path, tmp_path: Path) -> None:
-    settings = replace(config(1), run=RunConfig(device="cpu"))
-    with pytest.raises(ConfigError, match="how long to train"):
+    settings = replace(config(1), train=FinetuneTrainConfig(device="cpu"))
+    with pytest.raises(ConfigError, match="--minutes or --steps"):
         finetune(corpus, settings, tmp_path / "run", encoder=ENCODER, source="random")

@@ -36,7 +36,7 @@ def test_loss_and_text_agree(family: Family, tmp_path: Path) -> None:
     wave_BT = noise() * (torch.arange(32_000) < torch.tensor(lengths)[:, None])
     texts = ["HELLO THERE", "A BOOK'S END"]
     labels = [torch.tensor(model.characters.encode(text)) for text in texts]
-    label_lengths_B = torch.tensor([len(row) for row in labels])
+    label_lengths_B = [len(row) for row in labels]
     labels_BL = torch.nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=-100)
     attention = (torch.arange(32_000) < torch.tensor(lengths)[:, None]).long()
     with torch.no_grad():
@@ -49,7 +49,7 @@ def test_loss_and_text_agree(family: Family, tmp_path: Path) -> None:
             heard.log_probability_BFV[row, :frames],
             labels[row],
             torch.tensor(frames),
-            label_lengths_B[row],
+            torch.tensor(label_lengths_B[row]),
             reduction="sum",
         )
         for row, frames in enumerate(heard.frames_B)

@@ -13,13 +13,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from speechkit.core.rng import generator
-from speechkit.ssl.encoder import SslEncoder
+from speechkit.core.rng import derive, generator
+from speechkit.ssl.encoder import SslEncoder, build_encoder
 from speechkit.ssl.wav2vec2 import Wav2Vec2Pretrainer
+from tests.ssl.parity.fairseq2 import fairseq2_config
 from tests.ssl.parity.references import (
     LAYERS,
     Style,
     difference,
+    encoder_config,
     in_fairseq2,
     in_torchaudio,
     in_transformers,
@@ -182,3 +184,25 @@ def test_weight_norm_agrees(four: Quartet) -> None:
     assert isinstance(direction, Tensor)
     norm = direction.square().sum(dim=(0, 1), keepdim=True).sqrt()
     assert difference(weight, gain * direction / norm) <= 1e-6
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_fresh_weights_are_fairseq2_s_for_the_same_seed(style: Style) -> None:
+    pytest.importorskip("fairseq2")
+    from fairseq2.models.wav2vec2 import Wav2Vec2EncoderFactory
+
+    config = encoder_config(style)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(3, "encoder"))
+        factory = Wav2Vec2EncoderFactory(fairseq2_config(config))
+        parts = {
+            "encoder_frontend": factory.create_encoder_frontend(),
+            "encoder": factory.create_encoder(),
+        }
+    ours = build_encoder(config, seed=3).state_dict()
+    theirs = {
+        f"{part}.{k}": v for part, module in parts.items() for k, v in module.state_dict().items()
+    }
+    assert ours.keys() - {"mask_D"} == theirs.keys()
+    for name, tensor in theirs.items():
+        assert difference(ours[name], tensor) <= 1e-6, name

@@ -11,6 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from speechkit.core.config import require_range
+from speechkit.core.errors import SpeechkitError
+
+
+class CollapseError(SpeechkitError):
+    """A model has stopped learning in a way that more training does not mend."""
+
+    exit_code = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,8 +26,8 @@ class GuardConfig:
 
     after_steps: int = 1000
     """Updates before the guard begins: at first all models look collapsed."""
-    patience_batches: int = 200
-    """Batches in a row that must look collapsed."""
+    patience_steps: int = 200
+    """Updates in a row that must look collapsed, in the means that are logged."""
     min_perplexity: float = 4.0
     """Entries (wav2vec 2.0, both groups together) or predicted clusters (HuBERT) in use."""
     max_distractor_hits: float = 0.5
@@ -32,7 +39,7 @@ class GuardConfig:
         require_range(
             self,
             after_steps=(0, 10**9),
-            patience_batches=(1, 10**9),
+            patience_steps=(1, 10**9),
             min_perplexity=(0, 1e9),
             max_distractor_hits=(0, 1),
             max_loss=(0, 1e30),
@@ -41,24 +48,31 @@ class GuardConfig:
 
 @dataclass(kw_only=True)
 class CollapseGuard:
-    """Counts batches in a row that look collapsed."""
+    """Counts updates in a row that look collapsed."""
 
     config: GuardConfig
     """When."""
     _bad: int = field(default=0, init=False)
 
-    def watch(self, update: int, figures: Mapping[str, float]) -> str | None:
-        """Return why the run has collapsed, in words, or None."""
+    def watch(self, update: int, updates: int, figures: Mapping[str, float]) -> None:
+        """Look at the means of the last ``updates`` up to ``update``.
+
+        Raises CollapseError, which says why, where the run has collapsed.
+        """
         if not math.isfinite(figures["loss"]) or figures["loss"] > self.config.max_loss:
-            return f"the loss is {figures['loss']:g}; lower the learning rate or set clip_norm."
+            raise CollapseError(
+                f"Training stopped at update {update}: the loss is {figures['loss']:g}; lower the "
+                "learning rate or set clip_norm."
+            )
         sign = self._sign(figures)
-        self._bad = self._bad + 1 if sign and update >= self.config.after_steps else 0
-        if self._bad >= self.config.patience_batches:
-            return f"{sign} for {self._bad} batches."
-        return None
+        self._bad = self._bad + updates if sign and update > self.config.after_steps else 0
+        if self._bad >= self.config.patience_steps:
+            raise CollapseError(
+                f"Training stopped at update {update}: {sign} for {self._bad} updates."
+            )
 
     def _sign(self, figures: Mapping[str, float]) -> str | None:
-        """Return what looks collapsed in one batch."""
+        """Return what looks collapsed."""
         hits = figures.get("figure/distractor_hits", 0.0)
         if hits > self.config.max_distractor_hits:
             return (
