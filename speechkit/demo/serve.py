@@ -43,8 +43,8 @@ class ServeOptions:
 
 
 def example_clips() -> tuple[Path, ...]:
-    """The recordings of the bundled voices."""
-    return tuple(sorted(voice.path for voice in bundled_voices()))
+    """The recordings of the bundled voices, the default first."""
+    return tuple(voice.path for voice in bundled_voices())
 
 
 def prepare(folder: Path) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from speechkit.evaluate.asr import WhisperWords
 
-PATIENCE_SECONDS = 240
+PATIENCE_SECONDS = 600
 """Longest wait for anything: two busy cores share server, browser and test."""
 
 
