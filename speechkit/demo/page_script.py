@@ -55,7 +55,7 @@ def add_script(app: AppState) -> ui.Tab:
             report = ui.report_line("script-report")
             table = gr.Dataframe(
                 headers=["start, s", "end, s", "words"],
-                column_widths=["20%", "20%", "60%"],
+                column_widths=["25%", "25%", "50%"],
                 wrap=True,
                 max_height=300,
                 interactive=False,
