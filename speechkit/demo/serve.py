@@ -80,6 +80,8 @@ def launch(page: gr.Blocks, options: ServeOptions) -> str:
             allowed_paths=[str(path) for path in example_clips()],
             max_file_size=int(options.limits.max_file_mb * 1024**2),
             prevent_thread_lock=True,
+            # Gradio's look at its own page gives up after 3 s on a busy machine, or at a proxy.
+            _frontend=False,
             # What is shown is gr.Error, always; other messages may name paths.
             show_error=False,
             ssr_mode=False,

@@ -85,7 +85,9 @@ def local(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def client(models: Models, tmp_path: Path, quiet: None, local: None) -> Iterator[Any]:
+def client(
+    models: Models, tmp_path: Path, quiet: None, local: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Any]:
     """A client of a page that is served here, with tiny weights and without network."""
     from gradio_client import Client
 
@@ -95,6 +97,8 @@ def client(models: Models, tmp_path: Path, quiet: None, local: None) -> Iterator
     uploads.mkdir()
     options = ServeOptions(limits=Limits(max_text_characters=100, max_file_mb=1))
     page = make_page(models, options.limits, uploads)
+    # As on a machine that is too busy to answer within 3 s.
+    monkeypatch.setattr("gradio.networking.url_ok", lambda url: False)
     address = launch(page, options)
     assert address.startswith("http://127.0.0.1:")
     made = Client(address, verbose=False, download_files=tmp_path)
