@@ -117,7 +117,7 @@ def audio_box(
         """Keep a recording that can be used, and empty the box of another one."""
         try:
             if path:
-                session, name = session_of(request), f"“{label}”"
+                session, name = session_of(request), f"“{label.split(':')[0]}”"
                 wave_T = (app.prompt if prompt else app.recording)(path, name, session)
                 if prompt:
                     prepare_prompt(wave_T, app.sample_rate_hz)
