@@ -12,7 +12,11 @@ DEMO_VOICE ?= heart
 DEMO_TEXT ?= The quick brown fox jumped over the lazy dog, and nobody on the pier had noticed.
 DEMO_OUT ?= demo.wav
 
-.PHONY: help demo test test-all test-browser docs lint format lock venv clean
+PLATFORMS := x86_64-manylinux_2_28 aarch64-apple-darwin x86_64-pc-windows-msvc
+PYTHONS := 3.10 3.11 3.12 3.13
+EXTRAS := demo server onnx train data hub lm eval ssl
+
+.PHONY: help demo test test-all test-browser docs lint format lock platforms venv clean
 .DEFAULT_GOAL := help
 
 help: ## what there is to make
@@ -53,6 +57,14 @@ lock: $(STAMP) ## resolve the dependencies again into requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header \
 		--python-platform x86_64-manylinux_2_28 --python-version 3.11 \
 		--extra dev pyproject.toml -o requirements.lock
+
+platforms: $(STAMP) ## ask the resolver where the core and each extra install from wheels alone
+	@for wanted in "" $(EXTRAS); do for platform in $(PLATFORMS); do for python in $(PYTHONS); do \
+		$(BIN)/uv pip compile --quiet --only-binary :all: --python-version $$python \
+			--python-platform $$platform $${wanted:+--extra $$wanted} pyproject.toml \
+			-o build/resolved.txt 2>/dev/null && found=yes || found=no; \
+		echo "$${wanted:-core} $$platform $$python $$found"; \
+	done; done; done
 
 $(STAMP):
 	@test -n "$(PYTHON)" || { echo "speechkit needs Python 3.11 with venv: install it, or say make PYTHON=/path/to/python3.11" >&2; exit 2; }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -54,6 +55,19 @@ def test_ci_runs_the_readme_command() -> None:
     script = ROOT / ".ci" / "run"
     assert script.stat().st_mode & 0o111, ".ci/run must be executable"
     assert script.read_text(encoding="utf-8").rstrip().endswith("make test")
+
+
+def test_source_archive_has_what_git_has() -> None:
+    listed = subprocess.run(
+        ["git", "ls-tree", "--name-only", "HEAD"], cwd=ROOT, capture_output=True, text=True
+    )
+    if listed.returncode:
+        pytest.skip("needs the git checkout")
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    included = pyproject["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    # hatchling adds these two by itself.
+    missing = set(listed.stdout.split()) - {name.strip("/") for name in included}
+    assert missing <= {"pyproject.toml", ".gitignore"}
 
 
 def test_examples_are_what_the_manifest_says(examples: Path) -> None:

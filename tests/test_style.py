@@ -209,7 +209,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "export": TTS | {"tts"},
     "subtitles": {"core", "text"},
     "doctor": {"core", "data", "tts"},
-    "demo": TTS | {"tts", "conversion", "swap", "voices"},
+    "demo": TTS | {"tts", "conversion", "narration", "subtitles", "swap", "voices"},
     "server": TTS | {"tts", "narration", "subtitles", "voices"},
     "cli": ENTRY | {"demo", "export", "server", "voices"},
     "__main__": {"cli"},

@@ -1,4 +1,4 @@
-"""The browser demo: five tabs over the public API.
+"""The browser demo: six tabs over the public API.
 
 `limits` checks what comes from a browser, `jobs` turns checked inputs into results, `state` runs
 them one at a time, `plots` draws them, the `page` modules lay them out, and `serve` runs the whole.

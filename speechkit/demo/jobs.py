@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from speechkit import narration
 from speechkit.conversion import Conversion, VoiceConverter
 from speechkit.core.audio import naming
 from speechkit.core.errors import PromptError
@@ -28,6 +30,8 @@ from speechkit.diffusion.config import STAGES
 from speechkit.facodec.codec import Codec
 from speechkit.facodec.stream import decode_stream, encode_long, levelled, own_gain
 from speechkit.swap import FACTORS, swap_recording
+from speechkit.text.script import Part
+from speechkit.text.turns import Turn, write_turns
 from speechkit.tts import Progress, ZeroShotTTS, mix_voices
 from speechkit.watermark import Watermark, apply_watermark
 
@@ -128,6 +132,65 @@ def speak(
         trimmed=trimmed,
         prompt_took_seconds=heard - started,
         speaking_took_seconds=time.perf_counter() - heard,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Narrated:
+    """A script spoken."""
+
+    speech: Speech
+    """All of it."""
+
+    turns: int
+    """How often somebody begins to speak."""
+
+    chunks: int
+    """Pieces that were spoken in one go."""
+
+    took_seconds: float
+    """Time for everything."""
+
+
+def narrate(
+    models: Models,
+    parts: Sequence[Part],
+    waves: Mapping[str, Tensor],
+    *,
+    keep_seconds: float,
+    speed: float,
+    steps: int,
+    seed: int,
+    report: Report,
+) -> Narrated:
+    """A dialogue or a long text, in the voices of `waves`, which has a recording for each name.
+
+    Raises PromptError for a recording without speech, TextError for a line that cannot be spoken.
+    """
+    report(0.0, "reading the text")
+    started = time.perf_counter()
+    turns = write_turns(parts, models.tts.frontend)
+    spoken = [turn for turn in turns if isinstance(turn, Turn)]
+    voices = {}
+    for number, (name, wave_T) in enumerate(waves.items()):
+        report(0.1 * number / len(waves), f"listening to {name or 'the voice'}")
+        with naming(f"The voice {name}".strip()):
+            prompt = prepare_prompt(wave_T, models.tts.sample_rate_hz, max_seconds=keep_seconds)
+            voices[name] = models.tts.voice(prompt)
+    speech = narration.narrate(
+        models.tts,
+        turns,
+        voices,
+        seed=seed,
+        speed=speed,
+        steps=steps or None,
+        progress=stage_progress(report, 0.1, 0.9),
+    )
+    return Narrated(
+        speech=speech,
+        turns=sum(1 for _ in groupby(turn.voice for turn in spoken)),
+        chunks=sum(len(turn.script.chunks) for turn in spoken),
+        took_seconds=time.perf_counter() - started,
     )
 
 

@@ -38,6 +38,9 @@ class Limits:
     max_text_characters: int = 2000
     """Longest text."""
 
+    max_script_characters: int = 10_000
+    """Longest dialogue or long text: about eleven minutes."""
+
     max_waiting: int = 16
     """Jobs that may wait; further ones are turned away."""
 

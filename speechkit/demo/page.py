@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from speechkit.demo.page_recordings import add_codec, add_convert, add_detect
+from speechkit.demo.page_script import add_script
 from speechkit.demo.page_speak import add_speak
 from speechkit.demo.page_swap import add_swap
 from speechkit.demo.state import AppState, session_of
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 TITLE = "speechkit"
 
-CALLS = ("trim", "load_text", "speak", "swap", "convert", "codec", "drop", "detect")
+CALLS = ("trim", "load_text", "speak", "swap", "narrate", "convert", "codec", "drop", "detect")
 """Names of the endpoints for `gradio_client`; a job of its `submit` ends with `Job.cancel`."""
 
 CONSENT = """
@@ -70,6 +71,7 @@ def build(app: AppState) -> "gr.Blocks":
             made = {
                 "speak": add_speak(app, demo.load),
                 "swap": add_swap(app),
+                "script": add_script(app),
                 "convert": add_convert(app),
                 "codec": add_codec(app),
                 "detect": add_detect(app),
@@ -108,10 +110,11 @@ def _about(app: AppState) -> str:
     limits = app.limits
     return (
         "Not for impersonation, deceit, or getting past a voice check. The example voices are "
-        "synthetic and belong to nobody. The tab Detect finds the watermark of what Speak, Factor "
-        "swap and Convert make.\n\n"
+        "synthetic and belong to nobody. The tab Detect finds the watermark of what the other "
+        "tabs make, but for Codec.\n\n"
         f"Uploads: WAV, FLAC, Ogg or MP3 of at most {limits.max_file_mb:g} MiB and "
-        f"{limits.max_prompt_seconds:g} s; texts: at most {limits.max_text_characters} characters. "
+        f"{limits.max_prompt_seconds:g} s; texts: at most {limits.max_text_characters} characters, "
+        f"long ones {limits.max_script_characters}. "
         "Jobs run one at a time. Ctrl+Enter starts that of the tab. Files are deleted when the "
         "tab is closed, after half an hour, and when the demo ends."
     )

@@ -13,7 +13,15 @@ from speechkit.core.errors import ConfigError
 from speechkit.demo import jobs, plots
 from speechkit.demo import widgets as ui
 from speechkit.demo.limits import checked_number, checked_seed
-from speechkit.demo.state import AppState, escaped, note_lines, playable, session_of, shown_errors
+from speechkit.demo.state import (
+    AppState,
+    escaped,
+    folded,
+    note_lines,
+    playable,
+    session_of,
+    shown_errors,
+)
 from speechkit.facodec.codec import FACTORS
 from speechkit.facodec.quantizer import code_usage
 from speechkit.watermark import DEFAULT_PAYLOAD, Detection, detect, embed
@@ -112,7 +120,7 @@ def add_convert(app: AppState) -> ui.Tab:
     job = go.click(convert, inputs, outputs, show_progress_on=report, api_name="convert", **ui.JOBS)
     ui.cancelling(app, stop, [job], report)
     example = partial(_example, convert, (source, target), (0, DETAIL, 0))
-    ui.opens_with(app, tab.select, example, outputs)
+    ui.opens_with(app, tab.select, example, outputs, report)
     return ui.Tab(box=source, result=result, sends=sends)
 
 
@@ -133,9 +141,9 @@ def _converted(app: AppState, made: jobs.Converted) -> tuple[Any, ...]:
     result = made.made
     report = (
         f"**{result.seconds:.2f} s** in **{made.took_seconds:.2f} s**: real-time factor "
-        f"**{made.took_seconds / result.seconds:.2f}** · seed **{result.seed}** · "
-        f"Kept: {escaped(made.trimmed.parts)}.\n\n"
-        f"Weights: {escaped(app.models.converter.weights)}{note_lines(result.notes)}"
+        f"**{made.took_seconds / result.seconds:.2f}** · seed **{result.seed}** · of the voice, "
+        f"{escaped(made.trimmed.parts)} were used.{note_lines(result.notes)}\n\n"
+        + folded(f"Weights: {escaped(app.models.converter.weights)}.")
     )
     waves = (made.source_T, result.wave_T)
     figure = plots.pair_figure(*waves, result.sample_rate_hz, ("recording", "converted"))
@@ -155,22 +163,18 @@ def add_codec(app: AppState) -> ui.Tab:
                 recording = ui.audio_box(app, "codec-recording", label, first)
                 ui.example_voices(app, recording, "codec-examples")
                 go, stop = ui.go_and_cancel("Encode and decode", "codec-go", "codec-cancel")
-            with gr.Column(elem_classes="results"):
-                result = ui.result_box("codec-result", "Decoded")
-                report = ui.report_line("codec-report")
-        with gr.Row():
-            with gr.Column():
                 stream = ui.unchecked(
                     gr.Radio(
                         list(FACTORS), value=FACTORS[0], label="Leave out", elem_id="codec-stream"
                     )
                 )
                 without = gr.Button("Decode without it", elem_id="codec-drop")
-                dropped = ui.result_box("codec-dropped", "Without the stream")
                 drop_report = ui.report_line("codec-drop-report")
-            with gr.Column():
+            with gr.Column(elem_classes="results"):
+                result = ui.result_box("codec-result", "Decoded")
+                dropped = ui.result_box("codec-dropped", "Decoded without a stream")
+                report = ui.report_line("codec-report")
                 picture = ui.picture_box("codec-picture", "Code streams")
-                gr.Markdown(CODEC_CAPTION)
 
     def codec(recording: str | None, request: gr.Request) -> Iterator[tuple[Any, ...]]:
         """A recording through the codec and back."""
@@ -206,7 +210,7 @@ def add_codec(app: AppState) -> ui.Tab:
         ),
     ]
     ui.cancelling(app, stop, begun, report)
-    ui.opens_with(app, tab.select, partial(_example, codec, (recording,), ()), outputs)
+    ui.opens_with(app, tab.select, partial(_example, codec, (recording,), ()), outputs, report)
     return ui.Tab(box=recording)
 
 
@@ -227,9 +231,12 @@ def _coded(app: AppState, made: jobs.Coded) -> tuple[Any, ...]:
         f"{made.codes.frames} codes, {codec.sample_rate_hz / codec.hop_samples:g} a second, out of "
         f"{quantizer.codebook_size} each; and {made.timbre_bits} bits of timbre a recording, which "
         f"makes {made.bits_per_second / 1000 + made.timbre_bits / 1000 / seconds:.2f} kb/s in all. "
-        f"{seconds:.2f} s there and back in {made.took_seconds:.2f} s. "
-        f"Weights: {escaped(app.models.tts.weights)}\n\n"
-        f"| stream | different codes | perplexity |\n| --- | --- | --- |{rows}"
+        f"{seconds:.2f} s there and back in {made.took_seconds:.2f} s.\n\n"
+        + folded(
+            f"Weights: {escaped(app.models.tts.weights)}.\n\n"
+            f"| stream | different codes | perplexity |\n| --- | --- | --- |{rows}\n\n"
+            f"{CODEC_CAPTION}"
+        )
     )
     vectors = [
         torch.nn.functional.normalize(entries_VC, dim=-1).numpy()
@@ -279,7 +286,7 @@ def add_detect(app: AppState) -> ui.Tab:
     def example() -> Iterator[tuple[Any, ...]]:
         return ((line,) for line in _example(look, (recording,), ()))
 
-    ui.opens_with(app, tab.select, example, [report])
+    ui.opens_with(app, tab.select, example, [report], report)
     return ui.Tab(box=recording)
 
 

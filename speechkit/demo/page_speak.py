@@ -16,7 +16,15 @@ from speechkit.demo.limits import (
     checked_text,
     read_text_file,
 )
-from speechkit.demo.state import AppState, escaped, note_lines, playable, session_of, shown_errors
+from speechkit.demo.state import (
+    AppState,
+    escaped,
+    folded,
+    note_lines,
+    playable,
+    session_of,
+    shown_errors,
+)
 
 DEFAULT_TEXT = "The quick brown fox jumped over the lazy dog, and nobody on the pier had noticed."
 
@@ -92,7 +100,7 @@ def add_speak(app: AppState, load: Any) -> ui.Tab:
     if app.examples:
         # As an initial value, Gradio's player would load it twice and stumble.
         load(lambda: str(app.examples[0]), None, prompt, show_progress="hidden", **ui.LIGHT)
-    ui.opens_with(app, load, finished, outputs)
+    ui.opens_with(app, load, finished, outputs, report)
     return ui.Tab(box=prompt, result=speech, sends=sends)
 
 
@@ -171,12 +179,14 @@ def _view(app: AppState, made: jobs.Spoken) -> tuple[Any, ...]:
     ]
     figure = plots.speech_figure(speech.wave_T, speech.sample_rate_hz, speech.phones, ends)
     stages = ", ".join(f"{name} {took:.2f}" for name, took in speech.stages_seconds.items())
+    details = (
+        f"Seconds by stage: {escaped(stages)}; voice {made.prompt_took_seconds:.2f}. "
+        f"Weights: {escaped(app.models.tts.weights)}."
+    )
     report = (
         f"**{speech.seconds:.2f} s** of speech in **{made.speaking_took_seconds:.2f} s**: "
-        f"real-time factor **{made.real_time_factor:.2f}** · seed **{speech.seed}** · "
-        f"Kept: {escaped(made.trimmed.parts)}.\n\n"
-        f"Seconds by stage: {escaped(stages)}; prompt {made.prompt_took_seconds:.2f}. "
-        f"Weights: {escaped(app.models.tts.weights)}{note_lines(speech.notes)}"
+        f"real-time factor **{made.real_time_factor:.2f}** · seed **{speech.seed}**"
+        f"{note_lines(speech.notes)}\n\n{folded(details)}"
     )
     if not app.models.tts.trained:
         report += "\n\n**The weights are untrained: what comes out is noise and not speech.**"

@@ -49,8 +49,8 @@ class ServeOptions:
 
 
 def example_clips() -> tuple[Path, ...]:
-    """The recordings of the bundled voices."""
-    return tuple(sorted(voice.path for voice in bundled_voices()))
+    """The recordings of the bundled voices, the default first."""
+    return tuple(voice.path for voice in bundled_voices())
 
 
 def prepare(folder: Path) -> None:
@@ -86,6 +86,8 @@ def launch(page: gr.Blocks, options: ServeOptions) -> str:
             allowed_paths=[str(path) for path in example_clips()],
             max_file_size=int(options.limits.max_file_mb * 1024**2),
             prevent_thread_lock=True,
+            # Gradio's look at its own page gives up after 3 s on a busy machine, or at a proxy.
+            _frontend=False,
             # What is shown is gr.Error, always; other messages may name paths.
             show_error=False,
             ssr_mode=False,

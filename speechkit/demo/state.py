@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -32,6 +33,9 @@ _SIGNS = {ord(sign): f"&#{ord(sign)};" for sign in "\\`*_[]<>#|&$~"}
 
 _YIELD_SECONDS = 0.5
 """How often a job yields at least: only there can Gradio close it."""
+
+_TELL_SECONDS = 5.0
+"""Less than this to come is not told."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -86,9 +90,7 @@ class AppState:
         """`wave_T` of an uploaded recording; raises AudioError or PathError."""
         if path:
             real = checked_path(path, (self.uploads,), field)
-            if not {real.name, str(real)} & self.shared:
-                with self._lock:
-                    self._seen.setdefault(session, set()).add(real)
+            self.owns(session, real)
         return read_recording(
             path,
             self.sample_rate_hz,
@@ -102,6 +104,12 @@ class AppState:
         """`wave_T` of a recording that a prompt is cut from; raises AudioError or PathError."""
         longest = self.limits.max_prompt_seconds
         return self.recording(path, field, session, max_seconds=longest)
+
+    def owns(self, session: str, path: Path) -> None:
+        """Let a file of `uploads` go with this session, unless it is everybody's."""
+        if not {path.name, str(path)} & self.shared:
+            with self._lock:
+                self._seen.setdefault(session, set()).add(path)
 
     def leave(self, session: str) -> None:
         """A tab was closed: remove what nobody else uploaded too."""
@@ -130,13 +138,17 @@ class AppState:
         lines: SimpleQueue[str | None] = SimpleQueue()
         closed = threading.Event()
 
+        began = time.monotonic()
+
         def report(share: float, stage: str) -> None:
             if closed.is_set():
                 raise CancelledError("Cancelled. Nothing of it was kept.")
-            lines.put(progress_bar(share, stage))
+            lines.put(progress_bar(share, stage + time_left(time.monotonic() - began, share)))
 
         def run() -> tuple[Any, ...]:
+            nonlocal began
             try:
+                began = time.monotonic()
                 report(0.0, "starting")
                 return view(work(report))
             finally:
@@ -164,6 +176,14 @@ class AppState:
 def progress_bar(share: float, stage: str) -> str:
     """How far a job is, as Markdown."""
     return f"<progress value='{min(share, 1.0):.3f}' max='1'></progress> {escaped(stage)}"
+
+
+def time_left(took_seconds: float, share: float) -> str:
+    """What is still to come of a job that is not soon over, guessed from what is done."""
+    left = took_seconds * (1 - share) / share if share > 0.1 else 0.0
+    if left < _TELL_SECONDS:
+        return ""
+    return f", about {left / 60:.0f} min left" if left >= 90 else f", about {left:.0f} s left"
 
 
 def session_of(request: gr.Request) -> str:
@@ -200,6 +220,11 @@ def playable(wave_T: Tensor, sample_rate_hz: int) -> tuple[int, Array]:
 def note_lines(notes: tuple[str, ...]) -> str:
     """Notes as a Markdown list, safe to show: they may quote the user's text."""
     return "".join(f"\n- {escaped(note)}" for note in notes)
+
+
+def folded(lines: str) -> str:
+    """Markdown that opens with a click."""
+    return f"<details><summary>Details</summary>\n\n{lines}\n\n</details>"
 
 
 def escaped(text: str) -> str:

@@ -117,7 +117,7 @@ def audio_box(
         """Keep a recording that can be used, and empty the box of another one."""
         try:
             if path:
-                session, name = session_of(request), f"“{label}”"
+                session, name = session_of(request), f"“{label.split(':')[0]}”"
                 wave_T = (app.prompt if prompt else app.recording)(path, name, session)
                 if prompt:
                     prepare_prompt(wave_T, app.sample_rate_hz)
@@ -245,6 +245,7 @@ def opens_with(
     trigger: Callable[..., Any],
     make: Callable[[], Iterator[tuple[Any, ...]]],
     outputs: list[Any],
+    report: "gr.Markdown",
 ) -> None:
     """Show a finished example where a tab has no result yet; it is made once, for everybody."""
     import gradio as gr
@@ -262,4 +263,5 @@ def opens_with(
                 yield row if len(outputs) > 1 else row[0]
             app.finished[name] = row
 
-    trigger(show, outputs[0], outputs, api_visibility="private", **{**JOBS, "trigger_mode": None})
+    how: dict[str, Any] = {**JOBS, "trigger_mode": None, "show_progress_on": report}
+    trigger(show, outputs[0], outputs, api_visibility="private", **how)

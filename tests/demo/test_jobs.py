@@ -13,6 +13,7 @@ from speechkit.demo import jobs
 from speechkit.demo.jobs import Models
 from speechkit.demo.state import CancelledError
 from speechkit.facodec.codec import FACTORS
+from speechkit.text.script import read_dialogue
 from speechkit.watermark import detect
 
 RATE_HZ = 16_000
@@ -52,6 +53,28 @@ def test_speaking_stops_where_it_is_cancelled(models: Models, clip: Tensor, stag
     with pytest.raises(CancelledError):
         jobs.speak(models, clip, "Good morning.", report=stages, **SPEAKING)
     assert stages.seen[-1][1].startswith(stage)
+
+
+def test_a_dialogue_has_its_turns_and_pauses(models: Models, clip: Tensor, other: Tensor) -> None:
+    stages = Stages()
+    parts = read_dialogue("ANNA: Hello. [pause 1s] You?\nBEN: Fine.\nANNA: Good.", ["ANNA", "BEN"])
+    waves = {"ANNA": clip, "BEN": other}
+    made = jobs.narrate(models, parts, waves, report=stages, **SPEAKING)
+    assert (made.turns, made.chunks) == (3, 4)
+    assert [word.label for word in made.speech.words] == ["Hello", "You", "Fine", "Good"]
+    hello, you, *_ = made.speech.words
+    assert you.start_seconds - hello.end_seconds >= 1.0
+    shares = [share for share, _ in stages.seen]
+    assert shares == sorted(shares)
+    assert any("part 4 of 4" in stage for _, stage in stages.seen)
+    swapped = jobs.narrate(models, parts, {"ANNA": other, "BEN": clip}, report=Stages(), **SPEAKING)
+    assert not torch.equal(swapped.speech.wave_T[:8000], made.speech.wave_T[:8000])
+
+
+def test_a_bad_voice_of_a_dialogue_is_named(models: Models) -> None:
+    parts = read_dialogue("BEN: Fine.", ["BEN"])
+    with pytest.raises(PromptError, match="The voice BEN: .*silent"):
+        jobs.narrate(models, parts, {"BEN": torch.zeros(32_000)}, report=Stages(), **SPEAKING)
 
 
 def test_conversion_is_as_long_as_its_source(models: Models, clip: Tensor, other: Tensor) -> None:

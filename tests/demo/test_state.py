@@ -9,7 +9,7 @@ import pytest
 
 from speechkit.core.errors import TextError
 from speechkit.demo.jobs import Report
-from speechkit.demo.state import AppState, escaped, progress_bar
+from speechkit.demo.state import AppState, escaped, progress_bar, time_left
 
 SOON_SECONDS = 20.0
 
@@ -29,6 +29,13 @@ def test_a_job_tells_its_stages_and_then_its_result(app: AppState) -> None:
     assert "waiting" in told[0]
     for number in range(3):
         assert any(f"stage&#95;{number}" in line for line in told)
+
+
+def test_what_is_left_of_a_long_job_is_told() -> None:
+    assert time_left(10.0, 0.05) == ""
+    assert time_left(1.0, 0.5) == ""
+    assert time_left(30.0, 0.5) == ", about 30 s left"
+    assert time_left(120.0, 0.25) == ", about 6 min left"
 
 
 def test_what_a_browser_shows_is_escaped() -> None:

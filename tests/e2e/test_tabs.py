@@ -20,11 +20,12 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 TEXT = "The ferry leaves the harbour at seven, and the next one is not before noon."
 SAID = "If you leave before sunrise, the road over the mountain is usually empty."
 MAX_WER = 0.45
-TABS = ("Speak", "Factor swap", "Convert", "Codec", "Detect")
+TABS = ("Speak", "Factor swap", "Dialogue, long text", "Convert", "Codec", "Detect")
 WIDE, NARROW = (1280, 800), (390, 844)
 RESULTS = {
     "Speak": "speech",
     "Factor swap": "swap-after",
+    "Dialogue, long text": "script-result",
     "Convert": "convert-result",
     "Codec": "codec-result",
 }
@@ -55,7 +56,9 @@ def test_swap_with_three_prompts(demo: Demo, examples: Path, whisper: WhisperWor
         assert after.wer(TEXT, whisper) <= MAX_WER
     for name in ("swap-picture", "swap-durations"):
         demo.page.locator(f"#{name} img").wait_for()
-    assert "the voice for duration" in demo.text("swap-report")
+    told = demo.text("swap-report")
+    assert "timbre from Michael, US man; duration from Emma, UK woman" in told
+    assert "everything else stays Heart, US woman" in told
     demo.shoot("swap")
 
 
@@ -69,6 +72,38 @@ def test_swap_of_a_recording(demo: Demo, examples: Path) -> None:
     assert after.seconds == pytest.approx(demo.heard("swap-before").seconds, abs=0.03)
     assert after.level > 0.005
     demo.shoot("swap_recording")
+
+
+def test_a_dialogue_and_a_long_text(demo: Demo, examples: Path, tmp_path: Path) -> None:
+    demo.open("Dialogue, long text")
+    demo.heard("script-result")
+    assert demo.page.locator("#script-files a[download]").count() == 2
+    demo.open_settings("script-voices")
+    demo.write("script-name-1", "Zoë")
+    demo.upload("script-own-1", examples / "synthetic_af_bella.flac")
+    demo.write("script-text", "Zoë: Good morning.\nGeorge: Good morning. [pause 2s] Did you sleep?")
+    demo.start("script-go")
+    heard = demo.heard("script-result")
+    assert 4 < heard.seconds < 12
+    assert "2 turns" in demo.text("script-report")
+    assert "Did you sleep?" in demo.text("script-table")
+    demo.shoot("dialogue")
+
+    path = tmp_path / "long.txt"
+    path.write_text("The ferry leaves at seven.\n\n[pause 1s] The next one is at noon.\n")
+    demo.page.locator("#script-mode").get_by_label("A long text").check()
+    demo.page.locator("#script-single").wait_for()
+    demo.upload("script-voice", examples / "synthetic_am_fenrir.flac")
+    demo.open_settings("script-settings")
+    demo.upload("script-file", path)
+    demo.page.wait_for_function(
+        "document.querySelector('#script-text textarea').value.startsWith('The ferry')"
+    )
+    demo.start("script-go")
+    assert 2 < demo.heard("script-result").seconds < 12
+    demo.click("script-result-to-detect")
+    demo.page.locator("#detect-recording a[href*=audio]").wait_for(state="attached")
+    demo.shoot("long_text")
 
 
 def test_convert(demo: Demo, examples: Path, whisper: WhisperWords | None) -> None:
@@ -92,7 +127,7 @@ def test_codec_and_a_dropped_stream(demo: Demo, examples: Path) -> None:
     demo.start("codec-go")
     whole = demo.heard("codec-result")
     demo.page.locator("#codec-picture img").wait_for()
-    demo.page.locator("#codec-stream").get_by_label("content 1").check()
+    demo.page.locator("#codec-stream").get_by_label("content").check()
     demo.click("codec-drop")
     dropped = demo.heard("codec-dropped")
     assert len(whole.wave_T) == len(dropped.wave_T)
