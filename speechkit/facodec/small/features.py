@@ -57,9 +57,7 @@ def prepare(wave_T: Tensor, f0_G: Tensor | None, level_rms: float, hop_samples: 
 
         f0_G = torch.from_numpy(extract_f0(wave_T.numpy()))
     missing = 2 * (len(wave_T) // hop_samples) - len(f0_G)
-    return Prepared(
-        wave_T=wave_T, pitch=split_pitch(nn.functional.pad(f0_G, (0, missing)).numpy())
-    )
+    return Prepared(wave_T=wave_T, pitch=split_pitch(nn.functional.pad(f0_G, (0, missing)).numpy()))
 
 
 def split_pitch(f0_G: np.ndarray) -> Pitch:
