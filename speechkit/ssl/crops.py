@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -88,28 +90,31 @@ class CropDataset:
                 f"data.min_seconds {config.min_seconds} gives fewer than the {needed} frames that "
                 "masking needs: raise it."
             )
-        clips = config.selection.of(corpus)
-        long = [clip for clip in clips if corpus.samples(clip) >= self._min]
-        self.too_short = len(clips) - len(long)
+        chosen_N = np.array(config.selection.of(corpus))
+        long_N = chosen_N[corpus.samples_N[chosen_N] >= self._min]
+        self.too_short = len(chosen_N) - len(long_N)
         """Clips below the limit."""
-        usable = [clip for clip in long if units is None or units.has(corpus.clips[clip]["id"])]
-        self.without_units = len(long) - len(usable)
-        """Clips that the units file does not know."""
-        self.cropped = sum(corpus.samples(clip) > self._max for clip in usable)
+        usable_N = long_N if units is None else long_N[units.lengths()[long_N] > 0]
+        self.without_units = len(long_N) - len(usable_N)
+        """Clips that have no units."""
+        self.cropped = int((corpus.samples_N[usable_N] > self._max).sum())
         """Clips above the limit, which give crops."""
-        order = torch.randperm(len(usable), generator=generator(derive(seed, "split"))).tolist()
-        kept = min(config.held_out_clips, len(usable) // 10)
-        self.held_out = sorted(usable[i] for i in order[:kept])
+        order_N = torch.randperm(len(usable_N), generator=generator(derive(seed, "split"))).numpy()
+        kept = min(config.held_out_clips, len(usable_N) // 10)
+        self.held_out: list[int] = np.sort(usable_N[order_N[:kept]]).tolist()
         """Clips of validation."""
-        self.clips = sorted(usable[i] for i in order[kept:])
+        self._clips_N = np.sort(usable_N[order_N[kept:]])
+        self.clips: list[int] = self._clips_N.tolist()
         """Clips of training."""
-        self.hours = sum(corpus.samples(clip) for clip in self.clips) / SAMPLE_RATE_HZ / 3600
+        self.hours = float(corpus.samples_N[self._clips_N].sum()) / SAMPLE_RATE_HZ / 3600
         """Length of the training clips."""
+        self._length_N = np.minimum(corpus.samples_N, self._max)
         if not self.clips:
             raise DataError(f"No clip is left to train on: {self.describe()}.")
         if isinstance(model, Wav2Vec2Config) and len(self.clips) < 2:
             raise DataError("wav2vec 2.0 needs at least two clips.")
-        self._plans: list[list[list[int]]] = []
+        self._first_batch = [0]
+        self._plan_of: tuple[int, list[list[int]]] = (-1, [])
 
     def describe(self) -> str:
         """Return in words what is trained on and what is not."""
@@ -123,9 +128,14 @@ class CropDataset:
     def draw(self, number: int) -> PretrainBatch:
         """Return the training batch of that number, from 0."""
         epoch = 0
-        while number >= len(self._plan(epoch)):
-            number -= len(self._plan(epoch))
+        # Epochs differ in how many batches they have; how many, of those seen, is remembered.
+        while True:
+            if epoch + 1 == len(self._first_batch):
+                self._first_batch.append(self._first_batch[epoch] + len(self._plan(epoch)))
+            if number < self._first_batch[epoch + 1]:
+                break
             epoch += 1
+        number -= self._first_batch[epoch]
         rng = generator(derive(self._seed, "batch", epoch, number))
         return augment(self._batch(self._plan(epoch)[number], rng), self.config.augment, rng)
 
@@ -138,31 +148,36 @@ class CropDataset:
 
     def _plan(self, epoch: int) -> list[list[int]]:
         """Return the clips of each batch of an epoch."""
-        while len(self._plans) <= epoch:
-            rng = generator(derive(self._seed, "epoch", len(self._plans)))
-            shuffled = [
-                self.clips[i] for i in torch.randperm(len(self.clips), generator=rng).tolist()
-            ]
-            mean = sum(self._length(clip) for clip in self.clips) / len(self.clips)
-            pool = max(round(POOL_BATCHES * self._budget / mean), 1)
-            batches = []
-            for start in range(0, len(shuffled), pool):
-                batches += self._group(shuffled[start : start + pool])
+        if self._plan_of[0] != epoch:
+            rng = generator(derive(self._seed, "epoch", epoch))
+            clips_N = self._repeated(rng)
+            shuffled_N = clips_N[torch.randperm(len(clips_N), generator=rng).numpy()]
+            pool = max(round(POOL_BATCHES * self._budget / self._length_N[clips_N].mean()), 1)
+            batches: list[list[int]] = []
+            for start in range(0, len(shuffled_N), pool):
+                batches += self._group(shuffled_N[start : start + pool])
             order = torch.randperm(len(batches), generator=rng).tolist()
-            self._plans.append([batches[i] for i in order])
-        return self._plans[epoch]
+            self._plan_of = (epoch, [batches[i] for i in order])
+        return self._plan_of[1]
 
-    def _length(self, clip: int) -> int:
-        """Return the samples of a clip that a batch can take."""
-        return min(self.corpus.samples(clip), self._max)
+    def _repeated(self, rng: torch.Generator) -> npt.NDArray[np.int64]:
+        """The clips of an epoch: each as often as its weight says, the least weight being once."""
+        weight_N = self.corpus.weight_N[self._clips_N]
+        if (weight_N == weight_N[0]).all():
+            return self._clips_N
+        often_N = weight_N / weight_N.min()
+        drawn_N = torch.rand(len(often_N), generator=rng, dtype=torch.float64).numpy()
+        return np.repeat(self._clips_N, np.floor(often_N + drawn_N).astype(np.int64))
 
-    def _group(self, clips: Sequence[int]) -> list[list[int]]:
+    def _group(self, clips: Sequence[int] | npt.NDArray[np.int64]) -> list[list[int]]:
         """Return clips of like length together, as many as a batch holds."""
+        clips_N = np.asarray(clips, dtype=np.int64)
+        order_N = np.argsort(-self._length_N[clips_N], kind="stable")
         groups: list[list[int]] = []
-        shortest = 0
-        for clip in sorted(clips, key=self._length, reverse=True):
-            shortest = self._length(clip)
-            if groups and (len(groups[-1]) + 1) * shortest <= self._budget:
+        ordered: list[int] = clips_N[order_N].tolist()
+        lengths: list[int] = self._length_N[clips_N[order_N]].tolist()
+        for clip, length in zip(ordered, lengths, strict=True):
+            if groups and (len(groups[-1]) + 1) * length <= self._budget:
                 groups[-1].append(clip)
             else:
                 groups.append([clip])
@@ -171,7 +186,7 @@ class CropDataset:
     def _batch(self, clips: Sequence[int], rng: torch.Generator) -> PretrainBatch:
         """Crop the clips to the shortest and draw masks and distractors."""
         encoder, mask = self._model.encoder, self._model.mask
-        samples = min(self._length(clip) for clip in clips)
+        samples = int(self._length_N[clips].min())
         frames = encoder.frames(samples)
         starts = [self._start(clip, samples, rng) for clip in clips]
         wave_BT = torch.stack(
@@ -204,9 +219,7 @@ class CropDataset:
         per_frame = self._units.rate_hz * hop / SAMPLE_RATE_HZ
         return torch.stack(
             [
-                align_labels(
-                    self._units.of(self.corpus.clips[clip]["id"]), start // hop, frames, per_frame
-                )
+                align_labels(self._units.of(clip), start // hop, frames, per_frame)
                 for clip, start in zip(clips, starts, strict=True)
             ]
         )

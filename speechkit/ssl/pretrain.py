@@ -1,6 +1,6 @@
-"""Pre-train wav2vec 2.0 or HuBERT on a packed corpus.
+"""Pre-train wav2vec 2.0 or HuBERT on packed corpora.
 
-`speechkit ssl pretrain corpus.safetensors --config recipes/ssl/hubert-small.toml --out run`
+`speechkit ssl pretrain A.corpus B.corpus --config recipes/ssl/hubert-small.toml --out run`
 Run the same command again to go on after an interruption; under torchrun or srun for many devices.
 """
 
@@ -14,7 +14,7 @@ from torch import nn
 
 from speechkit.core.config import to_dict
 from speechkit.core.errors import ConfigError
-from speechkit.data.packed import PackedCorpus
+from speechkit.data.packed import Data, PackedCorpus
 from speechkit.ssl.checkpoints import build_pretrainer, load_model, save_model
 from speechkit.ssl.config import HubertConfig, ModelConfig, Wav2Vec2Config
 from speechkit.ssl.crops import CropConfig, CropDataset
@@ -60,22 +60,23 @@ class PretrainConfig:
 
 
 def pretrain(
-    corpus: Path,
+    data: Data,
     config: PretrainConfig,
     out: Path,
     *,
     units: Path | None = None,
     initial: Path | None = None,
 ) -> RunReport:
-    """Train into the folder ``out``, whose ``model`` is the result.
+    """Train on the corpora ``data`` into the folder ``out``, whose ``model`` is the result.
 
     ``initial`` is a model folder of the same config to start from. Raises ConfigError, DataError or
     CheckpointError before any training where config, data or an earlier run do not fit, and
     CollapseError from a run that collapses.
     """
     model = config.model
-    targets = None if units is None else Units(units)
-    crops = CropDataset(PackedCorpus(corpus), config.data, model, config.run.seed, targets)
+    corpus = PackedCorpus(data)
+    targets = None if units is None else Units(units, corpus)
+    crops = CropDataset(corpus, config.data, model, config.run.seed, targets)
     log.info("%s", crops.describe())
     start = None if initial is None else load_model(initial)
     if start is not None and start.config != model:
@@ -103,6 +104,7 @@ def pretrain(
         identity={
             "model": to_dict(model),
             "data": to_dict(config.data),
+            "corpus": corpus.sha256,
             "clips": len(crops.clips),
             "units": None if targets is None else targets.kmeans_sha256,
             "seed": config.run.seed,

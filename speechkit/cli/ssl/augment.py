@@ -46,7 +46,11 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     augment.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     work = augment.add_mutually_exclusive_group()
     work.add_argument(
-        "--shard", type=_part, default=(1, 1), metavar="I/N", help="this one of N equal parts"
+        "--shard",
+        type=arguments.part,
+        default=(1, 1),
+        metavar="I/N",
+        help="this one of N equal parts",
     )
     work.add_argument(
         "--ray",
@@ -93,15 +97,6 @@ def _hours(text: str) -> tuple[int, float]:
         ) from error
 
 
-def _part(text: str) -> tuple[int, int]:
-    """An argument type: I/N."""
-    first, _, of = text.partition("/")
-    try:
-        return arguments.whole_number(1, 10**6)(first), arguments.whole_number(1, 10**6)(of)
-    except argparse.ArgumentTypeError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no part such as 2/4") from error
-
-
 def _augment(args: argparse.Namespace) -> Outcome:
     """Make the pool, or a part of it."""
     import os
@@ -109,7 +104,6 @@ def _augment(args: argparse.Namespace) -> Outcome:
     from speechkit.core.checkpoint import WEIGHTS
     from speechkit.core.config import load_toml
     from speechkit.core.devices import pick_device
-    from speechkit.data.codes import codes_path
     from speechkit.ssl.augment import AugmentConfig, augment_corpus
     from speechkit.ssl.augment.files import Inputs
     from speechkit.train import show_progress
@@ -123,7 +117,6 @@ def _augment(args: argparse.Namespace) -> Outcome:
     config = load_toml(args.config or os.devnull, AugmentConfig, changes)
     inputs = Inputs(
         corpus=args.corpus,
-        codes=codes_path(args.corpus),
         units=args.units,
         codec=args.codec or WEIGHTS / "codec",
         generator=args.generator,
@@ -137,7 +130,6 @@ def _augment(args: argparse.Namespace) -> Outcome:
 def _check(args: argparse.Namespace) -> Outcome:
     """Measure a pool."""
     from speechkit.ssl.augment.check import check_pool
-    from speechkit.ssl.units.file import Units
     from speechkit.ssl.units.kmeans import KMeans
     from speechkit.ssl.units.program import UnitsConfig
 
@@ -146,7 +138,7 @@ def _check(args: argparse.Namespace) -> Outcome:
     report = check_pool(
         args.pool,
         args.corpus,
-        Units(args.units),
+        args.units,
         KMeans.load(args.kmeans)[0],
         features,
         _verifier(args.verifier),

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from speechkit.cli import arguments
 from speechkit.cli.output import Outcome
-from speechkit.core.errors import DataError
 
 
 def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
@@ -41,10 +40,6 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
 
 def _diffs4l(args: argparse.Namespace) -> Outcome:
     """Run the experiment."""
-    for path in (args.corpus, args.test):
-        if path is not None and not path.is_file():
-            raise DataError(f"There is no packed corpus {path}: make one with speechkit prepare.")
-
     from speechkit.core.config import load_toml
     from speechkit.ssl.diffs4l import Experiment, run_experiment
     from speechkit.train import show_progress

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from speechkit.cli import arguments
 from speechkit.cli.output import Outcome, say_aside
-from speechkit.core.errors import DataError
 
 TASKS = ("phones", "ctc", "speaker", "verification", "keywords")
 """As `speechkit.ssl.probes.TASKS`, which needs torch to be read."""
@@ -26,10 +25,7 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
         metavar="FOLDER",
         help="folders of pre-trained encoders; baselines are run once for all",
     )
-    probe.add_argument("--corpus", type=Path, required=True, help="packed corpus, from prepare")
-    probe.add_argument(
-        "--alignment", type=Path, help="its phones, from align (default: beside the corpus)"
-    )
+    arguments.add_corpora(probe, "--corpus", ", aligned")
     probe.add_argument(
         "--tasks", nargs="+", choices=TASKS, default=list(TASKS), help="what is asked (all)"
     )
@@ -62,6 +58,7 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
         action="store_true",
         help="take clips that pre-training heard too (left out where the encoder's folder knows)",
     )
+    arguments.add_device(probe, generator=False)
     arguments.add_seed(probe)
     arguments.add_threads(probe)
     arguments.add_json(probe)
@@ -70,11 +67,7 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
 
 def _probe(args: argparse.Namespace) -> Outcome:
     """Run the probes."""
-    if not args.corpus.is_file():
-        raise DataError(
-            f"There is no packed corpus {args.corpus}: make one with speechkit prepare."
-        )
-
+    from speechkit.core.devices import pick_device
     from speechkit.ssl.probes import ProbeConfig, run_probes
     from speechkit.ssl.selection import Selection
 
@@ -96,7 +89,7 @@ def _probe(args: argparse.Namespace) -> Outcome:
         args.encoder,
         args.corpus,
         config,
-        args.alignment,
+        pick_device(args.device),
         progress=lambda name: say_aside("probe", name),
     )
     return Outcome(text=report.table(), data=report.to_json())

@@ -28,9 +28,7 @@ class Inputs:
     """What speech is made from."""
 
     corpus: Path
-    """Packed corpus: the seed."""
-    codes: Path
-    """Its codes with timbre."""
+    """Packed corpus: the seed, with its codes beside its shards."""
     units: Path
     """Its units."""
     codec: Path

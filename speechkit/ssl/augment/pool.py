@@ -6,15 +6,12 @@ another order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from speechkit.core.config import to_dict
-from speechkit.data.alignment import corpus_hash
+from speechkit.data.work import on_threads
 from speechkit.ssl.augment.config import AugmentConfig
 from speechkit.ssl.augment.files import Inputs, sha256_of_bytes, shard_path, write_shard
 from speechkit.ssl.augment.plan import Job, make_plan, shards_of
@@ -37,7 +34,7 @@ class Pool:
         voice = self.synthesiser.voice
         return {
             "config": to_dict(self.config),
-            "corpus": corpus_hash(list(voice.corpus_ids)),
+            "corpus": voice.corpus_sha256,
             "kmeans": voice.kmeans_sha256,
             "codec": voice.codec_sha256,
             "generator": voice.generator_sha256,
@@ -47,7 +44,7 @@ class Pool:
     def make(self, shard: int) -> None:
         """Make a shard and write it; whatever was there of it is replaced."""
         jobs = self.shards[shard]
-        with one_thread():
+        with on_threads(1):
             clips = self.synthesiser.make(jobs)
         lines = [
             self._line(job, clip.pcm_T.tobytes()) for job, clip in zip(jobs, clips, strict=True)
@@ -86,14 +83,3 @@ class Pool:
 def shards_of_level(folder: Path, level: int, shards: Sequence[dict[str, int]]) -> list[Path]:
     """The packed files of a level, given what `pool.json` lists."""
     return [shard_path(folder, n) for n, shard in enumerate(shards) if shard["level"] == level]
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch compute on one thread for a while."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

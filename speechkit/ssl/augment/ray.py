@@ -51,7 +51,6 @@ def make_with_ray(
     there = replace(
         inputs,
         corpus=inputs.corpus.resolve(),
-        codes=inputs.codes.resolve(),
         units=inputs.units.resolve(),
         codec=inputs.codec.resolve(),
         generator=None if inputs.generator is None else inputs.generator.resolve(),

@@ -1,6 +1,6 @@
 """Fine-tune an encoder into a recogniser with some labelled speech.
 
-`speechkit ssl finetune --corpus packed.safetensors --encoder run/model --minutes-of-labels 60
+`speechkit ssl finetune --corpus A.corpus --encoder run/model --minutes-of-labels 60
 --config recipes/ssl/finetune-small.toml --out tuned`; the model is `tuned/model`.
 """
 
@@ -15,7 +15,7 @@ from torch import nn
 
 from speechkit.core.config import require_range, to_dict
 from speechkit.core.errors import ConfigError
-from speechkit.data.packed import PACKED_SAMPLE_RATE_HZ, PackedCorpus
+from speechkit.data.packed import PACKED_SAMPLE_RATE_HZ, Data, PackedCorpus
 from speechkit.ssl.config import EncoderConfig
 from speechkit.ssl.ctc.batches import (
     CtcBatch,
@@ -89,7 +89,7 @@ class FinetuneReport:
 
 
 def finetune(
-    corpus: Path,
+    data: Data,
     config: FinetuneConfig,
     out: Path,
     *,
@@ -103,7 +103,7 @@ def finetune(
     Raises ConfigError, DataError or CheckpointError before any training where something does not
     fit.
     """
-    packed = PackedCorpus(corpus)
+    packed = PackedCorpus(data)
     characters = alphabet_of(packed, config)
     encoder_config = encoder.config if isinstance(encoder, SslEncoder) else encoder
     split = select_clips(
@@ -130,6 +130,7 @@ def finetune(
             "model": to_dict(ctc_config),
             "encoder": source,
             "alphabet": characters.to_json(),
+            "corpus": packed.sha256,
             "labels": [item.clip for item in split.train.items],
             "mask": to_dict(config.mask),
             "frozen": [frozen, config.freeze_convolutions],
