@@ -237,7 +237,7 @@ class _Tables:
         if frames != f0_frames(samples):
             raise DataError(f"Clip '{name}' has {frames} pitch values for {samples} samples.")
         self._ids[name] = None
-        self._infos.append(json.dumps(info, ensure_ascii=False).encode())
+        self._infos.append(json.dumps(info).encode())
         self._speaker_N.append(self._speakers.setdefault(info["speaker"], len(self._speakers)))
         self._audio_offsets_N1.append(self._audio_offsets_N1[-1] + samples)
         self._f0_offsets_N1.append(self._f0_offsets_N1[-1] + frames)

@@ -19,7 +19,6 @@ import torch
 
 from speechkit.cli import main
 from speechkit.core.errors import ConfigError, DataError
-from speechkit.data.codes import codes_path
 from speechkit.data.packed import PackedCorpus, write_packed
 from speechkit.ssl.augment import AugmentConfig, Pool, augment_corpus
 from speechkit.ssl.augment.check import Limits, check_pool, silence_share, survival
@@ -37,7 +36,6 @@ CONFIG = AugmentConfig(hours=(0.001, 0.001, 0.001, 0.001), shard_clips=2)
 def inputs_of(seed: Seed) -> Inputs:
     return Inputs(
         corpus=seed.corpus,
-        codes=codes_path(seed.corpus),
         units=seed.units,
         codec=seed.codec,
         generator=seed.generator,
@@ -95,8 +93,6 @@ def test_only_what_is_missing_is_made_again(seed: Seed, pool: Path, tmp_path: Pa
     # As after a kill: a shard without its manifest, and the remains of a write.
     (folder / "00001.jsonl").unlink()
     (folder / "00001.safetensors").write_bytes(b"half")
-    (folder / ".00001.safetensors.abc").mkdir()
-    (folder / ".00001.safetensors.abc" / "audio").write_bytes(b"x")
     report = augment_corpus(inputs_of(seed), CONFIG, folder)
     assert report.made == 1
     assert contents(folder) == contents(pool)
@@ -171,8 +167,8 @@ from tests.diffs4l.builders import Seed
 from tests.diffs4l.test_augment import CONFIG, inputs_of
 from speechkit.ssl.augment import augment_corpus
 home = Path(sys.argv[1])
-seed = Seed(corpus=home / "seed.safetensors", units=home / "units.safetensors",
-            kmeans=home / "units.kmeans", codec=home / "codec", generator=home / "generator")
+seed = Seed(corpus=home / "seed.safetensors", units=home / "units",
+            kmeans=home / "units" / "kmeans", codec=home / "codec", generator=home / "generator")
 augment_corpus(inputs_of(seed), CONFIG, Path(sys.argv[2]))
 """
 
@@ -224,9 +220,8 @@ def test_loudness_is_the_parents() -> None:
 
 def test_gates_open_and_close(seed: Seed, pool: Path) -> None:
     kmeans, sha256 = KMeans.load(seed.kmeans)
-    units = Units(seed.units)
-    assert sha256 == units.kmeans_sha256
     corpus = PackedCorpus(seed.corpus)
+    assert sha256 == Units(seed.units, corpus).kmeans_sha256
     of_wave = {corpus.wave(n).numpy().tobytes(): n for n in range(len(corpus))}
 
     def embed(wave_T: np.ndarray) -> np.ndarray:
@@ -235,7 +230,7 @@ def test_gates_open_and_close(seed: Seed, pool: Path) -> None:
         axis_D[0 if wave_T.tobytes() in of_wave else 1] = 1
         return axis_D
 
-    report = check_pool(pool, seed.corpus, units, kmeans, mfcc_features(), embed)
+    report = check_pool(pool, seed.corpus, seed.units, kmeans, mfcc_features(), embed)
     names = [gate.name for gate in report.gates]
     assert [name.split(",")[0] for name in names] == [
         *("level 0", "level 1", "level 2"),
@@ -245,7 +240,9 @@ def test_gates_open_and_close(seed: Seed, pool: Path) -> None:
     assert [gate.value for gate in gains] == [0.0, 0.0]
     assert not any(gate.passed for gate in gains)
     loose = Limits(similarity=-1, survival=0, perplexity=0, silence=1)
-    assert check_pool(pool, seed.corpus, units, kmeans, mfcc_features(), embed, limits=loose).passed
+    assert check_pool(
+        pool, seed.corpus, seed.units, kmeans, mfcc_features(), embed, limits=loose
+    ).passed
     assert not report.passed
 
 
