@@ -98,7 +98,7 @@ def make_data(source: Path, evaluation: Path | None, out: Path) -> tuple[Path, P
 
 def pack(source: Path, out: Path) -> Path:
     """Return the corpus packed; what is packed already is as it is."""
-    if (source / INDEX_FILE).is_file():
+    if source.suffix == ".safetensors" or (source / INDEX_FILE).is_file():
         return source
     speechkit("prepare", source, "-o", out, "--splits", "all", "--workers", "2")
     return out

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from speechkit.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from speechkit.data.work import Crew
     from speechkit.watermark import Watermark
 
 Verbs = argparse._SubParsersAction  # noqa: SLF001
@@ -102,11 +103,35 @@ def add_work(parser: argparse.ArgumentParser) -> None:
         "--workers", type=whole_number(1, 256), default=1, help="processes, a shard each (1)"
     )
     parser.add_argument(
+        "--threads", type=whole_number(1, 1024), help="CPU threads of each process (1)"
+    )
+    share = parser.add_mutually_exclusive_group()
+    share.add_argument(
         "--shard",
         type=part,
         default=(1, 1),
         metavar="I/N",
         help="only every N-th shard, from the I-th: for several machines that share a folder",
+    )
+    share.add_argument(
+        "--ray",
+        type=whole_number(1, 10_000),
+        default=0,
+        metavar="WORKERS",
+        help="workers of Ray Data instead; the files are the same",
+    )
+
+
+def crew(args: argparse.Namespace, device: Any = "cpu") -> Crew:
+    """Who does the work that `add_work` asks about, on a device."""
+    from speechkit.data.work import Crew
+
+    return Crew(
+        workers=args.workers,
+        threads=args.threads or 1,
+        device=str(device),
+        part=args.shard,
+        ray=args.ray,
     )
 
 

@@ -59,7 +59,6 @@ def add_align(verbs: arguments.Verbs[arguments.Parser]) -> None:
     )
     arguments.add_work(align)
     _add_device(align)
-    _add_threads(align)
     arguments.add_json(align)
     align.set_defaults(handler=_align)
 
@@ -72,16 +71,8 @@ def add_encode(verbs: arguments.Verbs[arguments.Parser]) -> None:
     encode.add_argument("--all", action="store_true", help="also clips without an alignment")
     arguments.add_work(encode)
     _add_device(encode)
-    _add_threads(encode)
     arguments.add_json(encode)
     encode.set_defaults(handler=_encode)
-
-
-def _add_threads(parser: argparse.ArgumentParser) -> None:
-    """Add --threads for work whose bytes should not depend on the machine."""
-    parser.add_argument(
-        "--threads", type=arguments.whole_number(1, 1024), help="CPU threads of each process (1)"
-    )
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:
@@ -167,8 +158,7 @@ def _prepare(args: argparse.Namespace) -> Outcome:
         corpora,
         args.out,
         limits=limits,
-        workers=args.workers,
-        part=args.shard,
+        crew=arguments.crew(args),
         shard_clips=args.shard_clips,
     )
     return Outcome(text=report.table(), data={"out": str(args.out), **report.to_dict()})
@@ -202,10 +192,7 @@ def _align(args: argparse.Namespace) -> Outcome:
         args.corpus,
         folder,
         languages=args.languages,
-        device=device,
-        workers=args.workers,
-        threads=args.threads or 1,
-        part=args.shard,
+        crew=arguments.crew(args, device),
     )
     out = [source.path for source in corpus.sources]
     data = {"out": out, "model": str(folder), **asdict(aligned)}
@@ -239,9 +226,6 @@ def _encode(args: argparse.Namespace) -> Outcome:
         args.corpus,
         args.codec,
         unaligned=args.all,
-        device=device,
-        workers=args.workers,
-        threads=args.threads or 1,
-        part=args.shard,
+        crew=arguments.crew(args, device),
     )
     return Outcome(text=made.text(), data=made.to_json())

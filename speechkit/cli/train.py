@@ -203,9 +203,7 @@ def _train_statistics(args: argparse.Namespace) -> Outcome:
         FACodecConfig(),
         load_verifier,
         args.clips,
-        device=device,
-        workers=args.workers,
-        part=args.shard,
+        crew=arguments.crew(args, device),
     )
     return Outcome(
         text=f"{corpus}: {written} clips more",

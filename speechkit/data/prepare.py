@@ -36,7 +36,7 @@ from speechkit.data.index import INDEX_FILE, write_index
 from speechkit.data.packed import PACKED_SAMPLE_RATE_HZ, ClipInfo, PackedClip
 from speechkit.data.report import PrepareReport, ReportCounter
 from speechkit.data.shard import SHARD_CLIPS, SHARD_SUFFIX, Shard, write_shard
-from speechkit.data.work import Report, part_of, run_tasks
+from speechkit.data.work import ALONE, Crew, Report, part_of, run_tasks
 
 Reason = Literal[
     "too short", "too long", "silent", "unreadable", "missing", "duplicate id", "contradictory"
@@ -84,24 +84,19 @@ def prepare(
     out: str | Path,
     *,
     limits: PrepareLimits | None = None,
-    workers: int = 1,
-    part: tuple[int, int] = (1, 1),
+    crew: Crew = ALONE,
     shard_clips: int = SHARD_CLIPS,
 ) -> PrepareReport:
     """Pack the clips of all sources into shards in the folder `out`; return what became of them.
 
     One corpus after the other, in its own order; of the corpus only the list of its clips is held
-    in memory. Called again it goes on where it was stopped. `part` (2, 4) makes every fourth shard,
-    beginning with the second; whoever finds all shards made writes the index.
+    in memory. Called again it goes on where it was stopped. Of a `crew` that makes a part of the
+    shards, whoever finds all of them made writes the index.
 
     Raises DataError where a source is unusable or no clip is left, and ConfigError for a folder
     that holds something else.
     """
     limits = limits or PrepareLimits()
-    if workers < 1 or shard_clips < 1:
-        raise DataError(
-            f"At least one worker and one clip a shard are needed; got {workers} and {shard_clips}."
-        )
     import_pyworld()
     started = time.monotonic()
     folder = Path(out)
@@ -114,14 +109,14 @@ def prepare(
     if not wanted:
         raise _nothing_left(counter)
     shards = [wanted[first : first + shard_clips] for first in range(0, len(wanted), shard_clips)]
-    mine = part_of(range(len(shards)), part)
+    mine = part_of(range(len(shards)), crew.part)
     _begin(folder, _plan(wanted, limits, shard_clips), lines)
     missing = [number for number in mine if not _is_made(folder, number)]
     run_tasks(
         "packing",
         PrepareWork(folder=folder, limits=limits),
         [((number, shards[number]), len(shards[number])) for number in missing],
-        workers=workers,
+        crew=crew,
         done=sum(len(shards[number]) for number in mine if number not in set(missing)),
     )
     made = [number for number in range(len(shards)) if _is_made(folder, number)]

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from multiprocessing.queues import SimpleQueue
 from typing import Any, Protocol, TypeVar
@@ -21,6 +22,7 @@ import torch
 
 from speechkit.core.errors import ConfigError, DataError
 from speechkit.data.packed import PackedCorpus, Source
+from speechkit.data.ray import do_with_ray
 from speechkit.train.progress import progress
 
 Report = Callable[[int], object]
@@ -33,6 +35,38 @@ _LOOK_SECONDS = 0.2
 _TASKS_AHEAD = 2
 
 
+@dataclass(frozen=True, kw_only=True)
+class Crew:
+    """Who does the work, and where."""
+
+    workers: int = 1
+    """Processes; with one, all is done in this one."""
+    threads: int = 1
+    """CPU threads of each."""
+    device: str = "cpu"
+    """Where networks compute."""
+    part: tuple[int, int] = (1, 1)
+    """(2, 4) is every fourth shard, beginning with the second."""
+    ray: int = 0
+    """Workers of Ray Data that do it instead."""
+
+    def __post_init__(self) -> None:
+        number, of = self.part
+        if not 1 <= number <= of:
+            raise ConfigError(f"--shard {number}/{of} is no part: give 1/{of} to {of}/{of}.")
+        if self.workers < 1 or self.threads < 1 or self.ray < 0:
+            raise ConfigError(f"At least one worker and one thread must do the work, not {self}.")
+
+    @property
+    def is_here(self) -> bool:
+        """Whether all is done in this process."""
+        return self.workers == 1 and not self.ray
+
+
+ALONE = Crew()
+"""This process, on one thread."""
+
+
 class Work(Protocol[TaskT_contra]):
     """How to do tasks; it is sent to other processes, so it holds paths and settings alone."""
 
@@ -41,10 +75,8 @@ class Work(Protocol[TaskT_contra]):
 
 
 def part_of(tasks: Sequence[TaskT], part: tuple[int, int]) -> list[TaskT]:
-    """Every n-th task, beginning with the i-th, for the part (i, n); raises ConfigError."""
+    """Every n-th task, beginning with the i-th, for the part (i, n)."""
     number, of = part
-    if not 1 <= number <= of:
-        raise ConfigError(f"--shard {number}/{of} is no part: give 1/{of} to {of}/{of}.")
     return list(tasks[number - 1 :: of])
 
 
@@ -53,8 +85,7 @@ def run_tasks(
     work: Work[TaskT],
     tasks: Sequence[tuple[TaskT, int]],
     *,
-    workers: int = 1,
-    threads: int = 1,
+    crew: Crew = ALONE,
     done: int = 0,
 ) -> None:
     """Do tasks, each given with its number of clips, and show how far, how fast and how long still.
@@ -62,10 +93,13 @@ def run_tasks(
     `done` clips were done before. With one worker all is done here. Raises what a task raises;
     others that are at work are finished first.
     """
-    if workers < 1:
-        raise DataError(f"At least one worker must do the work; got workers={workers}.")
+    workers, threads = crew.workers, crew.threads
     total = done + sum(clips for _, clips in tasks)
     if not tasks:
+        return
+    if crew.ray:
+        all_tasks = [task for task, _ in tasks]
+        do_with_ray(work, all_tasks, workers=crew.ray, threads=threads, device=crew.device)
         return
     with progress(what, total=total, unit="clip", initial=done) as bar:
         if workers == 1:
@@ -83,28 +117,26 @@ def run_shards(
     work: Work[int],
     corpus: PackedCorpus,
     is_done: Callable[[int], bool],
-    *,
-    workers: int = 1,
-    threads: int = 1,
-    part: tuple[int, int] = (1, 1),
+    crew: Crew,
 ) -> list[Source]:
     """Do the shards of a corpus that are not done, or this part of them.
 
     Returns the shards that are done now, by whomever; as sources they are a corpus too. Raises
     DataError where that is none.
     """
-    mine = part_of(range(len(corpus.shards)), part)
+    mine = part_of(range(len(corpus.shards)), crew.part)
     clips = {number: len(corpus.clips_of(number)) for number in mine}
     missing = [(number, clips[number]) for number in mine if not is_done(number)]
     before = sum(clips.values()) - sum(count for _, count in missing)
-    run_tasks(what, work, missing, workers=workers, threads=threads, done=before)
+    run_tasks(what, work, missing, crew=crew, done=before)
     done = [
         Source(path=str(shard.path))
         for number, shard in enumerate(corpus.shards)
         if is_done(number)
     ]
     if not done:
-        raise DataError(f"Part {part[0]}/{part[1]} of {corpus} has no shard to do: divide it less.")
+        number, of = crew.part
+        raise DataError(f"Part {number}/{of} of {corpus} has no shard to do: divide it less.")
     return done
 
 

@@ -15,7 +15,7 @@ from speechkit.data.alignment import ALIGNMENT, Alignment
 from speechkit.data.codes import CODES, ClipCodes, CorpusCodes, empty_codes, write_codes
 from speechkit.data.packed import Data, PackedCorpus, Source
 from speechkit.data.sidecar import has_sidecars, is_made
-from speechkit.data.work import Report, run_shards
+from speechkit.data.work import ALONE, Crew, Report, run_shards
 from speechkit.facodec.codec import Codec
 from speechkit.facodec.pretrained import load_pretrained
 from speechkit.facodec.recognition import recognise
@@ -58,15 +58,11 @@ def encode_corpus(
     codec_folder: str | Path | None = None,
     *,
     unaligned: bool = False,
-    device: str | torch.device = "cpu",
-    workers: int = 1,
-    threads: int = 1,
-    part: tuple[int, int] = (1, 1),
+    crew: Crew = ALONE,
 ) -> Encoded:
     """Write the codes of a corpus beside its shards, made by a codec (the bundled one).
 
-    Clips without an alignment are left out unless `unaligned`. Shards that have these codes stay;
-    `workers` processes compute, each on so many `threads`; `part` (2, 4) is every fourth shard.
+    Clips without an alignment are left out unless `unaligned`. Shards that have these codes stay.
     Raises DataError for a corpus that is missing, damaged or, without `unaligned`, not aligned yet;
     CheckpointError for what is no codec.
     """
@@ -84,11 +80,9 @@ def encode_corpus(
         return is_made(shard.sidecar(CODES.name), CODES, shard, made_by)
 
     work = EncodeWork(
-        sources=corpus.sources, codec=codec_folder, unaligned=unaligned, device=str(device)
+        sources=corpus.sources, codec=codec_folder, unaligned=unaligned, device=crew.device
     )
-    done = run_shards(
-        "encoding", work, corpus, is_encoded, workers=workers, threads=threads, part=part
-    )
+    done = run_shards("encoding", work, corpus, is_encoded, crew)
     codes = CorpusCodes(PackedCorpus(done))
     return Encoded(
         out=tuple(source.path for source in corpus.sources),

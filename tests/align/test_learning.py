@@ -29,6 +29,7 @@ from speechkit.data.align.model import (
 from speechkit.data.align.train import AlignerTraining, AlignTask, AlignTaskConfig, train_aligner
 from speechkit.data.alignment import Alignment
 from speechkit.data.packed import ClipInfo, PackedClip, PackedCorpus, Shard, write_packed
+from speechkit.data.work import Crew
 from speechkit.text import DEFAULT_VOCABULARY
 from speechkit.train.config import TrainConfig
 
@@ -232,9 +233,11 @@ def test_parts_and_processes_make_the_same_alignment(
     made = []
     for name, workers in (("a", 1), ("b", 2)):
         data = sharded(tones, tmp_path / name)
-        first = align_corpus(data, untrained, phones_of=phones_of, workers=workers, part=(1, 2))
+        first = align_corpus(
+            data, untrained, phones_of=phones_of, crew=Crew(workers=workers, part=(1, 2))
+        )
         assert (first.aligned, first.missing_shards) == (3, 1)
-        align_corpus(data, untrained, phones_of=phones_of, workers=workers, part=(2, 2))
+        align_corpus(data, untrained, phones_of=phones_of, crew=Crew(workers=workers, part=(2, 2)))
         made.append([p.read_bytes() for p in sorted(data.glob("*.alignment.safetensors"))])
     assert len(made[0]) == 3
     assert made[0] == made[1]

@@ -14,6 +14,7 @@ from speechkit.data import prepare as prepare_module
 from speechkit.data.clips import ClipSource, Corpus
 from speechkit.data.packed import PackedClip, PackedCorpus
 from speechkit.data.prepare import PrepareLimits, Rejected, prepare
+from speechkit.data.work import Crew
 
 from .conftest import WriteTone
 
@@ -98,7 +99,7 @@ def test_the_manifest_names_every_clip(corpus: Path, tmp_path: Path) -> None:
 
 def test_workers_change_nothing(corpus: Path, tmp_path: Path) -> None:
     reports = [
-        prepare([corpus], tmp_path / f"{workers}.corpus", workers=workers, shard_clips=2)
+        prepare([corpus], tmp_path / f"{workers}.corpus", crew=Crew(workers=workers), shard_clips=2)
         for workers in (1, 2)
     ]
     first, second = (contents(tmp_path / f"{workers}.corpus") for workers in (1, 2))
@@ -148,10 +149,10 @@ def test_a_killed_run_goes_on_and_does_nothing_twice(
 def test_parts_make_the_same_corpus(corpus: Path, tmp_path: Path) -> None:
     whole, out = tmp_path / "whole.corpus", tmp_path / "parts.corpus"
     prepare([corpus], whole, shard_clips=2)
-    first = prepare([corpus], out, shard_clips=2, part=(2, 2))
+    first = prepare([corpus], out, shard_clips=2, crew=Crew(part=(2, 2)))
     assert first.missing_shards > 0
     assert not (out / "index.safetensors").exists()
-    assert prepare([corpus], out, shard_clips=2, part=(1, 2)).missing_shards == 0
+    assert prepare([corpus], out, shard_clips=2, crew=Crew(part=(1, 2))).missing_shards == 0
     assert contents(out) == contents(whole)
 
 
@@ -190,7 +191,7 @@ def test_two_corpora_share_one_file(corpus: Path, tmp_path: Path, write_tone: Wr
     assert PackedCorpus(out).clips[3]["id"] == "mine/wavs/a"
 
 
-@pytest.mark.parametrize("fault", ["all rejected", "no corpus", "broken line", "no worker"])
+@pytest.mark.parametrize("fault", ["all rejected", "no corpus", "broken line"])
 def test_nothing_is_left_behind_by_an_error(fault: str, corpus: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     limits = PrepareLimits(min_seconds=100, max_seconds=200) if fault == "all rejected" else None
@@ -198,9 +199,8 @@ def test_nothing_is_left_behind_by_an_error(fault: str, corpus: Path, tmp_path: 
         with (corpus / "manifest.jsonl").open("a") as table:
             table.write("\n{")
     source = tmp_path / "gone" if fault == "no corpus" else corpus
-    workers = 0 if fault == "no worker" else 1
     with pytest.raises(DataError):
-        prepare([source], folder / "x.corpus", limits=limits, workers=workers)
+        prepare([source], folder / "x.corpus", limits=limits)
     assert not folder.exists() or not list(folder.iterdir())
 
 

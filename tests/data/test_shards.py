@@ -24,7 +24,7 @@ from speechkit.data.packed import (
 )
 from speechkit.data.shard import write_shard
 from speechkit.data.split import split_clips
-from speechkit.data.work import part_of, run_tasks
+from speechkit.data.work import Crew, part_of, run_tasks
 from speechkit.facodec.training.segments import SegmentSampler
 from speechkit.ssl.selection import Selection
 from speechkit.text import DEFAULT_VOCABULARY
@@ -158,7 +158,9 @@ def test_parts_are_all_tasks_once() -> None:
         parts = [part_of(tasks, (number, of)) for number in range(1, of + 1)]
         assert sorted(sum(parts, [])) == tasks
     with pytest.raises(ConfigError, match="give 1/2"):
-        part_of(tasks, (3, 2))
+        Crew(part=(3, 2))
+    with pytest.raises(ConfigError, match="At least one worker"):
+        Crew(workers=0)
 
 
 class Square:
@@ -179,12 +181,14 @@ class Square:
 
 @pytest.mark.slow
 def test_processes_do_every_task_and_tell_what_failed(tmp_path: Path) -> None:
-    run_tasks("squaring", Square(tmp_path), [(n, 1) for n in range(9)], workers=2)
+    run_tasks("squaring", Square(tmp_path), [(n, 1) for n in range(9)], crew=Crew(workers=2))
     assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {
         str(n): str(n * n) for n in range(9)
     }
     with pytest.raises(DataError, match="13 cannot"):
-        run_tasks("squaring", Square(tmp_path), [(n, 1) for n in (12, 13, 14)], workers=2)
+        run_tasks(
+            "squaring", Square(tmp_path), [(n, 1) for n in (12, 13, 14)], crew=Crew(workers=2)
+        )
     assert (tmp_path / "12").exists()
 
 

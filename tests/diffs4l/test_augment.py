@@ -20,10 +20,12 @@ import torch
 from speechkit.cli import main
 from speechkit.core.errors import ConfigError, DataError
 from speechkit.data.packed import PackedCorpus, write_packed
+from speechkit.data.ray import TaskDoer
+from speechkit.data.work import Crew
 from speechkit.ssl.augment import AugmentConfig, Pool, augment_corpus
 from speechkit.ssl.augment.check import Limits, check_pool, silence_share, survival
 from speechkit.ssl.augment.files import Inputs, read_manifest, require_space
-from speechkit.ssl.augment.ray import ShardMaker
+from speechkit.ssl.augment.pool import PoolWork
 from speechkit.ssl.augment.synthesis import PEAK, at_loudness_of
 from speechkit.ssl.units import KMeans, Units
 from speechkit.ssl.units.features import mfcc_features
@@ -79,9 +81,9 @@ def test_clips_are_as_long_as_their_parents_and_tell_their_history(seed: Seed, p
 
 
 def test_parts_make_what_the_plain_loop_makes(seed: Seed, pool: Path, tmp_path: Path) -> None:
-    first = augment_corpus(inputs_of(seed), CONFIG, tmp_path / "p", part=(1, 2))
+    first = augment_corpus(inputs_of(seed), CONFIG, tmp_path / "p", crew=Crew(part=(1, 2)))
     assert first.missing > 0
-    second = augment_corpus(inputs_of(seed), CONFIG, tmp_path / "p", part=(2, 2))
+    second = augment_corpus(inputs_of(seed), CONFIG, tmp_path / "p", crew=Crew(part=(2, 2)))
     assert second.missing == 0
     assert first.made + second.made == first.shards
     assert contents(tmp_path / "p") == contents(pool)
@@ -191,7 +193,7 @@ def test_a_killed_worker_loses_nothing(seed: Seed, pool: Path, tmp_path: Path) -
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
 def test_ray_gives_the_bytes_of_the_plain_loop(seed: Seed, pool: Path, tmp_path: Path) -> None:
-    report = augment_corpus(inputs_of(seed), CONFIG, tmp_path / "p", ray_workers=2)
+    report = augment_corpus(inputs_of(seed), CONFIG, tmp_path / "p", crew=Crew(ray=2))
     assert report.missing == 0
     assert contents(tmp_path / "p") == contents(pool)
 
@@ -199,11 +201,13 @@ def test_ray_gives_the_bytes_of_the_plain_loop(seed: Seed, pool: Path, tmp_path:
 def test_a_worker_of_ray_makes_those_bytes_and_none_twice(
     seed: Seed, pool: Path, tmp_path: Path
 ) -> None:
-    augment_corpus(inputs_of(seed), CONFIG, tmp_path / "p", part=(1, 2))
+    augment_corpus(inputs_of(seed), CONFIG, tmp_path / "p", crew=Crew(part=(1, 2)))
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "p").iterdir()}
-    worker = ShardMaker(inputs_of(seed), CONFIG, tmp_path / "p")
+    work = PoolWork(inputs=inputs_of(seed), config=CONFIG, folder=tmp_path / "p")
+    shards = json.loads((pool / "pool.json").read_text())["shards"]
+    worker = TaskDoer(work, range(len(shards)), torch.get_num_threads(), ".")
     # As Ray Data hands it out, shards that were made before a retry among them.
-    worker({"item": np.arange(len(worker.pool.shards))})
+    worker({"item": np.arange(len(shards))})
     assert contents(tmp_path / "p") == contents(pool)
     assert all(path.stat().st_mtime_ns == at for path, at in before.items())
 

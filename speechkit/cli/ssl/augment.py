@@ -44,21 +44,7 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     )
     augment.add_argument("--seed", type=arguments.whole_number(0, 2**62), help="of all draws (0)")
     augment.add_argument("--device", default="cpu", help="cpu (default) or cuda")
-    work = augment.add_mutually_exclusive_group()
-    work.add_argument(
-        "--shard",
-        type=arguments.part,
-        default=(1, 1),
-        metavar="I/N",
-        help="this one of N equal parts",
-    )
-    work.add_argument(
-        "--ray",
-        type=arguments.whole_number(1, 10_000),
-        default=0,
-        metavar="WORKERS",
-        help="workers of Ray Data; the bytes are those of the plain loop",
-    )
+    arguments.add_work(augment)
     arguments.add_json(augment)
     augment.set_defaults(handler=_augment)
 
@@ -123,7 +109,7 @@ def _augment(args: argparse.Namespace) -> Outcome:
         device=str(pick_device(args.device)),
     )
     show_progress()
-    report = augment_corpus(inputs, config, args.out, part=args.shard, ray_workers=args.ray)
+    report = augment_corpus(inputs, config, args.out, crew=arguments.crew(args, inputs.device))
     return Outcome(text=report.text(), data=report.to_json())
 
 

@@ -62,9 +62,6 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     arguments.add_work(units)
     arguments.add_device(units, generator=False)
     arguments.add_seed(units)
-    units.add_argument(
-        "--threads", type=arguments.whole_number(1, 1024), help="CPU threads of each process (1)"
-    )
     arguments.add_json(units)
     units.set_defaults(handler=_units)
 
@@ -99,9 +96,6 @@ def _units(args: argparse.Namespace) -> Outcome:
         args.out,
         config,
         kmeans=args.kmeans,
-        device=device,
-        workers=args.workers,
-        threads=args.threads or 1,
-        part=args.shard,
+        crew=arguments.crew(args, device),
     )
     return Outcome(text=report.text(), data=report.to_json())

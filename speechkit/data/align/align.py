@@ -23,7 +23,7 @@ from speechkit.data.align.viterbi import best_path, durations
 from speechkit.data.alignment import ALIGNMENT, Alignment, ClipAlignment, write_alignment
 from speechkit.data.packed import Data, PackedCorpus, Source
 from speechkit.data.sidecar import is_made
-from speechkit.data.work import Report, run_shards
+from speechkit.data.work import ALONE, Crew, Report, run_shards
 from speechkit.text import Frontend
 from speechkit.text.vocab import is_boundary
 
@@ -81,17 +81,13 @@ def align_corpus(
     *,
     languages: Sequence[str] = ("en",),
     phones_of: Callable[[str], Sequence[str]] | None = None,
-    device: str | torch.device = "cpu",
-    workers: int = 1,
-    threads: int = 1,
-    part: tuple[int, int] = (1, 1),
+    crew: Crew = ALONE,
 ) -> AlignReport:
     """Align every clip with text, shard by shard; shards that this aligner has aligned stay.
 
     `aligner` is its folder; `languages` are the codes of the clips to take (empty: all);
-    `phones_of` turns a text into phones, by default the English front end. `workers` processes
-    compute, each on so many `threads`; `part` (2, 4) is every fourth shard. The report is about all
-    shards that are aligned.
+    `phones_of` turns a text into phones, by default the English front end. The report is about all
+    shards that are aligned, by whomever of the crew.
 
     Raises DataError when not one clip can be aligned.
     """
@@ -107,12 +103,10 @@ def align_corpus(
         aligner=Path(aligner),
         languages=tuple(languages),
         phones_of=phones_of,
-        device=str(device),
+        device=crew.device,
         made_by=made_by,
     )
-    done = run_shards(
-        "aligning", work, corpus, is_aligned, workers=workers, threads=threads, part=part
-    )
+    done = run_shards("aligning", work, corpus, is_aligned, crew)
     report = align_report(Alignment(PackedCorpus(done)))
     return replace(report, missing_shards=len(corpus.shards) - len(done))
 

@@ -24,7 +24,7 @@ from speechkit.core.errors import DataError
 from speechkit.core.mel import LogMel
 from speechkit.data.packed import PackedCorpus, Source
 from speechkit.data.sidecar import Kind, is_made, read_sidecar, write_sidecar
-from speechkit.data.work import Report, part_of, run_tasks
+from speechkit.data.work import ALONE, Crew, Report, part_of, run_tasks
 from speechkit.facodec.small.config import FACodecConfig
 from speechkit.facodec.small.features import active_mean, speech_gain
 
@@ -89,30 +89,28 @@ def write_statistics(
     verifier: Callable[[], nn.Module],
     clips: int | None = None,
     *,
-    device: str | torch.device = "cpu",
-    workers: int = 1,
-    part: tuple[int, int] = (1, 1),
+    crew: Crew = ALONE,
 ) -> int:
     """Write the statistics beside the shards of a corpus, going on where a run was cut short.
 
     `clips` is how many to know in all, dealt out among the speakers; None is all. Returns how many
-    of them were missing. `verifier` loads what turns `wave_BT` into embeddings (see
-    `core.campplus`); `workers` processes compute; `part` (2, 4) is every fourth shard.
+    of them were missing. `verifier` loads what turns `wave_BT` into embeddings; see
+    `core.campplus`.
     """
     wanted: dict[int, list[int]] = {}
     for clip in _dealt(corpus)[:clips]:
         number, place = corpus.place(clip)
         wanted.setdefault(number, []).append(place)
     work = StatisticsWork(
-        sources=corpus.sources, codec=codec, verifier=verifier, device=str(device)
+        sources=corpus.sources, codec=codec, verifier=verifier, device=crew.device
     )
     tasks = []
-    for number in part_of(sorted(wanted), part):
+    for number in part_of(sorted(wanted), crew.part):
         done_N = work.begun(corpus, number)["done_N"]
         missing = [place for place in wanted[number] if not done_N[place]]
         if missing:
             tasks.append(((number, missing), len(missing)))
-    run_tasks("statistics", work, tasks, workers=workers)
+    run_tasks("statistics", work, tasks, crew=crew)
     return sum(count for _, count in tasks)
 
 

@@ -57,12 +57,9 @@ def is_made(pool: Path, shard: int) -> bool:
 def write_shard(
     pool: Path, shard: int, clips: Sequence[PackedClip], lines: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Write a packed file, then its manifest. Remains of a killed worker's try go first."""
-    path = shard_path(pool, shard)
-    for remains in pool.glob(f".{path.name}.*"):
-        shutil.rmtree(remains, ignore_errors=True)
+    """Write a packed file, then its manifest."""
     manifest_path(pool, shard).unlink(missing_ok=True)
-    write_packed(path, clips)
+    write_packed(shard_path(pool, shard), clips)
     text = "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines)
     write_text(manifest_path(pool, shard), text)
 

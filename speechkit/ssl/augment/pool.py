@@ -6,14 +6,15 @@ another order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from speechkit.core.config import to_dict
-from speechkit.data.work import on_threads
+from speechkit.data.work import Report, on_threads
 from speechkit.ssl.augment.config import AugmentConfig
-from speechkit.ssl.augment.files import Inputs, sha256_of_bytes, shard_path, write_shard
+from speechkit.ssl.augment.files import Inputs, is_made, sha256_of_bytes, shard_path, write_shard
 from speechkit.ssl.augment.plan import Job, make_plan, shards_of
 from speechkit.ssl.augment.synthesis import Synthesiser
 
@@ -78,6 +79,28 @@ class Pool:
         """Length of the speech of these shards."""
         seconds = {source.clip: source.seconds for source in self.sources}
         return sum(seconds[job.parent] for n in shards for job in self.shards[n]) / 3600
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolWork:
+    """How a shard of a pool is made, here or elsewhere."""
+
+    inputs: Inputs
+    config: AugmentConfig
+    folder: Path
+    pool: Pool | None = None
+
+    def load(self) -> Callable[[int, Report], None]:
+        """Load the pool, unless it is here."""
+        pool = self.pool or Pool(self.inputs, self.config, self.folder)
+
+        def make(shard: int, report: Report) -> None:
+            # An earlier try of a worker may have finished it.
+            if not is_made(self.folder, shard):
+                pool.make(shard)
+            report(len(pool.shards[shard]))
+
+        return make
 
 
 def shards_of_level(folder: Path, level: int, shards: Sequence[dict[str, int]]) -> list[Path]:

@@ -26,7 +26,7 @@ from speechkit.core.rng import derive, generator
 from speechkit.data.alignment import ALIGNMENT, Alignment
 from speechkit.data.packed import Data, PackedCorpus, Source
 from speechkit.data.sidecar import Kind, has_sidecars, is_made, read_sidecar, write_sidecar
-from speechkit.data.work import Report, run_shards, run_tasks
+from speechkit.data.work import ALONE, Crew, Report, run_shards, run_tasks
 from speechkit.ssl.selection import Selection
 from speechkit.ssl.units.features import (
     SAMPLE_RATE_HZ,
@@ -106,19 +106,15 @@ def make_units(
     *,
     kmeans: str | Path | None = None,
     features: Features | None = None,
-    device: str | torch.device = "cpu",
-    workers: int = 1,
-    threads: int = 1,
-    part: tuple[int, int] = (1, 1),
+    crew: Crew = ALONE,
 ) -> UnitsReport:
     """Write the units of a corpus into the folder `out` and return a report.
 
     `kmeans` is a folder of centroids to use; without it they are fitted and saved in `out/kmeans`,
     or taken from there where they were fitted on the same. Shards that have these units stay;
-    `workers` processes compute, each on so many `threads`; `part` (2, 4) is every fourth shard, for
-    which centroids must be there. Units are compared with the alignment of the corpus where there
-    is one. `features` stands in for what the config names. Raises SpeechkitErrors for bad input
-    before anything is computed.
+    of a crew that makes a part of them the first fits the centroids. Units are compared with the
+    alignment of the corpus where there is one. `features` stands in for what the config names.
+    Raises SpeechkitErrors for bad input before anything is computed.
     """
     config, folder = config or UnitsConfig(), Path(out)
     corpus = PackedCorpus(data)
@@ -126,23 +122,23 @@ def make_units(
     alignment = Alignment(corpus) if has_sidecars(corpus, ALIGNMENT) else None
     given = None if kmeans is None else KMeans.load(kmeans)
     _check_place(folder)
-    if features is not None and workers > 1:
-        raise ConfigError("Features in memory stay in their process: use workers=1.")
-    own = features or config.load_features(device if workers == 1 else "cpu")
+    if features is not None and not crew.is_here:
+        raise ConfigError("Features in memory stay in their process: use one worker.")
+    own = features or config.load_features(crew.device if crew.is_here else "cpu")
     frames_C = own.frames_of(corpus.samples_N[chosen])
     work = UnitsWork(
         sources=corpus.sources,
         folder=folder,
         config=config,
         chosen=tuple(chosen),
-        device=str(device),
+        device=crew.device,
         kmeans=None if kmeans is None else Path(kmeans),
-        features=own if workers == 1 else None,
+        features=own if crew.is_here else None,
     )
     started = time.perf_counter()
     fitted_frames = 0
     if given is None:
-        given, fitted_frames = _fitted(corpus, work, own, frames_C, workers, threads, part)
+        given, fitted_frames = _fitted(corpus, work, own, frames_C, crew)
     elif given[0].notes.get("features") != own.source:
         raise ConfigError(
             f"{kmeans} clusters {given[0].notes.get('features')} and not {own.source}: "
@@ -164,9 +160,7 @@ def make_units(
         shard = corpus.shards[number]
         return is_made(units_path(folder, shard), UNITS, shard, work.made_by(sha256))
 
-    done = run_shards(
-        "units", work, corpus, is_assigned, workers=workers, threads=threads, part=part
-    )
+    done = run_shards("units", work, corpus, is_assigned, crew)
     assigned = time.perf_counter()
     whole = len(done) == len(corpus.shards)
     if not whole:
@@ -202,9 +196,7 @@ def _fitted(
     work: UnitsWork,
     features: Features,
     frames_C: npt.NDArray[np.int64],
-    workers: int,
-    threads: int,
-    part: tuple[int, int],
+    crew: Crew,
 ) -> tuple[tuple[KMeans, str], int]:
     """The centroids in the folder, fitted now unless they were fitted on the same; and on what."""
     config, folder = work.config, work.folder
@@ -220,12 +212,12 @@ def _fitted(
     before = _kmeans_in(folder / KMEANS_FOLDER)
     if before is not None and before[0].notes.get("fit") == fit:
         return before, int(before[0].notes["fitted_frames"])
-    if part[0] > 1:
+    if crew.part[0] > 1:
         raise ConfigError(
-            f"There are no centroids in {folder} yet: begin with --shard 1/{part[1]}, which fits "
-            "them, or give --kmeans."
+            f"There are no centroids in {folder} yet: begin with --shard 1/{crew.part[1]}, which "
+            "fits them, or give --kmeans."
         )
-    sample_ND = _sample(corpus, work, frames_C, places, fit, workers, threads)
+    sample_ND = _sample(corpus, work, frames_C, places, fit, crew)
     model = fit_kmeans(sample_ND, config.kmeans, derive(config.seed, "k-means"))
     model.notes |= {"features": features.source, "rate_hz": features.rate_hz, "fit": fit}
     model.notes |= {"fitted_frames": len(sample_ND), "fitted_clips": len(places)}
@@ -248,8 +240,7 @@ def _sample(
     frames_C: npt.NDArray[np.int64],
     places: Sequence[int],
     fit: dict[str, Any],
-    workers: int,
-    threads: int,
+    crew: Crew,
 ) -> Tensor:
     """`features_ND` of at most `max_frames` frames, spread evenly over the sampled clips."""
     config = work.config
@@ -274,8 +265,7 @@ def _sample(
         "sampling",
         SampleWork(units=work, fit=fit),
         [((number, of_shard[number]), len(of_shard[number])) for number in missing],
-        workers=workers,
-        threads=threads,
+        crew=crew,
         done=sum(len(rows) for number, rows in of_shard.items() if number not in set(missing)),
     )
     parts = [

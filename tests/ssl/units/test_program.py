@@ -21,6 +21,7 @@ from speechkit.core.errors import CheckpointError, ConfigError, DataError, Speec
 from speechkit.core.rng import generator
 from speechkit.data.alignment import ClipAlignment, write_alignment
 from speechkit.data.packed import ClipInfo, PackedClip, PackedCorpus, Shard, write_packed
+from speechkit.data.work import Crew
 from speechkit.ssl.selection import Selection
 from speechkit.ssl.units import KMeans, KMeansConfig, Units, UnitsConfig, make_units
 from speechkit.ssl.units.features import Features, features_of, mfcc
@@ -175,10 +176,10 @@ def test_a_killed_run_goes_on(
 def test_parts_wait_for_the_centroids(sharded: Path, tmp_path: Path) -> None:
     whole = make_units(sharded, tmp_path / "whole", SMALL)
     with pytest.raises(ConfigError, match="begin with --shard 1/2"):
-        make_units(sharded, tmp_path / "parts", SMALL, part=(2, 2))
-    first = make_units(sharded, tmp_path / "parts", SMALL, part=(1, 2))
+        make_units(sharded, tmp_path / "parts", SMALL, crew=Crew(part=(2, 2)))
+    first = make_units(sharded, tmp_path / "parts", SMALL, crew=Crew(part=(1, 2)))
     assert (first.missing_shards, first.clips) == (1, 2)
-    report = make_units(sharded, tmp_path / "parts", SMALL, part=(2, 2))
+    report = make_units(sharded, tmp_path / "parts", SMALL, crew=Crew(part=(2, 2)))
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
     assert (report.missing_shards, report.units) == (0, whole.units)
 
@@ -187,7 +188,7 @@ def test_parts_wait_for_the_centroids(sharded: Path, tmp_path: Path) -> None:
 def test_one_process_or_two_give_the_same_bytes(sharded: Path, tmp_path: Path) -> None:
     config = replace(SMALL, max_frames=60, percent=70, seed=3)
     for name, workers in (("a", 1), ("b", 2)):
-        make_units(sharded, tmp_path / name, config, workers=workers)
+        make_units(sharded, tmp_path / name, config, crew=Crew(workers=workers))
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     assert json.loads((tmp_path / "a/kmeans/config.json").read_text())["fitted_frames"] == 60
 
