@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -151,7 +151,7 @@ def _from_processes(
     with ProcessPoolExecutor(
         min(workers, len(tasks)), context, initializer=_start, initargs=(work, counts, threads)
     ) as pool:
-        waiting = set()
+        waiting: set[Future[None]] = set()
         try:
             while True:
                 for task in islice(remaining, _TASKS_AHEAD * workers - len(waiting)):

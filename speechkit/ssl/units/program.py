@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +119,9 @@ def make_units(
     config, folder = config or UnitsConfig(), Path(out)
     corpus = PackedCorpus(data)
     chosen = config.selection.of(corpus)
-    alignment = Alignment(corpus) if has_sidecars(corpus, ALIGNMENT) else None
+    if has_sidecars(corpus, ALIGNMENT):
+        # Damage is told before anything is computed.
+        Alignment(corpus)
     given = None if kmeans is None else KMeans.load(kmeans)
     _check_place(folder)
     if features is not None and not crew.is_here:
@@ -161,33 +163,39 @@ def make_units(
         return is_made(units_path(folder, shard), UNITS, shard, work.made_by(sha256))
 
     done = run_shards("units", work, corpus, is_assigned, crew)
-    assigned = time.perf_counter()
+    seconds = (fitted - started, time.perf_counter() - fitted)
     whole = len(done) == len(corpus.shards)
-    if not whole:
-        corpus = PackedCorpus(done)
-        chosen = config.selection.of(corpus)
-        alignment = None if alignment is None else Alignment(corpus)
-    units = Units(folder, corpus)
+    report = _report(
+        corpus if whole else PackedCorpus(done), work, fitted_frames=fitted_frames, seconds=seconds
+    )
+    return replace(report, missing_shards=len(corpus.shards) - len(done))
+
+
+def _report(
+    corpus: PackedCorpus, work: UnitsWork, *, fitted_frames: int, seconds: tuple[float, float]
+) -> UnitsReport:
+    """What is there of a corpus."""
+    units = Units(work.folder, corpus)
+    chosen = work.config.selection.of(corpus)
     lengths_C = units.lengths()[chosen]
+    too_short = [chosen[place] for place in np.flatnonzero(lengths_C == 0).tolist()]
+    aligned = has_sidecars(corpus, ALIGNMENT)
     return UnitsReport(
-        out=str(folder),
-        kmeans=str(kmeans or folder / KMEANS_FOLDER),
-        kmeans_sha256=sha256,
+        out=str(work.folder),
+        kmeans=str(work.kmeans or work.folder / KMEANS_FOLDER),
+        kmeans_sha256=units.kmeans_sha256,
         rate_hz=units.rate_hz,
         clusters=units.clusters,
         clips=len(chosen),
-        too_short=tuple(
-            corpus.clips[chosen[place]]["id"] for place in np.flatnonzero(lengths_C == 0).tolist()
-        ),
+        too_short=tuple(corpus.clips[clip]["id"] for clip in too_short),
         seconds_of_speech=float(corpus.samples_N[chosen].sum()) / SAMPLE_RATE_HZ,
         units=int(lengths_C.sum()),
         fitted_frames=fitted_frames,
         inertia=units.distance() / max(1, int(lengths_C.sum())),
         usage=usage((units.of(n) for n in chosen if units.has(n)), units.clusters),
-        quality=None if alignment is None else corpus_quality(units, alignment),
-        seconds_fit=fitted - started,
-        seconds_assign=assigned - fitted,
-        missing_shards=work.shards() - len(done),
+        quality=corpus_quality(units, Alignment(corpus)) if aligned else None,
+        seconds_fit=seconds[0],
+        seconds_assign=seconds[1],
     )
 
 
@@ -289,10 +297,6 @@ class UnitsWork:
     def made_by(self, kmeans_sha256: str) -> dict[str, Any]:
         """What units follow from."""
         return {"kmeans": kmeans_sha256, "selection": to_dict(self.config.selection)}
-
-    def shards(self) -> int:
-        """Shards of the whole corpus."""
-        return len(PackedCorpus(self.sources).shards)
 
     def load(self) -> Callable[[int, Report], None]:
         """Open the corpus and load features and centroids."""
