@@ -29,7 +29,7 @@ from speechkit.core.audio import AudioLimits, read_audio
 from speechkit.core.config import to_dict
 from speechkit.core.errors import AudioError, ConfigError, DataError
 from speechkit.core.f0 import extract_f0, import_pyworld
-from speechkit.core.files import write_json, write_text
+from speechkit.core.files import is_partial, write_json, write_text
 from speechkit.data.clips import ClipSource, Corpus
 from speechkit.data.corpora import read_corpus
 from speechkit.data.index import INDEX_FILE, write_index
@@ -178,7 +178,9 @@ def _begin(folder: Path, plan: dict[str, Any], rejected: Sequence[str]) -> None:
                 "the same to go on."
             )
         return
-    if folder.exists() and any(folder.iterdir()):
+    # A process may have been killed before it wrote the plan.
+    begun = {path.name for path in folder.glob("*") if not is_partial(path)} - {REJECTED_FILE}
+    if begun:
         raise ConfigError(f"{folder} is not empty and holds no corpus: choose another --out.")
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / REJECTED_FILE, "".join(rejected))
@@ -187,19 +189,21 @@ def _begin(folder: Path, plan: dict[str, Any], rejected: Sequence[str]) -> None:
 
 def _finish(folder: Path, shards: int, counter: ReportCounter) -> None:
     """Write the index, where it is not there; raises DataError, and clears up, for no clips."""
-    if counter.clips == 0:
-        for number in range(shards):
-            shard_path(folder, number).unlink(missing_ok=True)
-            manifest_path(folder, number).unlink(missing_ok=True)
-        for name in (REJECTED_FILE, PLAN_FILE):
-            (folder / name).unlink(missing_ok=True)
-        folder.rmdir()
-        raise _nothing_left(counter)
-    if not (folder / INDEX_FILE).is_file():
-        # What killed workers left; nobody writes any more.
-        for remains in folder.glob(".*.partial"):
-            remains.unlink(missing_ok=True)
+    if (folder / INDEX_FILE).is_file():
+        return
+    # What killed workers left; nobody writes any more.
+    for remains in filter(is_partial, list(folder.iterdir())):
+        remains.unlink(missing_ok=True)
+    if counter.clips:
         write_index(folder, [Shard(shard_path(folder, number)) for number in range(shards)])
+        return
+    for number in range(shards):
+        shard_path(folder, number).unlink(missing_ok=True)
+        manifest_path(folder, number).unlink(missing_ok=True)
+    for name in (REJECTED_FILE, PLAN_FILE):
+        (folder / name).unlink(missing_ok=True)
+    folder.rmdir()
+    raise _nothing_left(counter)
 
 
 def _nothing_left(counter: ReportCounter) -> DataError:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from speechkit.core.errors import ConfigError, DataError
-from speechkit.core.files import write_json, write_text
+from speechkit.core.files import is_partial, write_json, write_text
 from speechkit.data.packed import PackedClip, write_packed
 
 POOL_FILE = "pool.json"
@@ -81,7 +81,7 @@ def begin_pool(pool: Path, identity: Mapping[str, Any]) -> None:
                 "folder, or give the same to go on."
             )
         return
-    if any(pool.iterdir()):
+    if not all(map(is_partial, pool.iterdir())):
         raise ConfigError(f"{pool} is not empty and holds no pool: choose another folder.")
     write_json(path, content)
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from speechkit.core.checkpoint import MODEL_FILE
 from speechkit.core.config import to_dict
 from speechkit.core.errors import CheckpointError, ConfigError, DataError
+from speechkit.core.files import is_partial
 from speechkit.core.rng import derive, generator
 from speechkit.data.alignment import ALIGNMENT, Alignment
 from speechkit.data.packed import Data, PackedCorpus, Source
@@ -376,7 +377,7 @@ def _check_place(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file, and units are a folder: give another --out.")
     ours = {UNITS_FILE, KMEANS_FOLDER, SAMPLE_FOLDER}
-    found = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    found = {path.name for path in folder.glob("*") if not is_partial(path)}
     if found and not ours & found:
         raise ConfigError(f"{folder} holds something else than units: give another --out.")
 
