@@ -157,7 +157,7 @@ def test_align_uses_a_trained_aligner(run: Run, packed: Path, tmp_path: Path) ->
     assert report["out"] == [str(packed)]
     assert (packed / "00000.alignment.safetensors").is_file()
     assert "prepare" in run("align", tmp_path / "no.corpus").error
-    assert "1/2" in run("align", packed, "--shard", "2/1").error
+    assert "give 1/1" in run("align", packed, "--shard", "2/1").error
     assert "nowhere" in run("align", packed, "--model", tmp_path / "nowhere").error
 
 
@@ -183,8 +183,7 @@ def test_encode_writes_codes(run: Run, packed: Path, model: Path) -> None:
     said = json.loads(ran.out)
     assert (said["encoded"], said["clips"]) == (4, 4)
     assert (packed / "00000.codes.safetensors").is_file()
-    again = run(*argv, f"{packed}:2", "--all", "--json")
-    assert "twice" in again.error
+    assert "twice" in run("encode", packed, f"{packed}:2", "--all").error
 
 
 def test_eval_prints_tables_and_reports(
