@@ -27,7 +27,7 @@ from speechkit.data.align.model import (
     save_aligner,
 )
 from speechkit.data.align.train import AlignerTraining, AlignTask, AlignTaskConfig, train_aligner
-from speechkit.data.alignment import Alignment
+from speechkit.data.alignment import Alignment, write_alignment
 from speechkit.data.packed import ClipInfo, PackedClip, PackedCorpus, Shard, write_packed
 from speechkit.data.work import Crew
 from speechkit.text import DEFAULT_VOCABULARY
@@ -201,7 +201,7 @@ def test_a_killed_alignment_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     data = sharded(tones, tmp_path)
-    aligned, write = list[str](), align.write_alignment
+    aligned, write = list[str](), write_alignment
 
     def dies_at_the_third(shard: Shard, *args: Any, **more: Any) -> None:
         if len(aligned) == 2:
