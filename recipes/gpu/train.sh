@@ -4,24 +4,22 @@
 # *_ARGS are passed on to the programs, such as CODEC_ARGS="--set acoustic.batch_size=48".
 . "$(dirname "$0")/common.sh"
 
-CORPUS=$WORK/corpus.safetensors
+CORPUS=$WORK/train.corpus
 CODEC_ARGS=${CODEC_ARGS:-} GENERATOR_ARGS=${GENERATOR_ARGS:-} ALIGNER_ARGS=${ALIGNER_ARGS:-}
 
-# Corpus and alignment are made anew on a fresh machine; both are files that appear only when complete.
+# Corpus, alignment and codes are made anew on a fresh machine; shards that are there are not made again.
 corpus() {
-  if [ -f "$CORPUS" ]; then return; fi
+  if [ -f "$CORPUS/index.safetensors" ]; then return; fi
   say "packing the corpus on $CORES cores"
   OMP_NUM_THREADS=1 "$PYTHON" -m speechkit prepare "$WORK"/parts/*/manifest.jsonl -o "$CORPUS" --workers "$CORES"
 }
 
 alignment() {
-  if [ -f "$WORK/corpus.alignment.safetensors" ]; then return; fi
   say "aligning"
   "$PYTHON" -m speechkit align "$CORPUS" --model "$WORK/models/aligner"
 }
 
 codes() {
-  if [ -f "$WORK/corpus.codes.safetensors" ]; then return; fi
   say "encoding"
   "$PYTHON" -m speechkit encode "$CORPUS" --codec "$WORK/models/acoustic" --threads "$OMP_NUM_THREADS"
 }

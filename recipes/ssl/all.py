@@ -2,8 +2,8 @@
 
 `python recipes/ssl/all.py CORPUS --size tiny --out runs/ssl`
 
-CORPUS is anything `speechkit prepare` reads, with transcripts for at least some clips, or a packed
-file. Without --eval a tenth of the speakers is kept for evaluation. Steps that are done are not
+CORPUS is anything `speechkit prepare` reads, with transcripts for at least some clips, or what it
+made. Without --eval a tenth of the speakers is kept for evaluation. Steps that are done are not
 done again: give the same command to go on after an interruption.
 """
 
@@ -23,6 +23,7 @@ import torch
 from speechkit.core.errors import DataError, SpeechkitError
 from speechkit.core.files import write_atomically
 from speechkit.core.rng import derive, generator
+from speechkit.data.index import INDEX_FILE
 from speechkit.data.packed import PackedClip, PackedCorpus, write_packed
 
 RECIPES = Path(__file__).resolve().parent
@@ -60,7 +61,7 @@ def speechkit(*arguments: str | Path) -> None:
 
 
 def split_speakers(corpus: PackedCorpus, train: Path, test: Path, seed: int = 0) -> None:
-    """Write two packed files without a common speaker; the second has a tenth of them.
+    """Write two corpora without a common speaker; the second has a tenth of them.
 
     Raises DataError for fewer than two speakers.
     """
@@ -85,22 +86,21 @@ def split_speakers(corpus: PackedCorpus, train: Path, test: Path, seed: int = 0)
 
 
 def make_data(source: Path, evaluation: Path | None, out: Path) -> tuple[Path, Path]:
-    """Return packed files to train and to evaluate on."""
-    packed = pack(source, out / "corpus.safetensors")
+    """Return corpora to train and to evaluate on."""
+    packed = pack(source, out / "whole.corpus")
     if evaluation is not None:
-        return packed, pack(evaluation, out / "eval.safetensors")
-    train, test = out / "train.safetensors", out / "eval.safetensors"
-    if not test.is_file():
+        return packed, pack(evaluation, out / "eval.corpus")
+    train, test = out / "train.corpus", out / "eval.corpus"
+    if not (test / INDEX_FILE).is_file():
         split_speakers(PackedCorpus(packed), train, test)
     return train, test
 
 
 def pack(source: Path, out: Path) -> Path:
-    """Return the packed file of a corpus."""
-    if source.suffix == ".safetensors":
+    """Return the corpus packed; what is packed already is as it is."""
+    if source.suffix == ".safetensors" or (source / INDEX_FILE).is_file():
         return source
-    if not out.is_file():
-        speechkit("prepare", source, "-o", out, "--splits", "all", "--workers", "2")
+    speechkit("prepare", source, "-o", out, "--splits", "all", "--workers", "2")
     return out
 
 
@@ -108,15 +108,13 @@ def pretrain_all(plan: Plan, train: Path) -> dict[str, Path]:
     """Return the model folders of wav2vec 2.0 and of both iterations of HuBERT."""
     out = plan.out
     wav2vec2, hubert = (RECIPES / f"{name}-{plan.size}.toml" for name in ("wav2vec2", "hubert"))
-    mfcc, units = out / "mfcc.safetensors", out / "units.safetensors"
-    if not mfcc.is_file():
-        speechkit("ssl", "units", train, "-o", mfcc, "--clusters", "100")
+    mfcc, units = out / "mfcc", out / "units"
+    speechkit("ssl", "units", train, "-o", mfcc, "--clusters", "100")
     run: list[str | Path] = ["ssl", "pretrain", train, *plan.budget()]
     speechkit(*run, "--config", wav2vec2, "--out", out / "wav2vec2")
     speechkit(*run, "--config", hubert, "--units", mfcc, "--out", out / "hubert1")
-    if not units.is_file():
-        clustered = ("--features", out / "hubert1" / "last", "--layer", str(plan.layer))
-        speechkit("ssl", "units", train, "-o", units, "--clusters", str(plan.clusters), *clustered)
+    clustered = ("--features", out / "hubert1" / "last", "--layer", str(plan.layer))
+    speechkit("ssl", "units", train, "-o", units, "--clusters", str(plan.clusters), *clustered)
     changes = [f"hubert.clusters={plan.clusters}", "hubert.label_rate_hz=50"]
     second = [word for change in changes for word in ("--set", change)]
     speechkit(*run, "--config", hubert, "--units", units, "--out", out / "hubert2", *second)

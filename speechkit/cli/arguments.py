@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from speechkit.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from speechkit.data.work import Crew
     from speechkit.watermark import Watermark
 
 Verbs = argparse._SubParsersAction  # noqa: SLF001
@@ -83,6 +84,64 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=whole_number(1, 1024), help="CPU threads (default: torch's choice)"
     )
+
+
+def add_corpora(parser: argparse.ArgumentParser, flag: str = "corpus", more: str = "") -> None:
+    """Add the corpora that a verb reads, as positional words or with a flag such as --data."""
+    text = f"folder from prepare{more}; also CORPUS:WEIGHT, a TOML list, or several"
+    if flag.startswith("-"):
+        parser.add_argument(
+            flag, nargs="+", action="extend", required=True, metavar="CORPUS", help=text
+        )
+    else:
+        parser.add_argument(flag, nargs="+", metavar="CORPUS", help=text)
+
+
+def add_work(parser: argparse.ArgumentParser) -> None:
+    """Add --workers and --shard, for work that is done shard by shard."""
+    parser.add_argument(
+        "--workers", type=whole_number(1, 256), default=1, help="processes, a shard each (1)"
+    )
+    parser.add_argument(
+        "--threads", type=whole_number(1, 1024), help="CPU threads of each process (1)"
+    )
+    share = parser.add_mutually_exclusive_group()
+    share.add_argument(
+        "--shard",
+        type=part,
+        default=(1, 1),
+        metavar="I/N",
+        help="only every N-th shard, from the I-th: for several machines that share a folder",
+    )
+    share.add_argument(
+        "--ray",
+        type=whole_number(1, 10_000),
+        default=0,
+        metavar="WORKERS",
+        help="workers of Ray Data instead; the files are the same",
+    )
+
+
+def crew(args: argparse.Namespace, device: Any = "cpu") -> Crew:
+    """Who does the work that `add_work` asks about, on a device."""
+    from speechkit.data.work import Crew
+
+    return Crew(
+        workers=args.workers,
+        threads=args.threads or 1,
+        device=str(device),
+        part=args.shard,
+        ray=args.ray,
+    )
+
+
+def part(text: str) -> tuple[int, int]:
+    """An argument type: I/N."""
+    first, _, of = text.partition("/")
+    try:
+        return whole_number(1, 10**6)(first), whole_number(1, 10**6)(of)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no part such as 2/4") from error
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

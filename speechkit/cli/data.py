@@ -7,14 +7,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from speechkit.cli import arguments, inputs
+from speechkit.cli import arguments
 from speechkit.cli.output import Outcome
 from speechkit.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from speechkit.train import TrainReport
 
-PACKED_SUFFIX = ".safetensors"
 STOPPED = 130
 """Exit code where a signal ended the training of the aligner."""
 KINDS = (
@@ -32,9 +31,8 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
 
 def add_align(verbs: arguments.Verbs[arguments.Parser]) -> None:
     """Add `align`."""
-    align = verbs.add_parser("align", help="find when each phone of a packed corpus is spoken")
-    align.add_argument("corpus", type=Path, help="packed corpus, from prepare")
-    align.add_argument("-o", "--out", type=Path, help="sidecar file (default: beside the corpus)")
+    align = verbs.add_parser("align", help="find when each phone of a corpus is spoken")
+    arguments.add_corpora(align)
     which = align.add_mutually_exclusive_group()
     which.add_argument(
         "--model",
@@ -48,7 +46,7 @@ def add_align(verbs: arguments.Verbs[arguments.Parser]) -> None:
         help="train an aligner on this corpus first; a run that was interrupted goes on",
     )
     align.add_argument(
-        "--run", type=Path, metavar="FOLDER", help="with --train: where (NAME.aligner)"
+        "--run", type=Path, metavar="FOLDER", help="with --train: where (CORPUS.aligner)"
     )
     align.add_argument(
         "--minutes",
@@ -59,20 +57,20 @@ def add_align(verbs: arguments.Verbs[arguments.Parser]) -> None:
     align.add_argument(
         "--languages", nargs="+", default=["en"], metavar="CODE", help="of the clips to take (en)"
     )
+    arguments.add_work(align)
     _add_device(align)
-    arguments.add_threads(align)
     arguments.add_json(align)
     align.set_defaults(handler=_align)
 
 
 def add_encode(verbs: arguments.Verbs[arguments.Parser]) -> None:
     """Add `encode`."""
-    encode = verbs.add_parser("encode", help="turn a packed corpus into codes, beside it")
-    encode.add_argument("corpus", type=Path, help="packed corpus, from prepare")
+    encode = verbs.add_parser("encode", help="turn a corpus into codes, beside its shards")
+    arguments.add_corpora(encode)
     arguments.add_codec(encode)
     encode.add_argument("--all", action="store_true", help="also clips without an alignment")
+    arguments.add_work(encode)
     _add_device(encode)
-    arguments.add_threads(encode)
     arguments.add_json(encode)
     encode.set_defaults(handler=_encode)
 
@@ -80,13 +78,16 @@ def add_encode(verbs: arguments.Verbs[arguments.Parser]) -> None:
 def _add_device(parser: argparse.ArgumentParser) -> None:
     """Add --device."""
     parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (auto)"
+        "--device",
+        default="auto",
+        metavar="NAME",
+        help="where to compute: auto, cpu, cuda, cuda:1, mps (auto)",
     )
 
 
 def add_prepare(verbs: arguments.Verbs[arguments.Parser]) -> None:
     """Add `prepare`."""
-    prepare = verbs.add_parser("prepare", help="pack a corpus into one file for training")
+    prepare = verbs.add_parser("prepare", help="pack corpora into shards for training")
     prepare.add_argument(
         "sources",
         nargs="+",
@@ -97,7 +98,12 @@ def add_prepare(verbs: arguments.Verbs[arguments.Parser]) -> None:
         "a folder of audio whose first folders are the speakers",
     )
     prepare.add_argument(
-        "-o", "--out", type=Path, required=True, help="file ending in .safetensors"
+        "-o",
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="where, such as NAME.corpus; a run that was interrupted goes on",
     )
     prepare.add_argument("--kind", choices=KINDS, default="auto", help="layout of the corpora")
     for name, default in (("language", "en"), ("license", "unknown"), ("split", "train")):
@@ -113,16 +119,19 @@ def add_prepare(verbs: arguments.Verbs[arguments.Parser]) -> None:
     prepare.add_argument("--min-seconds", type=seconds, default=1.0, help="shortest clip (1)")
     prepare.add_argument("--max-seconds", type=seconds, default=40.0, help="longest clip (40)")
     prepare.add_argument(
-        "--workers", type=arguments.whole_number(1, 256), default=1, help="processes (1)"
+        "--shard-clips",
+        type=arguments.whole_number(1, 10**6),
+        default=500,
+        metavar="N",
+        help="clips of a shard, which is what an interruption loses (500)",
     )
+    arguments.add_work(prepare)
     arguments.add_json(prepare)
     prepare.set_defaults(handler=_prepare)
 
 
 def _prepare(args: argparse.Namespace) -> Outcome:
     """Pack the corpora."""
-    inputs.check_suffix(args.out, (PACKED_SUFFIX,))
-
     from speechkit.data.clips import Corpus
     from speechkit.data.prepare import PrepareLimits, prepare
     from speechkit.train import show_progress
@@ -145,42 +154,47 @@ def _prepare(args: argparse.Namespace) -> Outcome:
         languages=tuple(args.languages) if args.languages else None,
     )
     show_progress()
-    report = prepare(corpora, args.out, limits=limits, workers=args.workers)
+    report = prepare(
+        corpora,
+        args.out,
+        limits=limits,
+        crew=arguments.crew(args),
+        shard_clips=args.shard_clips,
+    )
     return Outcome(text=report.table(), data={"out": str(args.out), **report.to_dict()})
 
 
 def _align(args: argparse.Namespace) -> Outcome:
     """Align a packed corpus with a trained aligner, or where --train says so with one made now."""
-    if args.out is not None:
-        inputs.check_output(args.out, (PACKED_SUFFIX,), args.corpus)
-    inputs.check_corpus(args.corpus)
     only_train = ("run", "minutes", "seed")
     if not args.train and any(getattr(args, name) is not None for name in only_train):
         raise ConfigError(
             f"--{', --'.join(only_train)} go with --train: add that, or leave them out."
         )
-    arguments.use_threads(args.threads)
 
     from speechkit.core.checkpoint import WEIGHTS
+    from speechkit.core.devices import pick_device
     from speechkit.data.align.align import align_corpus
-    from speechkit.data.align.model import load_aligner
-    from speechkit.data.alignment import sidecar_path
     from speechkit.data.packed import PackedCorpus
     from speechkit.train import show_progress
-    from speechkit.train.distributed import pick_device
 
     device = pick_device(args.device)
     folder: Path = WEIGHTS / "aligner" if args.model is None else args.model
+    corpus = PackedCorpus(args.corpus)
     show_progress()
     if args.train:
-        run: Path = args.run or args.corpus.with_suffix(".aligner")
+        run: Path = args.run or Path(f"{corpus.path.with_suffix('')}.aligner")
         report = _train_aligner(args, run)
         if not report.finished:
             return Outcome(text=report.message, data=asdict(report), exit_code=STOPPED)
         folder = run / "last"
-    aligner = load_aligner(folder).to(device)
-    aligned = align_corpus(PackedCorpus(args.corpus), aligner, args.out, languages=args.languages)
-    out = str(args.out or sidecar_path(args.corpus))
+    aligned = align_corpus(
+        args.corpus,
+        folder,
+        languages=args.languages,
+        crew=arguments.crew(args, device),
+    )
+    out = [source.path for source in corpus.sources]
     data = {"out": out, "model": str(folder), **asdict(aligned)}
     return Outcome(text="\n".join(aligned.lines()), data=data)
 
@@ -201,15 +215,17 @@ def _train_aligner(args: argparse.Namespace, run: Path) -> TrainReport:
 
 
 def _encode(args: argparse.Namespace) -> Outcome:
-    """Encode a packed corpus."""
-    inputs.check_corpus(args.corpus)
-    arguments.use_threads(args.threads)
-
+    """Encode corpora."""
+    from speechkit.core.devices import pick_device
     from speechkit.facodec.encode_corpus import encode_corpus
     from speechkit.train import show_progress
-    from speechkit.train.distributed import pick_device
 
     device = pick_device(args.device)
     show_progress()
-    made = encode_corpus(args.corpus, args.codec, unaligned=args.all, device=device)
+    made = encode_corpus(
+        args.corpus,
+        args.codec,
+        unaligned=args.all,
+        crew=arguments.crew(args, device),
+    )
     return Outcome(text=made.text(), data=made.to_json())

@@ -10,6 +10,7 @@ import argparse
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -66,25 +67,27 @@ def add_train(verbs: arguments.Verbs[arguments.Parser]) -> None:
     statistics = models.add_parser(
         "statistics",
         help="what teachers know of each clip: for recipes of the codec's decoder with teachers",
-        description="Writes CORPUS.statistics.safetensors beside the corpus, about 0.1 s a clip; "
-        "run again, it goes on where it stopped. Such recipes train on the clips that are known.",
+        description="Writes a sidecar beside each shard, about 0.1 s a clip; run again, it goes "
+        "on where it stopped. Such recipes train on the clips that are known.",
     )
-    statistics.add_argument("corpus", type=Path, metavar="CORPUS", help="packed, from prepare")
+    arguments.add_corpora(statistics)
     statistics.add_argument(
         "--clips",
         type=arguments.whole_number(1, 10**9),
         metavar="N",
         help="how many to know in all, dealt out among the speakers (default: all)",
     )
+    arguments.add_work(statistics)
+    arguments.add_device(statistics, generator=False)
     arguments.add_json(statistics)
     statistics.set_defaults(handler=_train_statistics)
 
     redraw = models.add_parser(
         "redraw",
         help="codes of clips as a generator draws them: for the codec's decoder to forgive",
-        description="Writes CORPUS.redrawn.safetensors beside an encoded corpus.",
+        description="Writes a sidecar beside each shard of corpora that are aligned and encoded.",
     )
-    redraw.add_argument("corpus", type=Path, metavar="CORPUS", help="packed, aligned, encoded")
+    arguments.add_corpora(redraw)
     redraw.add_argument(
         "--generator", type=Path, required=True, metavar="FOLDER", help="that draws them"
     )
@@ -114,7 +117,7 @@ def add_train(verbs: arguments.Verbs[arguments.Parser]) -> None:
     )
     _add_data(units)
     units.add_argument(
-        "--units", type=Path, required=True, metavar="FILE", help="of the corpus, from ssl units"
+        "--units", type=Path, required=True, metavar="FOLDER", help="of the corpus, from ssl units"
     )
     units.add_argument(
         "--codec", type=Path, required=True, metavar="FOLDER", help="that made the codes"
@@ -127,9 +130,7 @@ def add_train(verbs: arguments.Verbs[arguments.Parser]) -> None:
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
     """Add --data."""
-    parser.add_argument(
-        "--data", type=Path, required=True, help="packed corpus, from prepare, with its sidecars"
-    )
+    arguments.add_corpora(parser, "--data", ", with its sidecars")
 
 
 def _add_training(
@@ -208,19 +209,25 @@ def _train_codec(args: argparse.Namespace) -> Outcome:
 
 def _train_statistics(args: argparse.Namespace) -> Outcome:
     """Work out what teachers know of each clip."""
+    from speechkit.core.devices import pick_device
     from speechkit.data.packed import PackedCorpus
     from speechkit.facodec.small.config import FACodecConfig
-    from speechkit.facodec.training.statistics import statistics_path, write_statistics
+    from speechkit.facodec.training.statistics import write_statistics
     from speechkit.facodec.training.teachers import load_verifier
     from speechkit.train import show_progress
 
-    corpus = PackedCorpus(args.corpus)
+    corpus, device = PackedCorpus(args.corpus), pick_device(args.device)
     show_progress()
-    written = write_statistics(corpus, FACodecConfig(), load_verifier(), args.clips)
-    path = statistics_path(corpus.path)
+    written = write_statistics(
+        corpus,
+        FACodecConfig(),
+        load_verifier,
+        args.clips,
+        crew=arguments.crew(args, device),
+    )
     return Outcome(
-        text=f"{path}: {written} clips more",
-        data={"out": str(path), "new": written},
+        text=f"{corpus}: {written} clips more",
+        data={"out": [source.path for source in corpus.sources], "new": written},
     )
 
 
@@ -249,7 +256,7 @@ def _train_unit_generator(args: argparse.Namespace) -> Outcome:
 
     recipe = recipe_of(args, UnitGeneratorTraining)
     report = train_unit_generator(
-        recipe, args.data, Units(args.units), args.codec, args.out, init=args.init
+        recipe, args.data, partial(Units, args.units), args.codec, args.out, init=args.init
     )
     return outcome_of(report)
 

@@ -79,6 +79,11 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def is_partial(path: Path) -> bool:
+    """Whether a file is what a killed process left of one that `write_atomically` wrote."""
+    return path.name.startswith(".") and path.suffix == ".partial"
+
+
 def write_bytes(path: str | Path, data: bytes) -> None:
     """Write ``data`` to ``path``, whole or not at all; raises OSError."""
     write_atomically(path, lambda temporary: temporary.write_bytes(data))

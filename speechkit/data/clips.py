@@ -61,7 +61,7 @@ class ClipSource:
     """One clip before decoding: where its bytes are and what is known about it."""
 
     id: str
-    """Name of the clip, unique within one packed file."""
+    """Name of the clip, unique within one corpus."""
     path: Path
     """Audio file, or the tar shard that holds it."""
     offset_bytes: int = 0

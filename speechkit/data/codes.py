@@ -1,8 +1,8 @@
-"""Sidecar of a packed corpus: every clip as codes with its timbre and the phones read off it.
+"""The sidecar of codes: every clip as codes with its timbre and the phones read off it.
 
-`x.codes.safetensors` beside `x.safetensors`: `codes_KS` int16 (all clips end to end), `phones_S`
-int16 (the phone that a recogniser heard in each frame), `timbre_ND` float32, `offsets_N1` int64;
-metadata names the codec's weights and the corpus.
+`00000.codes.safetensors` holds `codes_KS` int16 (all clips end to end), `phones_S` int16 (the phone
+that a recogniser heard in each frame), `timbre_ND` float32 and `offsets_N1` int64 (an empty range
+for a clip that was left out); metadata names the codec's weights.
 
 Shapes: K codebooks, S frames of all clips, F frames of one clip, N clips, D timbre channels.
 """
@@ -10,19 +10,32 @@ Shapes: K codebooks, S frames of all clips, F frames of one clip, N clips, D tim
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from speechkit.core.errors import DataError
-from speechkit.core.files import write_atomically
-from speechkit.data.alignment import corpus_hash
+from speechkit.data.packed import PackedCorpus
+from speechkit.data.shard import Shard
+from speechkit.data.sidecar import Kind, Sidecars, write_sidecar
 
-FORMAT = "speechkit-codes-2"
+CODES = Kind(
+    name="codes",
+    format="speechkit-codes-3",
+    dtypes={
+        "codes_KS": (torch.int16, 2),
+        "phones_S": (torch.int16, 1),
+        "timbre_ND": (torch.float32, 2),
+        "offsets_N1": (torch.int64, 1),
+    },
+    verb="encode",
+)
+
+
+REDRAWN = replace(CODES, name="redrawn", verb="train redraw")
+"""Codes that a generator drew for clips, see `diffusion.redraw`; the others are left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,16 +57,6 @@ class ClipCodes:
         return int(self.codes_KF.shape[-1])
 
 
-def codes_path(corpus: str | Path) -> Path:
-    """Where the codes of a packed corpus belong."""
-    return Path(corpus).with_suffix(".codes.safetensors")
-
-
-def redrawn_path(corpus: str | Path) -> Path:
-    """Where codes that a generator drew for clips of a packed corpus belong."""
-    return Path(corpus).with_suffix(".redrawn.safetensors")
-
-
 def empty_codes(codebooks: int, timbre_channels: int) -> ClipCodes:
     """What stands for a clip that was left out."""
     return ClipCodes(
@@ -64,66 +67,70 @@ def empty_codes(codebooks: int, timbre_channels: int) -> ClipCodes:
 
 
 def write_codes(
-    path: str | Path, clips: Iterable[ClipCodes], clip_ids: list[str], codec_sha256: str
+    shard: Shard,
+    clips: Iterable[ClipCodes],
+    codec_sha256: str,
+    made_by: Any = None,
+    kind: Kind = CODES,
 ) -> None:
-    """Write all clips, in order; a clip left out is an `empty_codes`."""
+    """Write all clips of a shard, in order; a clip left out is an `empty_codes`.
+
+    `made_by` says what the codes follow from. Raises DataError for another number of clips.
+    """
     items = list(clips)
+    if len(items) != len(shard):
+        raise DataError(f"{len(items)} clips were encoded of the {len(shard)} in '{shard.path}'.")
     lengths = torch.tensor([0, *(clip.frames for clip in items)])
     tensors = {
-        "codes_KS": torch.cat([clip.codes_KF.to(torch.int16) for clip in items], dim=-1),
-        "phones_S": torch.cat([clip.phone_F.to(torch.int16) for clip in items]),
-        "timbre_ND": torch.stack([clip.timbre_D.float() for clip in items]),
+        "codes_KS": torch.cat([clip.codes_KF.to(torch.int16) for clip in items], dim=-1)
+        if items
+        else torch.zeros(0, 0, dtype=torch.int16),
+        "phones_S": torch.cat(
+            [torch.zeros(0, dtype=torch.int16), *(clip.phone_F.to(torch.int16) for clip in items)]
+        ),
+        "timbre_ND": torch.stack([clip.timbre_D.float() for clip in items])
+        if items
+        else torch.zeros(0, 0),
         "offsets_N1": torch.cumsum(lengths, 0),
     }
-    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    metadata = {"format": FORMAT, "corpus": corpus_hash(clip_ids), "codec": codec_sha256}
-    write_atomically(Path(path), lambda part: save_file(tensors, part, metadata=metadata))
+    metadata = {"codec": codec_sha256, "made_by": made_by}
+    write_sidecar(shard.sidecar(kind.name), kind, shard, tensors, metadata)
 
 
-class CorpusCodes:
+class CorpusCodes(Sidecars):
     """Read access to the codes of a corpus."""
 
-    def __init__(self, path: str | Path, clip_ids: list[str]) -> None:
-        """Read the file; raises DataError where it is missing, broken or of another corpus."""
-        try:
-            with safe_open(str(path), "pt") as stored:
-                metadata = stored.metadata() or {}
-                if metadata.get("format") != FORMAT:
-                    raise DataError(
-                        f"{path} is no file of codes of this version; encode the corpus again."
-                    )
-                self._codes_KS: Tensor = stored.get_tensor("codes_KS")
-                self._phones_S: Tensor = stored.get_tensor("phones_S")
-                self._timbre_ND: Tensor = stored.get_tensor("timbre_ND")
-                self._offsets_N1: Tensor = stored.get_tensor("offsets_N1")
-        except (OSError, SafetensorError) as error:
-            raise DataError(f"{path} cannot be read as codes ({error}); encode again.") from error
-        if metadata.get("corpus") != corpus_hash(clip_ids):
-            raise DataError(f"{path} does not belong to this corpus; encode the corpus again.")
-        self.codec_sha256 = metadata.get("codec", "")
+    kind = CODES
+
+    def __init__(self, corpus: PackedCorpus) -> None:
+        """Open all shards' files.
+
+        Raises DataError where one is missing, damaged, of other clips or made by another codec.
+        """
+        super().__init__(corpus)
+        self.codec_sha256 = str(self._common("codec") or "")
 
     @property
     def codebooks(self) -> int:
-        """Codebooks K."""
-        return len(self._codes_KS)
-
-    def __len__(self) -> int:
-        """Number of clips of the corpus, encoded or not."""
-        return len(self._offsets_N1) - 1
-
-    def has(self, clip: int) -> bool:
-        """True when the clip was encoded."""
-        return bool(self._offsets_N1[clip + 1] > self._offsets_N1[clip])
+        """Codebooks K; 0 where no clip has codes."""
+        return max((len(part.tensors["codes_KS"]) for part in self.parts), default=0)
 
     def frames(self, clip: int) -> int:
         """Frames of one clip."""
-        return int(self._offsets_N1[clip + 1] - self._offsets_N1[clip])
+        _, first, end = self._span(clip)
+        return end - first
 
     def clip(self, clip: int) -> ClipCodes:
         """One clip, codes and phones as int64."""
-        first, end = int(self._offsets_N1[clip]), int(self._offsets_N1[clip + 1])
+        part, first, end = self._span(clip)
         return ClipCodes(
-            codes_KF=self._codes_KS[:, first:end].long(),
-            phone_F=self._phones_S[first:end].long(),
-            timbre_D=self._timbre_ND[clip],
+            codes_KF=part.tensors["codes_KS"][:, first:end].long(),
+            phone_F=part.tensors["phones_S"][first:end].long(),
+            timbre_D=part.tensors["timbre_ND"][self._row(clip)[1]],
         )
+
+
+class RedrawnCodes(CorpusCodes):
+    """Read access to codes that a generator drew."""
+
+    kind = REDRAWN

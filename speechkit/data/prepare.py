@@ -1,49 +1,57 @@
-"""Corpora in; one packed file, a manifest and a report out.
+"""Corpora in; a folder of shards with an index, manifests and a report out.
 
-Decoding, resampling and pitch run in worker processes; order and contents of the packed file do
-not depend on how many there are. Shapes: T samples.
+    plan.json               what is packed, so that a later run can go on, or is refused
+    00000.safetensors       the first shard, then 00000.manifest.jsonl: packed and rejected clips
+    rejected.jsonl          clips that were rejected before any was read
+    index.safetensors       written when all shards are there
+
+Decoding, resampling and pitch run in worker processes, a shard each; order and contents of the
+files do not depend on how many there are. Shapes: T samples.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
-import multiprocessing
 import os
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TextIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from speechkit.core.audio import AudioLimits, read_audio
-from speechkit.core.errors import AudioError, DataError
+from speechkit.core.config import to_dict
+from speechkit.core.errors import AudioError, ConfigError, DataError
 from speechkit.core.f0 import extract_f0, import_pyworld
-from speechkit.core.files import write_atomically
+from speechkit.core.files import is_partial, write_json, write_text
 from speechkit.data.clips import ClipSource, Corpus
 from speechkit.data.corpora import read_corpus
-from speechkit.data.packed import PACKED_SAMPLE_RATE_HZ, ClipInfo, PackedClip, write_packed
+from speechkit.data.index import INDEX_FILE, write_index
+from speechkit.data.packed import PACKED_SAMPLE_RATE_HZ, ClipInfo, PackedClip
 from speechkit.data.report import PrepareReport, ReportCounter
-from speechkit.train.progress import progress
+from speechkit.data.shard import SHARD_CLIPS, SHARD_SUFFIX, Shard, write_shard
+from speechkit.data.work import ALONE, Crew, Report, part_of, run_tasks
 
 Reason = Literal[
     "too short", "too long", "silent", "unreadable", "missing", "duplicate id", "contradictory"
 ]  # fmt: skip
+
+PLAN_FILE = "plan.json"
+PLAN_FORMAT = "speechkit-plan-1"
+REJECTED_FILE = "rejected.jsonl"
 
 _SILENCE_WINDOW_SAMPLES = 800
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareLimits:
-    """Which clips go into the packed file."""
+    """Which clips go into the corpus."""
 
     min_seconds: float = 1.0
     """Shorter clips are rejected."""
@@ -61,7 +69,7 @@ class PrepareLimits:
 
 @dataclass(frozen=True, kw_only=True)
 class Rejected:
-    """A clip that is not in the packed file."""
+    """A clip that is not in the corpus."""
 
     id: str
     """Name of the clip."""
@@ -76,41 +84,172 @@ def prepare(
     out: str | Path,
     *,
     limits: PrepareLimits | None = None,
-    workers: int = 1,
+    crew: Crew = ALONE,
+    shard_clips: int = SHARD_CLIPS,
 ) -> PrepareReport:
-    """Pack the clips of all sources into `out` and return what was packed and what was not.
+    """Pack the clips of all sources into shards in the folder `out`; return what became of them.
 
-    Beside the packed file `NAME.safetensors` stands `NAME.manifest.jsonl`: a line for each packed
-    clip and for each rejected one with its reason. Both files appear only when complete. One
-    corpus after the other, in its own order; of the corpus only the list of its clips is held in
-    memory.
+    One corpus after the other, in its own order; of the corpus only the list of its clips is held
+    in memory. Called again it goes on where it was stopped. Of a `crew` that makes a part of the
+    shards, whoever finds all of them made writes the index.
 
-    Raises DataError where a source is unusable or no clip is left.
+    Raises DataError where a source is unusable or no clip is left, and ConfigError for a folder
+    that holds something else.
     """
     limits = limits or PrepareLimits()
-    if workers < 1:
-        raise DataError(f"At least one worker must do the work; got workers={workers}.")
     import_pyworld()
     started = time.monotonic()
-    out = Path(out)
+    folder = Path(out)
     corpora = [
         source if isinstance(source, Corpus) else Corpus(path=Path(source)) for source in sources
     ]
-    counter = ReportCounter()
+    # All clips first: a broken table ends it here, and the time left is known.
+    counter, lines = ReportCounter(), list[str]()
+    wanted = _select(chain.from_iterable(map(read_corpus, corpora)), limits, counter, lines)
+    if not wanted:
+        raise _nothing_left(counter)
+    shards = [wanted[first : first + shard_clips] for first in range(0, len(wanted), shard_clips)]
+    mine = part_of(range(len(shards)), crew.part)
+    _begin(folder, _plan(wanted, limits, shard_clips), lines)
+    missing = [number for number in mine if not _is_made(folder, number)]
+    run_tasks(
+        "packing",
+        PrepareWork(folder=folder, limits=limits),
+        [((number, shards[number]), len(shards[number])) for number in missing],
+        crew=crew,
+        done=sum(len(shards[number]) for number in mine if number not in set(missing)),
+    )
+    made = [number for number in range(len(shards)) if _is_made(folder, number)]
+    for number in made:
+        _count(manifest_path(folder, number), counter)
+    if len(made) == len(shards):
+        _finish(folder, len(shards), counter)
+    return counter.report(
+        wall_seconds=time.monotonic() - started,
+        packed_bytes=sum(shard_path(folder, number).stat().st_size for number in made),
+        shards=len(shards),
+        missing=len(shards) - len(made),
+    )
 
-    def write_both(manifest_path: Path) -> None:
-        """Write the manifest while its clips stream into the packed file."""
-        with manifest_path.open("w", encoding="utf-8") as manifest:
-            clips = chain.from_iterable(read_corpus(corpus) for corpus in corpora)
-            # All of them first: a broken table ends it here, and the time left is known.
-            wanted = _select(clips, limits, counter, manifest)
-            results = _load_all(wanted, limits, workers)
-            shown = progress("packing", results, total=len(wanted), unit="clip")
-            write_packed(out, _count(shown, counter, manifest))
 
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(out.with_suffix(".manifest.jsonl"), write_both)
-    return counter.report(wall_seconds=time.monotonic() - started, packed_bytes=out.stat().st_size)
+def shard_path(folder: Path, number: int) -> Path:
+    """The file of a shard."""
+    return folder / f"{number:05d}{SHARD_SUFFIX}"
+
+
+def manifest_path(folder: Path, number: int) -> Path:
+    """Its manifest, which is written after it: a shard without one does not count."""
+    return folder / f"{number:05d}.manifest.jsonl"
+
+
+def _is_made(folder: Path, number: int) -> bool:
+    """Whether a shard is complete."""
+    return manifest_path(folder, number).is_file() and shard_path(folder, number).is_file()
+
+
+def _plan(wanted: Sequence[ClipSource], limits: PrepareLimits, shard_clips: int) -> dict[str, Any]:
+    """What the shards follow from; where the files lie on this machine is none of it."""
+    digest = hashlib.sha256(json.dumps(to_dict(limits), sort_keys=True).encode())
+    for clip in wanted:
+        place = (clip.source, clip.offset_bytes, clip.start_seconds, clip.seconds)
+        about = (clip.id, clip.text, clip.speaker, clip.language, clip.license, clip.split)
+        digest.update(json.dumps([*place, *about]).encode())
+    return {
+        "format": PLAN_FORMAT,
+        "shard_clips": shard_clips,
+        "clips": len(wanted),
+        "sha256": digest.hexdigest(),
+    }
+
+
+def _begin(folder: Path, plan: dict[str, Any], rejected: Sequence[str]) -> None:
+    """Make the folder, or check that it holds the same plan; raises ConfigError otherwise."""
+    path = folder / PLAN_FILE
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file, and a corpus is a folder: give another --out.")
+    if path.is_file():
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            before = None
+        if before != plan:
+            raise ConfigError(
+                f"{folder} holds a corpus of other clips or limits: choose another --out, or give "
+                "the same to go on."
+            )
+        return
+    # A process may have been killed before it wrote the plan.
+    begun = {path.name for path in folder.glob("*") if not is_partial(path)} - {REJECTED_FILE}
+    if begun:
+        raise ConfigError(f"{folder} is not empty and holds no corpus: choose another --out.")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / REJECTED_FILE, "".join(rejected))
+    write_json(path, plan)
+
+
+def _finish(folder: Path, shards: int, counter: ReportCounter) -> None:
+    """Write the index, where it is not there; raises DataError, and clears up, for no clips."""
+    if (folder / INDEX_FILE).is_file():
+        return
+    # What killed workers left; nobody writes any more.
+    for remains in filter(is_partial, list(folder.iterdir())):
+        remains.unlink(missing_ok=True)
+    if counter.clips:
+        write_index(folder, [Shard(shard_path(folder, number)) for number in range(shards)])
+        return
+    for number in range(shards):
+        shard_path(folder, number).unlink(missing_ok=True)
+        manifest_path(folder, number).unlink(missing_ok=True)
+    for name in (REJECTED_FILE, PLAN_FILE):
+        (folder / name).unlink(missing_ok=True)
+    folder.rmdir()
+    raise _nothing_left(counter)
+
+
+def _nothing_left(counter: ReportCounter) -> DataError:
+    """The error for a corpus without a clip."""
+    reasons = ", ".join(f"{count} {reason}" for reason, count in counter.rejected.items())
+    return DataError(
+        f"No clip is left to pack: {reasons or 'none'} rejected, {counter.skipped_clips} of "
+        "other splits or languages. "
+        + " ".join(f"{name}: {detail}." for name, detail in counter.examples.items())
+        + " Check the corpus and the limits."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareWork:
+    """How a shard is packed."""
+
+    folder: Path
+    limits: PrepareLimits
+
+    def load(self) -> PrepareWork:
+        """There is nothing to load."""
+        return self
+
+    def __call__(self, task: tuple[int, Sequence[ClipSource]], report: Report) -> None:
+        """Pack a shard: its number and its clips."""
+        number, clips = task
+        lines: list[str] = []
+
+        def packed() -> Iterator[PackedClip]:
+            for clip in clips:
+                result = load_clip(clip, self.limits)
+                report(1)
+                if isinstance(result, Rejected):
+                    lines.append(_rejected_line(result))
+                    continue
+                about = {
+                    "seconds": round(result.pcm_T.shape[0] / PACKED_SAMPLE_RATE_HZ, 3),
+                    "frames": result.f0_F.shape[0],
+                    "voiced": int((result.f0_F > 0).sum()),
+                }
+                lines.append(_line({**result.info, **about}))
+                yield result
+
+        write_shard(shard_path(self.folder, number), packed())
+        write_text(manifest_path(self.folder, number), "".join(lines))
 
 
 def load_clip(clip: ClipSource, limits: PrepareLimits) -> PackedClip | Rejected:
@@ -215,9 +354,17 @@ def _loudest_dbfs(pcm_T: npt.NDArray[np.int16]) -> float:
 
 
 def _select(
-    clips: Iterable[ClipSource], limits: PrepareLimits, counter: ReportCounter, manifest: TextIO
+    clips: Iterable[ClipSource], limits: PrepareLimits, counter: ReportCounter, lines: list[str]
 ) -> list[ClipSource]:
-    """Return the clips that were asked for, each id once, without those that contradict others."""
+    """Return the clips that were asked for, each id once, without those that contradict others.
+
+    Others are counted, and `lines` of the manifest added for them.
+    """
+
+    def reject(clip: ClipSource, reason: Reason, detail: str) -> None:
+        counter.reject(reason, detail)
+        lines.append(_rejected_line(Rejected(id=clip.id, reason=reason, detail=detail)))
+
     ids: set[str] = set()
     selected: list[ClipSource] = []
     of_audio: dict[tuple[str, int, float], ClipSource] = {}
@@ -233,16 +380,14 @@ def _select(
         if conflict := _conflict(first, clip):
             contradicted[_audio_key(clip)] = conflict
         if clip.id in ids and not conflict:
-            detail = f"'{clip.source}' has the id of an earlier clip"
-            _reject(Rejected(id=clip.id, reason="duplicate id", detail=detail), counter, manifest)
+            reject(clip, "duplicate id", f"'{clip.source}' has the id of an earlier clip")
         else:
             ids.add(clip.id)
             selected.append(clip)
     # None of them: nothing tells which of two transcripts is the right one.
     for clip in selected:
         if detail := contradicted.get(_audio_key(clip), ""):
-            rejected = Rejected(id=clip.id, reason="contradictory", detail=detail)
-            _reject(rejected, counter, manifest)
+            reject(clip, "contradictory", detail)
     return [clip for clip in selected if _audio_key(clip) not in contradicted]
 
 
@@ -261,76 +406,33 @@ def _conflict(first: ClipSource, clip: ClipSource) -> str:
     return ""
 
 
-def _count(
-    results: Iterable[PackedClip | Rejected], counter: ReportCounter, manifest: TextIO
-) -> Iterator[PackedClip]:
-    """Yield the packed clips, writing every result into counter and manifest."""
-    for result in results:
-        if isinstance(result, Rejected):
-            _reject(result, counter, manifest)
-            continue
-        info, seconds = result.info, result.pcm_T.shape[0] / PACKED_SAMPLE_RATE_HZ
-        counter.add(
-            speaker=info["speaker"],
-            language=info["language"],
-            license=info["license"],
-            has_text=info["text"] is not None,
-            seconds=seconds,
-            frames=result.f0_F.shape[0],
-            voiced_frames=int((result.f0_F > 0).sum()),
-        )
-        _write_line(manifest, {**info, "seconds": round(seconds, 3)})
-        yield result
-    if counter.clips == 0:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in counter.rejected.items())
+def _count(manifest: Path, counter: ReportCounter) -> None:
+    """Count the clips of a manifest; raises DataError for a damaged one."""
+    try:
+        for row in map(json.loads, manifest.read_text(encoding="utf-8").splitlines()):
+            if "rejected" in row:
+                counter.reject(row["rejected"], row["detail"])
+                continue
+            counter.add(
+                speaker=row["speaker"],
+                language=row["language"],
+                license=row["license"],
+                has_text=row["text"] is not None,
+                seconds=row["seconds"],
+                frames=row["frames"],
+                voiced_frames=row["voiced"],
+            )
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"No clip is left to pack: {reasons or 'none'} rejected, {counter.skipped_clips} of "
-            "other splits or languages. "
-            + " ".join(f"{name}: {detail}." for name, detail in counter.examples.items())
-            + " Check the corpus and the limits."
-        )
+            f"{manifest} is damaged ({error!r}): delete it and run prepare again."
+        ) from error
 
 
-def _reject(rejected: Rejected, counter: ReportCounter, manifest: TextIO) -> None:
-    """Count a rejected clip and note it in the manifest."""
-    counter.rejected[rejected.reason] += 1
-    counter.examples.setdefault(rejected.reason, rejected.detail)
-    line = {"id": rejected.id, "rejected": rejected.reason, "detail": rejected.detail}
-    _write_line(manifest, line)
+def _rejected_line(rejected: Rejected) -> str:
+    """The manifest's line of a rejected clip."""
+    return _line({"id": rejected.id, "rejected": rejected.reason, "detail": rejected.detail})
 
 
-def _write_line(manifest: TextIO, line: dict[str, Any]) -> None:
-    """Append one JSON line."""
-    manifest.write(json.dumps(line, ensure_ascii=False) + "\n")
-
-
-def _load_all(
-    clips: Iterable[ClipSource], limits: PrepareLimits, workers: int
-) -> Iterator[PackedClip | Rejected]:
-    """Yield `load_clip` of each clip in order, from `workers` processes (1: this one)."""
-    load = partial(load_clip, limits=limits)
-    if workers == 1:
-        yield from map(load, clips)
-        return
-    # Forking a process that has started torch's threads can hang.
-    context = multiprocessing.get_context("spawn")
-    waiting: deque[tuple[str, Future[PackedClip | Rejected]]] = deque()
-    name = ""
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        try:
-            for clip in clips:
-                waiting.append((clip.id, pool.submit(load, clip)))
-                # Enough to keep everyone busy past one long clip; bounds the memory.
-                if len(waiting) >= 8 * workers:
-                    name, future = waiting.popleft()
-                    yield future.result()
-            while waiting:
-                name, future = waiting.popleft()
-                yield future.result()
-        except BrokenProcessPool as error:
-            raise DataError(
-                f"A worker process died near clip '{name}'. Run again with one worker to see why."
-            ) from error
-        finally:
-            for _, future in waiting:
-                future.cancel()
+def _line(row: dict[str, Any]) -> str:
+    """One JSON line."""
+    return json.dumps(row, ensure_ascii=False) + "\n"

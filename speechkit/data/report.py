@@ -37,7 +37,11 @@ class PrepareReport:
     wall_seconds: float
     """How long it took."""
     megabytes: float
-    """Size of the packed file, in 10^6 bytes."""
+    """Size of the shards, in 10^6 bytes."""
+    shards: int = 1
+    """Shards of the corpus."""
+    missing_shards: int = 0
+    """Shards that others have still to make: only without them is the corpus complete."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as a JSON-ready mapping."""
@@ -55,7 +59,8 @@ class PrepareReport:
             ("rejected", _counts(self.rejected) or "none"),
             *(("", f"{reason}: {detail}") for reason, detail in self.examples.items()),
             ("not asked for", f"{self.skipped_clips}"),
-            ("size", f"{self.megabytes:.1f} MB"),
+            ("size", f"{self.megabytes:.1f} MB in {self.shards - self.missing_shards} shards"),
+            *([("missing", f"{self.missing_shards} shards")] if self.missing_shards else []),
             ("took", f"{self.wall_seconds:.1f} s"),
         ]
         width = max(len(name) for name, _ in rows)
@@ -100,7 +105,14 @@ class ReportCounter:
         self._frames += frames
         self._voiced_frames += voiced_frames
 
-    def report(self, *, wall_seconds: float, packed_bytes: int) -> PrepareReport:
+    def reject(self, reason: str, detail: str) -> None:
+        """Count one rejected clip."""
+        self.rejected[reason] += 1
+        self.examples.setdefault(reason, detail)
+
+    def report(
+        self, *, wall_seconds: float, packed_bytes: int, shards: int = 1, missing: int = 0
+    ) -> PrepareReport:
         """Return the sums."""
         hours = {name: value / 3600 for name, value in self._seconds_by_language.items()}
         return PrepareReport(
@@ -117,6 +129,8 @@ class ReportCounter:
             examples=dict(self.examples),
             wall_seconds=wall_seconds,
             megabytes=packed_bytes / 1e6,
+            shards=shards,
+            missing_shards=missing,
         )
 
 

@@ -9,6 +9,7 @@ Shapes: N clips.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -36,14 +37,15 @@ def split_clips(
     """
     if len(corpus) < 2:
         raise DataError("The corpus needs at least two clips: one to train on, one to hold out.")
-    one_voice = len({clip["speaker"] for clip in corpus.clips}) == 1
-    groups = [clip["id"] if one_voice else clip["speaker"] for clip in corpus.clips]
-    with_text = {group for group, clip in zip(groups, corpus.clips, strict=True) if clip["text"]}
+    one_voice = len(corpus.speakers) == 1
+    names: Sequence[str] = corpus.ids if one_voice else corpus.speakers
+    group_N = np.arange(len(corpus)) if one_voice else corpus.speaker_N
+    with_text = np.unique(group_N[corpus.text_N])
     # A speaker without text, or an only one with it, cannot be the measure of a synthesis.
-    ranked = sorted(with_text if len(with_text) > 1 else set(groups), key=hash_share)
+    groups = with_text if len(with_text) > 1 else np.unique(group_N)
+    ranked = sorted(groups.tolist(), key=lambda group: hash_share(names[group]))
     count = min(len(ranked) // 2, max(LEAST_SPEAKERS, round(held_out * len(ranked))))
-    chosen = set(ranked[:count])
-    held_out_N = np.array([group in chosen for group in groups])
+    held_out_N = np.isin(group_N, ranked[:count])
     return np.flatnonzero(held_out_N if validation else ~held_out_N)
 
 

@@ -5,8 +5,6 @@ Shapes: B batch, P phones, F frames, K codebooks, N clips.
 
 from __future__ import annotations
 
-from collections import defaultdict
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -52,22 +50,21 @@ class GeneratorDataset:
     ) -> None:
         self.alignment, self.codes, self.config = alignment, codes, config
         self.prompt_drop, self.phone_drop = prompt_drop, 0.0 if validation else PHONE_DROP
-        usable = [
-            int(n)
-            for n in split_clips(corpus, validation=validation, held_out=held_out)
-            if alignment.has(int(n)) and codes.has(int(n)) and len(alignment.phones(int(n))) > 8
-        ]
-        if not usable:
+        split_N = split_clips(corpus, validation=validation, held_out=held_out)
+        usable_N = (alignment.lengths() > 8) & (codes.lengths() > 0)
+        self.clips_N = split_N[usable_N[split_N]]
+        if not len(self.clips_N):
             raise DataError("No clip has both an alignment and codes; run align and encode first.")
-        self.clips_N = np.array(usable)
-        self._speaker = {n: corpus.speaker(n) for n in usable}
-        self._of_speaker: dict[int, list[int]] = defaultdict(list)
-        for n in usable:
-            self._of_speaker[self._speaker[n]].append(n)
-        samples = np.array([corpus.samples(n) for n in usable], dtype=np.float64)
-        totals = {s: sum(corpus.samples(n) for n in ns) for s, ns in self._of_speaker.items()}
-        weight = samples / np.sqrt([totals[self._speaker[n]] for n in usable])
-        self._cumulative_N = torch.from_numpy(np.cumsum(weight / weight.sum()))
+        samples_N = corpus.samples_N[self.clips_N].astype(np.float64)
+        self._speaker_N = corpus.speaker_N
+        speaker_N = self._speaker_N[self.clips_N]
+        self._by_speaker_N = self.clips_N[np.argsort(speaker_N, kind="stable")]
+        clips_S = np.bincount(speaker_N, minlength=len(corpus.speakers))
+        self._ends_S = np.cumsum(clips_S)
+        """Where the clips of each speaker S end in the row of all clips by speaker."""
+        totals_S = np.bincount(speaker_N, weights=samples_N, minlength=len(corpus.speakers))
+        weight_N = samples_N / np.sqrt(totals_S[speaker_N]) * corpus.weight_N[self.clips_N]
+        self._cumulative_N = torch.from_numpy(np.cumsum(weight_N / weight_N.sum()))
         pauses = [s == PAD or is_boundary(s) for s in DEFAULT_VOCABULARY.symbols]
         self._pause = torch.tensor(pauses)
         self._plain, self._comma, self._stop = DEFAULT_VOCABULARY.ids([WORD_BOUNDARY, ",", "."])
@@ -114,8 +111,9 @@ class GeneratorDataset:
         drop, pick = torch.rand(2, generator=rng).tolist()
         if drop < self.prompt_drop:
             return None
-        others = self._of_speaker[self._speaker[clip]]
-        return others[int(pick * len(others))]
+        speaker = int(self._speaker_N[clip])
+        first, end = (int(self._ends_S[speaker - 1]) if speaker else 0), int(self._ends_S[speaker])
+        return int(self._by_speaker_N[first + int(pick * (end - first))])
 
     def _marked(self, clip: int, rng: torch.Generator) -> Tensor:
         """Phones of a clip, most of the time with marks where it pauses."""

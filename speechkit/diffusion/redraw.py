@@ -6,8 +6,8 @@ by the generator at their own phones, durations and prosody: the recording is st
 decoder should make of them (as HiFi-GAN is fine-tuned on mel that an acoustic model predicted with
 the true alignment, Kong et al. 2020, §4.4).
 
-They are written like the codes of `speechkit encode`, as `x.redrawn.safetensors`; clips without
-drawn codes are empty.
+They are written beside each shard like the codes of `speechkit encode`; clips without drawn codes
+are empty.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from typing import Any
 
 import torch
 
+from speechkit.core.checkpoint import load_checkpoint
 from speechkit.core.rng import derive, generator
-from speechkit.data.alignment import Alignment, sidecar_path
-from speechkit.data.codes import CorpusCodes, codes_path, empty_codes, redrawn_path, write_codes
-from speechkit.data.packed import PackedCorpus
+from speechkit.data.alignment import Alignment
+from speechkit.data.codes import REDRAWN, CorpusCodes, empty_codes, write_codes
+from speechkit.data.packed import Data, PackedCorpus
 from speechkit.diffusion.config import SamplerConfig
 from speechkit.diffusion.dataset import GeneratorDataset
 from speechkit.diffusion.generator import Generator, load_generator
@@ -39,8 +40,8 @@ BATCH = 8
 class Redrawn:
     """What became of a corpus."""
 
-    out: str
-    """The file of codes."""
+    out: tuple[str, ...]
+    """The corpora, whose shards have the codes beside them."""
 
     clips: int
     """Clips with drawn codes."""
@@ -50,7 +51,8 @@ class Redrawn:
 
     def text(self) -> str:
         """A line for people."""
-        return f"drew codes of {self.clips} clips, {self.hours:.2f} h, in {self.out}"
+        beside = ", ".join(self.out)
+        return f"drew codes of {self.clips} clips, {self.hours:.2f} h, beside {beside}"
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain JSON values."""
@@ -58,22 +60,21 @@ class Redrawn:
 
 
 def redraw_corpus(
-    path: str | Path,
+    data: Data,
     folder: str | Path,
     *,
     minutes: float,
     seed: int = 0,
     amp: str = "auto",
 ) -> Redrawn:
-    """Write drawn codes of as many training clips of an encoded corpus as `minutes` allow.
+    """Write drawn codes of as many training clips of encoded corpora as `minutes` allow.
 
     `folder` has the generator, which computes in what `amp` says, as in training. Clips are dealt
     out among the speakers. Raises DataError for a corpus without alignment or codes,
     CheckpointError for what is no generator.
     """
-    corpus = PackedCorpus(path)
-    alignment = Alignment(sidecar_path(path), corpus.ids)
-    codes = CorpusCodes(codes_path(path), corpus.ids)
+    corpus = PackedCorpus(data)
+    alignment, codes = Alignment(corpus), CorpusCodes(corpus)
     model = load_generator(folder)
     dataset = GeneratorDataset(corpus, alignment, codes, model.config, prompt_drop=0.0)
     clips = _dealt(corpus, dataset)
@@ -94,9 +95,15 @@ def redraw_corpus(
             frames += target.frames
         if monotonic() > end:
             break
-    write_codes(redrawn_path(path), made, corpus.ids, codes.codec_sha256)
-    number = sum(clip.frames > 0 for clip in made)
-    return Redrawn(out=str(redrawn_path(path)), clips=number, hours=frames / 50 / 3600)
+    made_by = {"generator": load_checkpoint(folder).sha256, "seed": seed, "minutes": minutes}
+    for number, shard in enumerate(corpus.shards):
+        some_made = [made[clip] for clip in corpus.clips_of(number)]
+        write_codes(shard, some_made, codes.codec_sha256, made_by, REDRAWN)
+    return Redrawn(
+        out=tuple(source.path for source in corpus.sources),
+        clips=sum(clip.frames > 0 for clip in made),
+        hours=frames / 50 / 3600,
+    )
 
 
 def redraw(

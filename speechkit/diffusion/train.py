@@ -1,6 +1,6 @@
 """Training of the generator: `speechkit train generator …`.
 
-Needs the packed corpus with its alignment and codes beside it, and the codec they came from.
+Needs packed corpora with alignment and codes beside their shards, and the codec they came from.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import torch
 from speechkit.core.checkpoint import load_checkpoint, load_state
 from speechkit.core.config import to_dict
 from speechkit.core.rng import generator
-from speechkit.data.alignment import Alignment, corpus_hash, sidecar_path
-from speechkit.data.codes import CorpusCodes, codes_path
-from speechkit.data.packed import PackedCorpus
+from speechkit.data.alignment import Alignment
+from speechkit.data.codes import CorpusCodes
+from speechkit.data.packed import Data, PackedCorpus
 from speechkit.diffusion.config import GeneratorConfig
 from speechkit.diffusion.dataset import GeneratorDataset
 from speechkit.diffusion.generator import Generator, build_generator, generator_config
@@ -76,17 +76,16 @@ def start_generator(
 
 
 def train_generator(
-    recipe: GeneratorTraining, data: Path, codec: Path, out: Path, *, init: Path | None = None
+    recipe: GeneratorTraining, data: Data, codec: Path, out: Path, *, init: Path | None = None
 ) -> TrainReport:
-    """Train the generator on the packed corpus `data`; a run in `out` is resumed.
+    """Train the generator on the packed corpora `data`; a run in `out` is resumed.
 
-    Alignment and codes must lie beside the corpus; `codec` is the folder of the codec that made the
-    codes, `init` the export of an earlier run to go on from. Raises ConfigError for a run in `out`
-    that began with another recipe, start or corpus.
+    Alignment and codes must lie beside their shards; `codec` is the folder of the codec that made
+    the codes, `init` the export of an earlier run to go on from. Raises ConfigError for a run in
+    `out` that began with another recipe, start or corpus.
     """
     corpus = PackedCorpus(data)
-    alignment = Alignment(sidecar_path(data), corpus.ids)
-    codes = CorpusCodes(codes_path(data), corpus.ids)
+    alignment, codes = Alignment(corpus), CorpusCodes(corpus)
     model = start_generator(recipe.generator, from_pretrained(codec), init, recipe.train.seed)
     alignment.require_symbols(model.config.phone_symbols)
 
@@ -104,7 +103,7 @@ def train_generator(
     identity = {
         **settings,
         "init": None if init is None else load_checkpoint(init).sha256,
-        "data": corpus_hash(corpus.ids),
+        "data": corpus.sha256,
         "alignment": alignment.sha256,
         "codes": codes.codec_sha256,
     }

@@ -1,11 +1,11 @@
 """Training of the generator that speaks from units: `speechkit train unit-generator …`.
 
-Needs a packed corpus, its codes beside it (`encode --all`) and its units (`ssl units`): no text.
+Needs packed corpora, codes beside their shards (`encode --all`) and units (`ssl units`): no text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,9 +16,8 @@ from speechkit.core.checkpoint import load_checkpoint, save_checkpoint
 from speechkit.core.config import require_range, to_dict
 from speechkit.core.errors import ConfigError
 from speechkit.core.rng import generator
-from speechkit.data.alignment import corpus_hash
-from speechkit.data.codes import CorpusCodes, codes_path
-from speechkit.data.packed import PackedCorpus
+from speechkit.data.codes import CorpusCodes
+from speechkit.data.packed import Data, PackedCorpus
 from speechkit.diffusion.config import FRAME_STAGES, DenoiserConfig, GeneratorConfig
 from speechkit.diffusion.denoiser import SelfAttention
 from speechkit.diffusion.generator import Generator
@@ -169,36 +168,37 @@ class UnitGeneratorTask:
 
 def train_unit_generator(
     recipe: UnitGeneratorTraining,
-    data: Path,
-    units: FrameUnits,
+    data: Data,
+    units: Callable[[PackedCorpus], FrameUnits],
     codec: Path,
     out: Path,
     *,
     init: Path | None = None,
 ) -> TrainReport:
-    """Train on the packed corpus `data` and its units; a run in `out` is resumed.
+    """Train on the packed corpora `data` and their units; a run in `out` is resumed.
 
-    Codes must lie beside the corpus; `codec` is the folder of the codec that made them, `init` the
-    export of an earlier run to go on from. Raises ConfigError for a run in `out` that began with
-    another recipe, start or corpus, and for codes of another codec.
+    `units` opens the units of a corpus. Codes must lie beside its shards; `codec` is the folder of
+    the codec that made them, `init` the export of an earlier run to go on from. Raises ConfigError
+    for a run in `out` that began with another recipe, start or corpus, and for codes of another
+    codec.
     """
     corpus = PackedCorpus(data)
-    codes = CorpusCodes(codes_path(data), corpus.ids)
+    codes, found = CorpusCodes(corpus), units(corpus)
     checkpoint = load_checkpoint(codec)
     if codes.codec_sha256 != checkpoint.sha256:
         raise ConfigError(
-            f"The codes beside {data} are not of the codec in {codec}: run encode --all with it."
+            f"The codes beside {corpus} are not of the codec in {codec}: run encode --all with it."
         )
     speaker = codec_of(checkpoint)
     model = start_generator(
-        recipe.generator, speaker, init, recipe.train.seed, unit_symbols(units.clusters)
+        recipe.generator, speaker, init, recipe.train.seed, unit_symbols(found.clusters)
     )
-    check_unit_generator(model, units, speaker.timbre_channels)
+    check_unit_generator(model, found, speaker.timbre_channels)
 
     def dataset(validation: bool) -> UnitDataset:
         return UnitDataset(
             corpus,
-            units,
+            found,
             codes,
             patch=model.config.frame.patch,
             hop_samples=speaker.hop_samples,
@@ -211,9 +211,9 @@ def train_unit_generator(
     identity = {
         **settings,
         "init": None if init is None else load_checkpoint(init).sha256,
-        "data": corpus_hash(corpus.ids),
-        "units": units.kmeans_sha256,
+        "data": corpus.sha256,
+        "units": found.kmeans_sha256,
         "codes": codes.codec_sha256,
     }
-    task = UnitGeneratorTask(model, dataset(False), dataset(True), recipe.task, units.kmeans_sha256)
+    task = UnitGeneratorTask(model, dataset(False), dataset(True), recipe.task, found.kmeans_sha256)
     return train(task, recipe.train, out, identity=identity)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -52,10 +53,10 @@ class FrameUnits(Protocol):
     def kmeans_sha256(self) -> str:
         """Hash of the centroids that they stand for."""
 
-    def has(self, clip_id: str) -> bool:
-        """True when the clip has units."""
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Units of each clip `[N]`; 0 where it has none."""
 
-    def of(self, clip_id: str) -> Tensor:
+    def of(self, clip: int) -> Tensor:
         """`units_U` of a clip."""
 
 
@@ -158,27 +159,27 @@ class UnitDataset:
         validation: bool = False,
     ) -> None:
         """Choose the clips; raises DataError where none has codes, units and `FEWEST_FRAMES`."""
-        self.codes, self.patch = codes, patch
+        self.codes, self.units, self.patch = codes, units, patch
+        self._hop_samples = hop_samples
         self.masked_items, self.masked_share = masked_items, masked_share
-        self._ids: dict[int, Tensor] = {}
-        self._of_speaker: dict[int, list[int]] = defaultdict(list)
-        for n in split_clips(corpus, validation=validation, held_out=held_out).tolist():
-            name = corpus.clips[n]["id"]
-            frames = codes.clip(n).frames
-            if frames < FEWEST_FRAMES or not units.has(name):
-                continue
-            self._ids[n] = units_at_frames(units.of(name), units.rate_hz, frames, hop_samples)
-            self._of_speaker[corpus.speaker(n)].append(n)
-        if not self._ids:
+        frames_N = codes.lengths()
+        split_N = split_clips(corpus, validation=validation, held_out=held_out)
+        usable_N = (frames_N >= FEWEST_FRAMES) & (units.lengths() > 0)
+        clips_N = split_N[usable_N[split_N]]
+        if not len(clips_N):
             raise DataError(
                 "No clip has both units and codes: run encode --all and ssl units on this corpus "
                 f"(clips of less than {FEWEST_FRAMES} frames are left out)."
             )
-        self.clips = list(self._ids)
-        self._speaker = {n: corpus.speaker(n) for n in self.clips}
-        totals = {s: sum(len(self._ids[n]) for n in ns) for s, ns in self._of_speaker.items()}
-        lengths_N = np.array([len(self._ids[n]) for n in self.clips], dtype=np.float64)
-        weight_N = lengths_N / np.sqrt([totals[self._speaker[n]] for n in self.clips])
+        self.clips: list[int] = clips_N.tolist()
+        self._speaker_N = corpus.speaker_N
+        speaker_N = self._speaker_N[clips_N]
+        self._of_speaker: dict[int, list[int]] = defaultdict(list)
+        for clip, speaker in zip(self.clips, speaker_N.tolist(), strict=True):
+            self._of_speaker[speaker].append(clip)
+        lengths_N = frames_N[clips_N].astype(np.float64)
+        totals_S = np.bincount(speaker_N, weights=lengths_N)
+        weight_N = lengths_N / np.sqrt(totals_S[speaker_N]) * corpus.weight_N[clips_N]
         self._cumulative_N = torch.from_numpy(np.cumsum(weight_N / weight_N.sum()))
 
     def frames(self, frames: int, targets: tuple[int, ...], rng: torch.Generator) -> StageBatch:
@@ -194,7 +195,10 @@ class UnitDataset:
         return collate(items, self.patch, timbres)
 
     def _item(self, clip: int, longest: int, rng: torch.Generator) -> Segment:
-        ids_F, codes_KF = self._ids[clip], self.codes.clip(clip).codes_KF
+        codes_KF = self.codes.clip(clip).codes_KF
+        ids_F = units_at_frames(
+            self.units.of(clip), self.units.rate_hz, codes_KF.shape[1], self._hop_samples
+        )
         start = int(torch.randint(max(1, len(ids_F) - longest + 1), (), generator=rng))
         ids_F, codes_KF = ids_F[start : start + longest], codes_KF[:, start : start + longest]
         share = float(torch.rand((), generator=rng)) < self.masked_items
@@ -202,7 +206,7 @@ class UnitDataset:
         return unit_segment(ids_F, span, codes_KF)
 
     def _voice(self, clip: int, rng: torch.Generator) -> int:
-        others = [n for n in self._of_speaker[self._speaker[clip]] if n != clip] or [clip]
+        others = [n for n in self._of_speaker[int(self._speaker_N[clip])] if n != clip] or [clip]
         return others[int(torch.randint(len(others), (), generator=rng))]
 
 

@@ -1,8 +1,9 @@
-"""Every clip of a packed corpus as codes, in a file beside it: `speechkit encode`."""
+"""Every clip of a corpus as codes, in a file beside each shard: `speechkit encode`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,24 +11,25 @@ from typing import Any
 import torch
 
 from speechkit.core.errors import DataError
-from speechkit.data.alignment import Alignment, sidecar_path
-from speechkit.data.codes import ClipCodes, codes_path, empty_codes, write_codes
-from speechkit.data.packed import PackedCorpus
+from speechkit.data.alignment import ALIGNMENT, Alignment
+from speechkit.data.codes import CODES, ClipCodes, CorpusCodes, empty_codes, write_codes
+from speechkit.data.packed import Data, PackedCorpus, Source
+from speechkit.data.sidecar import has_sidecars, is_made
+from speechkit.data.work import ALONE, Crew, Report, run_shards
 from speechkit.facodec.codec import Codec
 from speechkit.facodec.pretrained import load_pretrained
 from speechkit.facodec.recognition import recognise
-from speechkit.train.progress import progress
 
 
 @dataclass(frozen=True, kw_only=True)
 class Encoded:
     """What became of a corpus."""
 
-    out: str
-    """The file of codes."""
+    out: tuple[str, ...]
+    """The corpora, whose shards have their codes beside them."""
 
     clips: int
-    """Clips of the corpus."""
+    """Clips of the corpora."""
 
     encoded: int
     """Clips that have codes."""
@@ -35,9 +37,16 @@ class Encoded:
     codec: str
     """Hash of the codec's weights, in hexadecimal."""
 
+    shards: int
+    """Shards of the corpora."""
+
+    missing_shards: int
+    """Shards that others have still to encode."""
+
     def text(self) -> str:
         """A line for people."""
-        return f"encoded {self.encoded} of {self.clips} clips in {self.out}"
+        left = f"; {self.missing_shards} shards still to encode" if self.missing_shards else ""
+        return f"encoded {self.encoded} of {self.clips} clips beside {', '.join(self.out)}{left}"
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain JSON values."""
@@ -45,43 +54,89 @@ class Encoded:
 
 
 def encode_corpus(
-    path: str | Path,
+    data: Data,
     codec_folder: str | Path | None = None,
     *,
     unaligned: bool = False,
-    device: str | torch.device = "cpu",
+    crew: Crew = ALONE,
 ) -> Encoded:
-    """Write the codes of a packed corpus beside it, made by a codec (the bundled one).
+    """Write the codes of a corpus beside its shards, made by a codec (the bundled one).
 
-    Clips without an alignment are left out unless `unaligned`. Raises DataError for a corpus that
-    is missing, damaged or, without `unaligned`, not aligned yet; CheckpointError for what is no
-    codec.
+    Clips without an alignment are left out unless `unaligned`. Shards that have these codes stay.
+    Raises DataError for a corpus that is missing, damaged or, without `unaligned`, not aligned yet;
+    CheckpointError for what is no codec.
     """
-    corpus = PackedCorpus(path)
+    corpus = PackedCorpus(data)
     wanted = None
     if not unaligned:
-        if not sidecar_path(path).exists():
+        if not has_sidecars(corpus, ALIGNMENT):
             raise DataError("The corpus has no alignment yet: run align first, or give --all.")
-        wanted = Alignment(sidecar_path(path), corpus.ids)
-    found = load_pretrained(codec_folder)
-    made = corpus_codes(found.codec.to(device), corpus, wanted)
-    codes = list(progress("encoding", made, total=len(corpus), unit="clip"))
-    write_codes(codes_path(path), codes, corpus.ids, found.sha256)
+        wanted = Alignment(corpus)
+    sha256 = load_pretrained(codec_folder).sha256
+
+    def is_encoded(number: int) -> bool:
+        shard = corpus.shards[number]
+        made_by = _made_by(sha256, wanted, number)
+        return is_made(shard.sidecar(CODES.name), CODES, shard, made_by)
+
+    work = EncodeWork(
+        sources=corpus.sources, codec=codec_folder, unaligned=unaligned, device=crew.device
+    )
+    done = run_shards("encoding", work, corpus, is_encoded, crew)
+    codes = CorpusCodes(PackedCorpus(done))
     return Encoded(
-        out=str(codes_path(path)),
+        out=tuple(source.path for source in corpus.sources),
         clips=len(corpus),
-        encoded=sum(clip.frames > 0 for clip in codes),
-        codec=found.sha256,
+        encoded=int((codes.lengths() > 0).sum()),
+        codec=sha256,
+        shards=len(corpus.shards),
+        missing_shards=len(corpus.shards) - len(done),
     )
 
 
+def _made_by(codec_sha256: str, wanted: Alignment | None, number: int) -> dict[str, str]:
+    """What the codes of a shard follow from: the codec, and which clips are encoded."""
+    if wanted is None:
+        return {"codec": codec_sha256, "clips": "all"}
+    aligned_N = wanted.parts[number].tensors["offsets_N1"].diff() > 0
+    clips = hashlib.sha256(aligned_N.numpy().tobytes()).hexdigest()
+    return {"codec": codec_sha256, "clips": clips}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeWork:
+    """How a shard is encoded."""
+
+    sources: tuple[Source, ...]
+    codec: str | Path | None
+    unaligned: bool
+    device: str
+
+    def load(self) -> Callable[[int, Report], None]:
+        """Open the corpus and load the codec."""
+        corpus = PackedCorpus(self.sources)
+        wanted = None if self.unaligned else Alignment(corpus)
+        found = load_pretrained(self.codec)
+        codec = found.codec.to(self.device)
+
+        def encode(number: int, report: Report) -> None:
+            codes = []
+            for clip in shard_codes(codec, corpus, number, wanted):
+                codes.append(clip)
+                report(1)
+            made_by = _made_by(found.sha256, wanted, number)
+            write_codes(corpus.shards[number], codes, found.sha256, made_by)
+
+        return encode
+
+
 @torch.no_grad()
-def corpus_codes(
-    codec: Codec, corpus: PackedCorpus, wanted: Alignment | None
+def shard_codes(
+    codec: Codec, corpus: PackedCorpus, number: int, wanted: Alignment | None
 ) -> Iterator[ClipCodes]:
-    """Each clip in order; empty where an alignment is given and lacks the clip."""
+    """Each clip of a shard in order; empty where an alignment is given and lacks the clip."""
     empty = empty_codes(codec.quantizer.codebooks, codec.timbre_channels)
-    for clip in range(len(corpus)):
+    for clip in corpus.clips_of(number):
         if wanted is not None and not wanted.has(clip):
             yield empty
             continue

@@ -21,9 +21,10 @@ from torch import Tensor
 from speechkit.core.checkpoint import load_checkpoint, load_state
 from speechkit.core.config import to_dict
 from speechkit.core.errors import ConfigError
-from speechkit.data.alignment import Alignment, corpus_hash, sidecar_path
-from speechkit.data.codes import CorpusCodes, redrawn_path
-from speechkit.data.packed import PackedCorpus
+from speechkit.data.alignment import ALIGNMENT, Alignment
+from speechkit.data.codes import RedrawnCodes
+from speechkit.data.packed import Data, PackedCorpus
+from speechkit.data.sidecar import has_sidecars
 from speechkit.facodec.paper.codec import PaperCodec, build_paper_codec, paper_codec_config
 from speechkit.facodec.paper.config import PaperCodecConfig
 from speechkit.facodec.small.codec import FACodec, build_codec, codec_config
@@ -154,8 +155,8 @@ class Start:
     recipe: CodecTraining
     """All settings."""
 
-    data: Path
-    """Packed corpus; its alignment is used where there is one."""
+    data: Data
+    """Packed corpora; their alignment is used where there is one."""
 
     init: Path | None
     """Export of an earlier phase."""
@@ -168,10 +169,9 @@ class Start:
     @cached_property
     def alignment(self) -> Alignment | None:
         """Its phones and durations, if it has any."""
-        sidecar = sidecar_path(self.data)
-        if not sidecar.exists():
+        if not has_sidecars(self.corpus, ALIGNMENT):
             return None
-        alignment = Alignment(sidecar, self.corpus.ids)
+        alignment = Alignment(self.corpus)
         alignment.require_symbols(DEFAULT_VOCABULARY.symbols)
         return alignment
 
@@ -179,9 +179,9 @@ class Start:
         """The small codec to train."""
         return start_codec(self.recipe.codec, self.corpus, self.init, self.recipe.train.seed)
 
-    def redrawn(self) -> CorpusCodes:
+    def redrawn(self) -> RedrawnCodes:
         """Codes that a generator drew for clips of the corpus, on codes of the codec in `init`."""
-        return CorpusCodes(redrawn_path(self.data), self.corpus.ids)
+        return RedrawnCodes(self.corpus)
 
     def segments(
         self,
@@ -192,7 +192,7 @@ class Start:
         other_reference: float = 0.0,
         resampled: float = 0.0,
         usable_N: Tensor | None = None,
-        redrawn: CorpusCodes | None = None,
+        redrawn: RedrawnCodes | None = None,
         redrawn_share: float = 0.0,
     ) -> tuple[SegmentSampler, SegmentSampler]:
         """Segments to train on, and held-out ones, which are as recorded."""
@@ -247,7 +247,7 @@ def _decoder(start: Start) -> DecoderTask:
     config, codec = start.recipe.decoder, start.codec()
     known = read_statistics(start.corpus, codec.config) if config.taught else None
     teachers = None if known is None else build_teachers(known)
-    texts_N = torch.tensor([bool(clip["text"]) for clip in start.corpus.clips])
+    texts_N = torch.from_numpy(start.corpus.text_N)
     usable_N = texts_N if config.with_text else torch.ones_like(texts_N)
     if known is not None:
         usable_N = usable_N & known.known_N
@@ -305,9 +305,9 @@ PHASES: Mapping[str, Callable[[Start], Task]] = {
 
 
 def train_codec(
-    phase: str, recipe: CodecTraining, data: Path, out: Path, *, init: Path | None = None
+    phase: str, recipe: CodecTraining, data: Data, out: Path, *, init: Path | None = None
 ) -> TrainReport:
-    """Train one of `PHASES` on the packed corpus `data`; a run in `out` is resumed.
+    """Train one of `PHASES` on the packed corpora `data`; a run in `out` is resumed.
 
     `init` is the export of an earlier phase. Raises ConfigError for an unknown phase and for a run
     in `out` that began with another recipe, start or corpus.
@@ -320,7 +320,7 @@ def train_codec(
         **settings,
         "phase": phase,
         "init": None if init is None else load_checkpoint(init).sha256,
-        "data": corpus_hash(start.corpus.ids),
+        "data": start.corpus.sha256,
         "alignment": None if start.alignment is None else start.alignment.sha256,
     }
     return train(PHASES[phase](start), recipe.train, out, identity=identity)

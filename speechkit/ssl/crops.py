@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -90,24 +92,25 @@ class CropDataset:
                 f"data.min_seconds {config.min_seconds} gives fewer than the {needed} frames that "
                 "masking needs: raise it."
             )
-        clips = config.selection.of(corpus)
-        long = [clip for clip in clips if corpus.samples(clip) >= self._min]
-        self.too_short = len(clips) - len(long)
+        chosen_N = np.array(config.selection.of(corpus))
+        long_N = chosen_N[corpus.samples_N[chosen_N] >= self._min]
+        self.too_short = len(chosen_N) - len(long_N)
         """Clips below the limit."""
-        usable = [clip for clip in long if units is None or units.has(corpus.clips[clip]["id"])]
-        self.without_units = len(long) - len(usable)
-        """Clips that the units file does not know."""
-        self.cropped = sum(corpus.samples(clip) > self._max for clip in usable)
+        usable_N = long_N if units is None else long_N[units.lengths()[long_N] > 0]
+        self.without_units = len(long_N) - len(usable_N)
+        """Clips that have no units."""
+        self.cropped = int((corpus.samples_N[usable_N] > self._max).sum())
         """Clips above the limit, which give crops."""
-        others = self._of_held_out_speakers(usable)
-        order = torch.randperm(len(others), generator=generator(derive(seed, "split"))).tolist()
-        self.held_out = sorted(others[i] for i in order[: config.held_out_clips])
+        others_N = self._of_held_out_speakers(usable_N)
+        order_N = torch.randperm(len(others_N), generator=generator(derive(seed, "split"))).numpy()
+        self.held_out: list[int] = np.sort(others_N[order_N[: config.held_out_clips]]).tolist()
         """Clips of validation."""
-        unheard = frozenset(others)
-        self.clips = [clip for clip in usable if clip not in unheard]
+        self._clips_N = np.setdiff1d(usable_N, others_N)
+        self.clips: list[int] = self._clips_N.tolist()
         """Clips of training."""
-        self.hours = sum(corpus.samples(clip) for clip in self.clips) / SAMPLE_RATE_HZ / 3600
+        self.hours = float(corpus.samples_N[self._clips_N].sum()) / SAMPLE_RATE_HZ / 3600
         """Length of the training clips."""
+        self._length_N = np.minimum(corpus.samples_N, self._max)
         if not self.clips:
             raise DataError(f"No clip is left to train on: {self.describe()}.")
         if isinstance(model, Wav2Vec2Config) and len(self.clips) < 2:
@@ -115,13 +118,12 @@ class CropDataset:
         self._planned: tuple[int, list[list[int]]] = (-1, [])
         self._batches = len(self._plan(0))
 
-    def _of_held_out_speakers(self, usable: Sequence[int]) -> list[int]:
+    def _of_held_out_speakers(self, usable_N: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return the usable clips of speakers whom no training on this corpus hears."""
-        if self.config.held_out_clips == 0 or len(usable) < 2:
-            return []
-        held_out = frozenset(split_clips(self.corpus, validation=True).tolist())
-        others = [clip for clip in usable if clip in held_out]
-        return others if len(others) < len(usable) else []
+        if self.config.held_out_clips == 0 or len(usable_N) < 2:
+            return usable_N[:0]
+        others_N = np.intersect1d(usable_N, split_clips(self.corpus, validation=True))
+        return others_N if len(others_N) < len(usable_N) else usable_N[:0]
 
     def describe(self) -> str:
         """Return in words what is trained on and what is not."""
@@ -154,29 +156,34 @@ class CropDataset:
         """Return the clips of each batch of an epoch."""
         if self._planned[0] != epoch:
             rng = generator(derive(self._seed, "epoch", epoch))
-            shuffled = [
-                self.clips[i] for i in torch.randperm(len(self.clips), generator=rng).tolist()
-            ]
-            mean = sum(self._length(clip) for clip in self.clips) / len(self.clips)
-            pool = max(round(POOL_BATCHES * self._budget / mean), 1)
-            batches = []
-            for start in range(0, len(shuffled), pool):
-                batches += self._group(shuffled[start : start + pool])
+            clips_N = self._repeated(rng)
+            shuffled_N = clips_N[torch.randperm(len(clips_N), generator=rng).numpy()]
+            pool = max(round(POOL_BATCHES * self._budget / self._length_N[clips_N].mean()), 1)
+            batches: list[list[int]] = []
+            for start in range(0, len(shuffled_N), pool):
+                batches += self._group(shuffled_N[start : start + pool])
             order = torch.randperm(len(batches), generator=rng).tolist()
             self._planned = (epoch, [batches[i] for i in order])
         return self._planned[1]
 
-    def _length(self, clip: int) -> int:
-        """Return the samples of a clip that a batch can take."""
-        return min(self.corpus.samples(clip), self._max)
+    def _repeated(self, rng: torch.Generator) -> npt.NDArray[np.int64]:
+        """The clips of an epoch: each as often as its weight says, the least weight being once."""
+        weight_N = self.corpus.weight_N[self._clips_N]
+        if (weight_N == weight_N[0]).all():
+            return self._clips_N
+        often_N = weight_N / weight_N.min()
+        drawn_N = torch.rand(len(often_N), generator=rng, dtype=torch.float64).numpy()
+        return np.repeat(self._clips_N, np.floor(often_N + drawn_N).astype(np.int64))
 
-    def _group(self, clips: Sequence[int]) -> list[list[int]]:
+    def _group(self, clips: Sequence[int] | npt.NDArray[np.int64]) -> list[list[int]]:
         """Return clips of like length together, as many as a batch holds."""
+        clips_N = np.asarray(clips, dtype=np.int64)
+        order_N = np.argsort(-self._length_N[clips_N], kind="stable")
         groups: list[list[int]] = []
-        shortest = 0
-        for clip in sorted(clips, key=self._length, reverse=True):
-            shortest = self._length(clip)
-            if groups and (len(groups[-1]) + 1) * shortest <= self._budget:
+        ordered: list[int] = clips_N[order_N].tolist()
+        lengths: list[int] = self._length_N[clips_N[order_N]].tolist()
+        for clip, length in zip(ordered, lengths, strict=True):
+            if groups and (len(groups[-1]) + 1) * length <= self._budget:
                 groups[-1].append(clip)
             else:
                 groups.append([clip])
@@ -185,7 +192,7 @@ class CropDataset:
     def _batch(self, clips: Sequence[int], rng: torch.Generator) -> PretrainBatch:
         """Crop the clips to the shortest and draw masks and distractors."""
         encoder, mask = self._model.encoder, self._model.mask
-        samples = min(self._length(clip) for clip in clips)
+        samples = int(self._length_N[clips].min())
         frames = encoder.frames(samples)
         starts = [self._start(clip, samples, rng) for clip in clips]
         wave_BT = torch.stack(
@@ -218,9 +225,7 @@ class CropDataset:
         per_frame = self._units.rate_hz * hop / SAMPLE_RATE_HZ
         return torch.stack(
             [
-                align_labels(
-                    self._units.of(self.corpus.clips[clip]["id"]), start // hop, frames, per_frame
-                )
+                align_labels(self._units.of(clip), start // hop, frames, per_frame)
                 for clip, start in zip(clips, starts, strict=True)
             ]
         )

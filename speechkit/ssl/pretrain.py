@@ -1,6 +1,6 @@
-"""Pre-train wav2vec 2.0 or HuBERT on a packed corpus.
+"""Pre-train wav2vec 2.0 or HuBERT on packed corpora.
 
-`speechkit ssl pretrain corpus.safetensors --config recipes/ssl/hubert-small.toml --out run`
+`speechkit ssl pretrain A.corpus B.corpus --config recipes/ssl/hubert-small.toml --out run`
 Run the same command again to go on after an interruption; under torchrun or srun for many devices.
 """
 
@@ -13,8 +13,7 @@ from pathlib import Path
 from speechkit.core.checkpoint import load_checkpoint, load_state
 from speechkit.core.config import to_dict
 from speechkit.core.errors import ConfigError
-from speechkit.data.alignment import corpus_hash
-from speechkit.data.packed import PackedCorpus
+from speechkit.data.packed import Data, PackedCorpus
 from speechkit.ssl.checkpoints import build_pretrainer, load_model
 from speechkit.ssl.config import HubertConfig, ModelConfig, Wav2Vec2Config
 from speechkit.ssl.crops import CropConfig, CropDataset
@@ -64,22 +63,24 @@ class PretrainConfig:
 
 
 def pretrain(
-    corpus: Path,
+    data: Data,
     config: PretrainConfig,
     out: Path,
     *,
     units: Path | None = None,
     initial: Path | None = None,
 ) -> TrainReport:
-    """Train into the folder ``out``; a run there is resumed. The models are ``last`` and ``best``.
+    """Train on the corpora ``data`` into the folder ``out``; a run there is resumed. The models are
+    ``last`` and ``best``.
 
     ``initial`` is a model folder of the same config to start from. Raises ConfigError, DataError or
     CheckpointError before any training where config, data or an earlier run do not fit, and
     CollapseError from a run that collapses.
     """
     model = config.model
-    targets = None if units is None else Units(units)
-    crops = CropDataset(PackedCorpus(corpus), config.data, model, config.train.seed, targets)
+    corpus = PackedCorpus(data)
+    targets = None if units is None else Units(units, corpus)
+    crops = CropDataset(corpus, config.data, model, config.train.seed, targets)
     log.info("%s", crops.describe())
     built = build_pretrainer(model, config.train.seed)
     if initial is not None:
@@ -90,7 +91,8 @@ def pretrain(
     identity = {
         "model": to_dict(model),
         "data": to_dict(config.data),
-        "corpus": corpus_hash(crops.corpus.ids),
+        "corpus": corpus.sha256,
+        "clips": len(crops.clips),
         "units": None if targets is None else targets.kmeans_sha256,
         "initial": None if initial is None else load_checkpoint(initial).sha256,
     }

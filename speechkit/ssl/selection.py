@@ -7,10 +7,12 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from speechkit.core.errors import DataError
-from speechkit.data.packed import ClipInfo, PackedCorpus
+from speechkit.data.packed import PackedCorpus
 
 Item = TypeVar("Item")
 
@@ -32,36 +34,31 @@ class Selection:
 
     def of(self, corpus: PackedCorpus) -> list[int]:
         """Indices of the clips; raises DataError where nothing fits, naming what there is."""
-        speakers = None if self.speakers is None else frozenset(self.speakers)
-        without = frozenset(self.without_speakers)
-
-        def takes(clip: ClipInfo) -> bool:
-            starts = self.sources
-            return (
-                (self.languages is None or clip["language"] in self.languages)
-                and (self.splits is None or clip["split"] in self.splits)
-                and (speakers is None or clip["speaker"] in speakers)
-                and clip["speaker"] not in without
-                and (
-                    starts is None
-                    or clip["id"].startswith(starts)
-                    or clip["source"].startswith(starts)
-                )
-            )
-
-        chosen = [index for index, clip in enumerate(corpus.clips) if takes(clip)]
-        if not chosen:
-            known = [
-                f"{what} {', '.join(sorted(values)[:20])}"
-                for what, values in (
-                    ("languages", {clip["language"] for clip in corpus.clips}),
-                    ("sources", {clip["source"] for clip in corpus.clips}),
-                    ("splits", {clip["split"] for clip in corpus.clips}),
-                )
+        taken_N = np.ones(len(corpus), dtype=bool)
+        for label, wanted in (
+            ("language", self.languages),
+            ("split", self.splits),
+            ("speaker", self.speakers),
+        ):
+            if wanted is not None:
+                taken_N &= _is_one_of(corpus, label, wanted)
+        taken_N &= ~_is_one_of(corpus, "speaker", self.without_speakers)
+        chosen: list[int] = np.flatnonzero(taken_N).tolist()
+        if self.sources is not None:
+            infos = ((clip, corpus.clips[clip]) for clip in chosen)
+            chosen = [
+                clip
+                for clip, info in infos
+                if info["id"].startswith(self.sources) or info["source"].startswith(self.sources)
             ]
-            raise DataError(
-                f"No clip of '{corpus.path}' fits the selection; it has {'; '.join(known)}."
-            )
+        if not chosen:
+            sources = {info["source"] for info in corpus.clips}
+            known = [
+                f"languages {', '.join(sorted(corpus.names['language'])[:20])}",
+                f"sources {', '.join(sorted(sources)[:20])}",
+                f"splits {', '.join(sorted(corpus.names['split'])[:20])}",
+            ]
+            raise DataError(f"No clip of '{corpus}' fits the selection; it has {'; '.join(known)}.")
         return chosen
 
 
@@ -76,3 +73,10 @@ def by_turns(
         ranked.append((turns[speaker], position, items[place]))
         turns[speaker] += 1
     return [item for _, _, item in sorted(ranked, key=lambda rank: rank[:2])]
+
+
+def _is_one_of(corpus: PackedCorpus, label: str, wanted: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """True for the clips `[N]` whose label is one of these names."""
+    names = frozenset(wanted)
+    is_wanted = np.array([name in names for name in corpus.names[label]], dtype=bool)
+    return is_wanted[corpus.label_N[label]]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +15,9 @@ import torch
 from speechkit.core.errors import CheckpointError, DataError
 from speechkit.core.mel import LogMel
 from speechkit.core.rng import derive, generator
+from speechkit.data.align import align
 from speechkit.data.align.align import align_corpus
-from speechkit.data.align.corpus import FeatureCache, read_transcripts
+from speechkit.data.align.corpus import FeatureCache, read_transcripts, require_some
 from speechkit.data.align.model import (
     Aligner,
     AlignerConfig,
@@ -24,8 +27,9 @@ from speechkit.data.align.model import (
     save_aligner,
 )
 from speechkit.data.align.train import AlignerTraining, AlignTask, AlignTaskConfig, train_aligner
-from speechkit.data.alignment import Alignment, sidecar_path
-from speechkit.data.packed import ClipInfo, PackedClip, PackedCorpus, write_packed
+from speechkit.data.alignment import Alignment, write_alignment
+from speechkit.data.packed import ClipInfo, PackedClip, PackedCorpus, Shard, write_packed
+from speechkit.data.work import Crew
 from speechkit.text import DEFAULT_VOCABULARY
 from speechkit.train.config import TrainConfig
 
@@ -83,8 +87,8 @@ def test_learns_to_align_tones(tones: tuple[Path, list[list[int]]], tmp_path: Pa
     )
     assert train_aligner(data, recipe, tmp_path / "run", phones_of=phones_of).finished
     corpus = PackedCorpus(data)
-    report = align_corpus(corpus, load_aligner(tmp_path / "run" / "last"), phones_of=phones_of)
-    alignment = Alignment(sidecar_path(data), corpus.ids)
+    report = align_corpus(data, tmp_path / "run" / "last", phones_of=phones_of)
+    alignment = Alignment(corpus)
     errors = []
     for clip, frames in enumerate(truth):
         assert int(alignment.frames(clip).sum()) == -(-corpus.samples(clip) // 320)
@@ -132,9 +136,9 @@ def test_short_clips_are_counted(tones: tuple[Path, list[list[int]]]) -> None:
     found = read_transcripts(corpus, classes, endless)
     assert found.skipped == {"too short for its phones": 1}
     with pytest.raises(DataError, match="No clip"):
-        read_transcripts(corpus, classes, lambda text: ("B",) * 5000)
+        require_some(read_transcripts(corpus, classes, lambda text: ("B",) * 5000))
     with pytest.raises(DataError, match="No clip"):
-        read_transcripts(corpus, classes, phones_of, languages=("de",))
+        require_some(read_transcripts(corpus, classes, phones_of, languages=("de",)))
 
 
 def test_padding_changes_nothing() -> None:
@@ -166,10 +170,74 @@ def test_saved_aligner_is_the_same(tmp_path: Path) -> None:
         load_aligner(tmp_path / "aligner")
 
 
-def test_the_sidecar_goes_where_it_was_asked(
-    tones: tuple[Path, list[list[int]]], tmp_path: Path
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("aligner")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        save_aligner(folder, Aligner(CONFIG))
+    return folder
+
+
+def sharded(tones: tuple[Path, list[list[int]]], folder: Path) -> Path:
+    """The first clips of the tones in shards of two."""
+    corpus, path = PackedCorpus(tones[0]), folder / "tones.corpus"
+    clips = (
+        PackedClip(
+            info=corpus.clips[n],
+            pcm_T=(corpus.wave(n).numpy() * 32768).astype(np.int16),
+            f0_F=corpus.f0(n).numpy(),
+        )
+        for n in range(5)
+    )
+    write_packed(path, clips, shard_clips=2)
+    return path
+
+
+def test_a_killed_alignment_goes_on(
+    tones: tuple[Path, list[list[int]]],
+    untrained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    out = tmp_path / "out.safetensors"
-    report = align_corpus(PackedCorpus(tones[0]), Aligner(CONFIG).eval(), out, phones_of=phones_of)
-    assert report.aligned == 60
-    assert Alignment(out).has(0)
+    data = sharded(tones, tmp_path)
+    aligned, write = list[str](), write_alignment
+
+    def dies_at_the_third(shard: Shard, *args: Any, **more: Any) -> None:
+        if len(aligned) == 2:
+            raise KeyboardInterrupt
+        write(shard, *args, **more)
+        aligned.append(shard.path.name)
+
+    monkeypatch.setattr(align, "write_alignment", dies_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        align_corpus(data, untrained, phones_of=phones_of)
+    with pytest.raises(DataError, match="1 of 3 shards"):
+        Alignment(PackedCorpus(data))
+    aligned.clear()
+    report = align_corpus(data, untrained, phones_of=phones_of)
+    assert aligned == ["00002.safetensors"]
+    assert (report.aligned, report.missing_shards) == (5, 0)
+    # Another aligner's work is not taken for this one's.
+    save_aligner(tmp_path / "other", Aligner(replace(CONFIG, prior_scale=0.5)))
+    aligned.clear()
+    with pytest.raises(KeyboardInterrupt):
+        align_corpus(data, tmp_path / "other", phones_of=phones_of)
+    assert aligned == ["00000.safetensors", "00001.safetensors"]
+
+
+@pytest.mark.slow
+def test_parts_and_processes_make_the_same_alignment(
+    tones: tuple[Path, list[list[int]]], untrained: Path, tmp_path: Path
+) -> None:
+    made = []
+    for name, workers in (("a", 1), ("b", 2)):
+        data = sharded(tones, tmp_path / name)
+        first = align_corpus(
+            data, untrained, phones_of=phones_of, crew=Crew(workers=workers, part=(1, 2))
+        )
+        assert (first.aligned, first.missing_shards) == (3, 1)
+        align_corpus(data, untrained, phones_of=phones_of, crew=Crew(workers=workers, part=(2, 2)))
+        made.append([p.read_bytes() for p in sorted(data.glob("*.alignment.safetensors"))])
+    assert len(made[0]) == 3
+    assert made[0] == made[1]

@@ -54,8 +54,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def packed(run: Run, corpus: Path, tmp_path: Path) -> Path:
-    """The corpus as one file, made by `prepare`."""
-    path = tmp_path / "corpus.safetensors"
+    """The corpus in shards, made by `prepare`."""
+    path = tmp_path / "packed.corpus"
     ran = run("prepare", corpus, "-o", path, "--splits", "all", "--json")
     assert ran.code == 0, ran.err
     assert json.loads(ran.out)["clips"] == 4
@@ -132,14 +132,17 @@ def test_processes_speak_and_fail_like_functions(model: Path, prompt: Path, out:
 
 
 def test_prepare_reports_and_refuses(run: Run, corpus: Path, tmp_path: Path) -> None:
-    path = tmp_path / "new" / "corpus.safetensors"
+    path = tmp_path / "new" / "my.corpus"
     ran = run("prepare", corpus, "-o", path, "--splits", "eval")
     assert ran.code == 0
     assert "hours" in ran.out
-    assert "safetensors" in run("prepare", corpus, "-o", tmp_path / "corpus.bin").error
-    assert "No clip is left" in run("prepare", corpus, "-o", tmp_path / "x.safetensors").error
+    assert (
+        "other clips"
+        in run("prepare", corpus, "-o", path, "--splits", "all", "--shard-clips", "1").error
+    )
+    assert "No clip is left" in run("prepare", corpus, "-o", tmp_path / "x.corpus").error
     assert "no corpus" in run("prepare", tmp_path / "no", "-o", path).error
-    assert not (tmp_path / "x.safetensors").exists()
+    assert not (tmp_path / "x.corpus").exists()
 
 
 def test_align_uses_a_trained_aligner(run: Run, packed: Path, tmp_path: Path) -> None:
@@ -151,8 +154,10 @@ def test_align_uses_a_trained_aligner(run: Run, packed: Path, tmp_path: Path) ->
     assert ran.code == 0, ran.err
     report = json.loads(ran.out)
     assert report["aligned"] == 4
-    assert Path(report["out"]).is_file()
-    assert "prepare" in run("align", tmp_path / "no.safetensors").error
+    assert report["out"] == [str(packed)]
+    assert (packed / "00000.alignment.safetensors").is_file()
+    assert "prepare" in run("align", tmp_path / "no.corpus").error
+    assert "give 1/1" in run("align", packed, "--shard", "2/1").error
     assert "nowhere" in run("align", packed, "--model", tmp_path / "nowhere").error
 
 
@@ -177,7 +182,8 @@ def test_encode_writes_codes(run: Run, packed: Path, model: Path) -> None:
     assert ran.code == 0, ran.err
     said = json.loads(ran.out)
     assert (said["encoded"], said["clips"]) == (4, 4)
-    assert Path(said["out"]).is_file()
+    assert (packed / "00000.codes.safetensors").is_file()
+    assert "twice" in run("encode", packed, f"{packed}:2", "--all").error
 
 
 def test_eval_prints_tables_and_reports(
@@ -242,8 +248,8 @@ def test_train_says_what_it_needs(run: Run, model: str, tmp_path: Path) -> None:
     assert "--data" in run("train", model, *phase, "--out", "x").error
     assert "MODEL" in run("train").error
     codec = ["--codec", tmp_path] if model == "generator" else []
-    missing = ("--data", tmp_path / "no.safetensors", "--out", tmp_path / "run", "--steps", "1")
-    assert "no.safetensors" in run("train", model, *phase, *codec, *missing).error
+    missing = ("--data", tmp_path / "no.corpus", "--out", tmp_path / "run", "--steps", "1")
+    assert "no.corpus" in run("train", model, *phase, *codec, *missing).error
     assert not (tmp_path / "run").exists()
 
 

@@ -292,7 +292,7 @@ def test_lhotse_cuts(folder: Path) -> None:
 def test_where_audio_was_looked_for_is_told(folder: Path, tmp_path: Path) -> None:
     (folder / "metadata.csv").write_text("x\\nobody|Hello.\nC:\\data\\a.wav|Yes.\n")
     with pytest.raises(DataError, match=r"2 missing .* 'x\\nobody' with \.wav .*'.*corpus'.*wavs"):
-        prepare([folder], tmp_path / "x.safetensors")
+        prepare([folder], tmp_path / "x.corpus")
     (folder / "wavs/A.wav").write_bytes((folder / "wavs/a.wav").read_bytes())
     (folder / "wavs/a.wav").rename(folder / "wavs/a.WAV")
     (folder / "metadata.csv").write_text("a|Hello.\n")
@@ -306,7 +306,7 @@ def test_contradictory_rows_are_all_rejected(folder: Path, tmp_path: Path) -> No
             ("b", "Yes.", "ben"), ("c", "So.", "anna"), ("c", "So.", "anna")]  # fmt: skip
     table = "\n".join("|".join(row) for row in [("file", "text", "speaker"), *rows])
     (folder / "metadata.csv").write_text(table)
-    out = tmp_path / "x.safetensors"
+    out = tmp_path / "x.corpus"
     report = prepare([folder], out)
     assert [clip["text"] for clip in PackedCorpus(out).clips] == ["So."]
     assert report.rejected == {"contradictory": 4, "duplicate id": 1}
@@ -320,7 +320,7 @@ def test_a_length_that_the_file_does_not_have_is_counted(folder: Path, tmp_path:
         for name, at, seconds in rows
     ]
     (folder / "manifest.jsonl").write_text("\n".join(lines))
-    out = tmp_path / "x.safetensors"
+    out = tmp_path / "x.corpus"
     report = prepare([folder], out, limits=PrepareLimits(min_seconds=0.1))
     packed = PackedCorpus(out)
     assert [packed.samples(index) for index in range(2)] == [16000, 8000]

@@ -1,4 +1,4 @@
-"""The packed file gives back what was put in, and nothing else gets past its checks."""
+"""A shard gives back what was put in, and nothing else gets past its checks."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,19 @@ def test_safetensors_reads_the_file_too(packed_once: PackedCorpus) -> None:
 
 
 def test_audio_stays_on_disk_until_it_is_asked_for(packed_once: PackedCorpus) -> None:
-    assert isinstance(packed_once._audio_S, np.memmap)
+    maps = Path("/proc/self/maps")
+    if not maps.is_file():
+        pytest.skip("only Linux lists what a process has mapped")
+    assert len(packed_once.wave(0))
+    assert str(packed_once.path) in maps.read_text()
+
+
+def test_another_process_opens_the_file_anew(packed_once: PackedCorpus) -> None:
+    sent = ForkingPickler.dumps(packed_once)
+    assert len(sent) < 1000
+    there = ForkingPickler.loads(sent)
+    assert there.clips[1] == packed_once.clips[1]
+    assert there.wave(1).tolist() == packed_once.wave(1).tolist()
 
 
 @pytest.mark.parametrize("clip", [-1, 3])
@@ -179,11 +192,11 @@ BROKEN: dict[str, Callable[[bytes], bytes]] = {
     "absurd shape": _array("audio_S", shape=[2**60], data_offsets=[0, 2**61]),
     "two dimensions": _array("audio_S", shape=[2, 3]),
     "shape of text": _array("audio_S", shape="734"),
-    "no clips": _metadata(clips=None),
-    "clips not JSON": _metadata(clips="["),
-    "clips not a list": _metadata(clips="{}"),
-    "clip without a field": _metadata(clips='[{"id": "a"}]'),
-    "fewer clips": _metadata(clips="[]"),
+    "descriptions elsewhere": _array("infos_U", shape=[1], data_offsets=[0, 1]),
+    "no speakers": _metadata(speakers=None),
+    "speakers not JSON": _metadata(speakers="["),
+    "speakers not a list": _metadata(speakers="{}"),
+    "no hash": _metadata(ids_sha256=None),
     "fewer speakers": _metadata(speakers="[]"),
     "speaker without a name": _metadata(speakers="[1]"),
 }
@@ -196,6 +209,19 @@ def test_a_broken_file_is_a_data_error(
     path = tmp_path / "corpus.safetensors"
     path.write_bytes(break_it(packed_once.path.read_bytes()))
     with pytest.raises(DataError, match="prepare"):
+        PackedCorpus(path)
+
+
+@pytest.mark.parametrize("text", [b'{"id": "a"}', b"[1]", b"{", b"\xff\xff"])
+def test_a_broken_description_is_a_data_error(
+    text: bytes, packed_once: PackedCorpus, tmp_path: Path
+) -> None:
+    path = tmp_path / "corpus.safetensors"
+    data = packed_once.path.read_bytes()
+    whole = json.dumps(packed_once.clips[0]).encode()
+    assert data.count(whole) == 1
+    path.write_bytes(data.replace(whole, text.ljust(len(whole))))
+    with pytest.raises(DataError, match="description"):
         PackedCorpus(path)
 
 

@@ -1,4 +1,4 @@
-"""Corpora become one packed file; what cannot be used is counted with its reason."""
+"""Corpora become shards with an index; what cannot be used is counted with its reason."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechkit.core.errors import DataError
-from speechkit.data.clips import Corpus
-from speechkit.data.packed import PackedCorpus
-from speechkit.data.prepare import PrepareLimits, prepare
+from speechkit.core.errors import ConfigError, DataError
+from speechkit.data import prepare as prepare_module
+from speechkit.data.clips import ClipSource, Corpus
+from speechkit.data.packed import PackedClip, PackedCorpus
+from speechkit.data.prepare import PrepareLimits, Rejected, prepare
+from speechkit.data.work import Crew
 
 from .conftest import WriteTone
 
@@ -55,7 +57,7 @@ REJECTED = {
 
 
 def test_good_clips_are_packed_and_bad_ones_counted(corpus: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out" / "small.safetensors"
+    out = tmp_path / "out" / "small.corpus"
     report = prepare([corpus], out)
     packed = PackedCorpus(out)
     names = [clip["id"] for clip in packed.clips]
@@ -69,13 +71,13 @@ def test_good_clips_are_packed_and_bad_ones_counted(corpus: Path, tmp_path: Path
     assert report.clips_by_language == {"en": 2, "de": 1}
     assert report.clips_by_license == {"unknown": 2, "CC0-1.0": 1}
     assert report.voiced_share > 0.9
-    assert report.megabytes == pytest.approx(out.stat().st_size / 1e6)
+    assert report.megabytes == pytest.approx((out / "00000.safetensors").stat().st_size / 1e6)
     assert "silent 1" in report.table()
     json.dumps(report.to_dict())
 
 
 def test_samples_and_pitch_survive(corpus: Path, tmp_path: Path) -> None:
-    out = tmp_path / "small.safetensors"
+    out = tmp_path / "small.corpus"
     prepare([corpus], out)
     packed = PackedCorpus(out)
     expected_T, _ = soundfile.read(corpus / "good.wav", dtype="int16")
@@ -85,9 +87,10 @@ def test_samples_and_pitch_survive(corpus: Path, tmp_path: Path) -> None:
 
 
 def test_the_manifest_names_every_clip(corpus: Path, tmp_path: Path) -> None:
-    prepare([corpus], tmp_path / "small.safetensors")
-    lines = (tmp_path / "small.manifest.jsonl").read_text().splitlines()
-    rows = [json.loads(line) for line in lines]
+    out = tmp_path / "small.corpus"
+    prepare([corpus], out)
+    files = [out / "rejected.jsonl", *sorted(out.glob("*.manifest.jsonl"))]
+    rows = [json.loads(line) for file in files for line in file.read_text().splitlines()]
     assert [row["seconds"] for row in rows if "seconds" in row] == [1.5, 2.0, 1.0]
     rejected = {row["id"]: row["rejected"] for row in rows if "rejected" in row}
     assert rejected["corpus/nan"] == "unreadable"
@@ -96,16 +99,81 @@ def test_the_manifest_names_every_clip(corpus: Path, tmp_path: Path) -> None:
 
 def test_workers_change_nothing(corpus: Path, tmp_path: Path) -> None:
     reports = [
-        prepare([corpus], tmp_path / f"{workers}.safetensors", workers=workers)
+        prepare([corpus], tmp_path / f"{workers}.corpus", crew=Crew(workers=workers), shard_clips=2)
         for workers in (1, 2)
     ]
-    first, second = ((tmp_path / f"{workers}.safetensors").read_bytes() for workers in (1, 2))
+    first, second = (contents(tmp_path / f"{workers}.corpus") for workers in (1, 2))
     assert first == second
     assert dict(reports[0].rejected) == dict(reports[1].rejected)
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_killed_run_goes_on_and_does_nothing_twice(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, out = tmp_path / "whole.corpus", tmp_path / "killed.corpus"
+    prepare([corpus], whole, shard_clips=2)
+    load, loaded = prepare_module.load_clip, list[str]()
+
+    def dies_at_the_fourth(clip: ClipSource, limits: PrepareLimits) -> PackedClip | Rejected:
+        if len(loaded) == 3:
+            raise KeyboardInterrupt
+        loaded.append(clip.id)
+        return load(clip, limits)
+
+    monkeypatch.setattr(prepare_module, "load_clip", dies_at_the_fourth)
+    with pytest.raises(KeyboardInterrupt):
+        prepare([corpus], out, shard_clips=2)
+    with pytest.raises(DataError, match="prepare again"):
+        PackedCorpus(out)
+    assert not list(out.glob("00001*"))
+
+    def counts(clip: ClipSource, limits: PrepareLimits) -> PackedClip | Rejected:
+        loaded.append(clip.id)
+        return load(clip, limits)
+
+    monkeypatch.setattr(prepare_module, "load_clip", counts)
+    report = prepare([corpus], out, shard_clips=2)
+    assert contents(out) == contents(whole)
+    # Of ten clips the third lay in the shard that was lost; the first two were not read again.
+    assert len(loaded) == 11
+    assert [name for name in loaded if loaded.count(name) > 1] == ["corpus/german"] * 2
+    assert (report.clips, report.shards, report.missing_shards) == (3, 5, 0)
+    assert prepare([corpus], out, shard_clips=2).clips == 3
+    assert len(loaded) == 11
+
+
+def test_parts_make_the_same_corpus(corpus: Path, tmp_path: Path) -> None:
+    whole, out = tmp_path / "whole.corpus", tmp_path / "parts.corpus"
+    prepare([corpus], whole, shard_clips=2)
+    first = prepare([corpus], out, shard_clips=2, crew=Crew(part=(2, 2)))
+    assert first.missing_shards > 0
+    assert not (out / "index.safetensors").exists()
+    assert prepare([corpus], out, shard_clips=2, crew=Crew(part=(1, 2))).missing_shards == 0
+    assert contents(out) == contents(whole)
+
+
+def test_another_plan_is_refused(corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "small.corpus"
+    prepare([corpus], out)
+    with pytest.raises(ConfigError, match="other clips or limits"):
+        prepare([corpus], out, limits=PrepareLimits(min_seconds=0.5))
+    for name, text in (("file", None), ("full", "x")):
+        place = tmp_path / name
+        if text is None:
+            place.write_text("mine")
+        else:
+            place.mkdir()
+            (place / "mine.txt").write_text(text)
+        with pytest.raises(ConfigError, match="--out"):
+            prepare([corpus], place)
+
+
 def test_limits_choose_the_clips(corpus: Path, tmp_path: Path) -> None:
-    out = tmp_path / "some.safetensors"
+    out = tmp_path / "some.corpus"
     limits = PrepareLimits(min_seconds=0.5, max_seconds=60, splits=None, languages=("en",))
     report = prepare([corpus], out, limits=limits)
     names = {clip["id"] for clip in PackedCorpus(out).clips}
@@ -117,13 +185,13 @@ def test_limits_choose_the_clips(corpus: Path, tmp_path: Path) -> None:
 def test_two_corpora_share_one_file(corpus: Path, tmp_path: Path, write_tone: WriteTone) -> None:
     write_tone(tmp_path / "mine/wavs/a.wav")
     (tmp_path / "mine/metadata.csv").write_text("a|Hello.\n")
-    out = tmp_path / "both.safetensors"
+    out = tmp_path / "both.corpus"
     report = prepare([corpus, Corpus(path=tmp_path / "mine", license="mine")], out)
     assert report.clips == 4
     assert PackedCorpus(out).clips[3]["id"] == "mine/wavs/a"
 
 
-@pytest.mark.parametrize("fault", ["all rejected", "no corpus", "broken line", "no worker"])
+@pytest.mark.parametrize("fault", ["all rejected", "no corpus", "broken line"])
 def test_nothing_is_left_behind_by_an_error(fault: str, corpus: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     limits = PrepareLimits(min_seconds=100, max_seconds=200) if fault == "all rejected" else None
@@ -131,9 +199,8 @@ def test_nothing_is_left_behind_by_an_error(fault: str, corpus: Path, tmp_path: 
         with (corpus / "manifest.jsonl").open("a") as table:
             table.write("\n{")
     source = tmp_path / "gone" if fault == "no corpus" else corpus
-    workers = 0 if fault == "no worker" else 1
     with pytest.raises(DataError):
-        prepare([source], folder / "x.safetensors", limits=limits, workers=workers)
+        prepare([source], folder / "x.corpus", limits=limits)
     assert not folder.exists() or not list(folder.iterdir())
 
 
@@ -144,7 +211,7 @@ def test_shared_shards(shared_data: Path, tmp_path: Path) -> None:
     for row in some:
         row["shard"] = str(shared_data / row["shard"])
     table.write_text("\n".join(json.dumps(row) for row in some))
-    out = tmp_path / "some.safetensors"
+    out = tmp_path / "some.corpus"
     report = prepare([table], out)
     assert report.clips + sum(report.rejected.values()) == len(some)
     packed = PackedCorpus(out)

@@ -80,7 +80,7 @@ def write_seed(folder: Path, clips: int = 8, seconds: float = 1.2) -> Seed:
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=rng))
     save_checkpoint(folder / "codec", codec.state_dict(), {"codec": to_dict(CODEC)})
     encode_corpus(corpus, folder / "codec", unaligned=True)
-    report = make_units(corpus, folder / "units.safetensors", UNITS)
+    report = make_units(corpus, folder / "units", UNITS)
     save_checkpoint(
         folder / "generator",
         model.state_dict(),
@@ -88,8 +88,8 @@ def write_seed(folder: Path, clips: int = 8, seconds: float = 1.2) -> Seed:
     )
     return Seed(
         corpus=corpus,
-        units=folder / "units.safetensors",
-        kmeans=folder / "units.kmeans",
+        units=folder / "units",
+        kmeans=folder / "units" / "kmeans",
         codec=folder / "codec",
         generator=folder / "generator",
     )

@@ -19,12 +19,13 @@ import torch
 
 from speechkit.cli import main
 from speechkit.core.errors import ConfigError, DataError
-from speechkit.data.codes import codes_path
 from speechkit.data.packed import PackedCorpus, write_packed
+from speechkit.data.ray import TaskDoer
+from speechkit.data.work import Crew
 from speechkit.ssl.augment import AugmentConfig, Pool, augment_corpus
 from speechkit.ssl.augment.check import Limits, check_pool, silence_share, survival
 from speechkit.ssl.augment.files import Inputs, read_manifest, require_space
-from speechkit.ssl.augment.ray import ShardMaker
+from speechkit.ssl.augment.pool import PoolWork
 from speechkit.ssl.augment.synthesis import PEAK, at_loudness_of
 from speechkit.ssl.units import KMeans, Units
 from speechkit.ssl.units.features import mfcc_features
@@ -37,7 +38,6 @@ CONFIG = AugmentConfig(hours=(0.001, 0.001, 0.001, 0.001), shard_clips=2)
 def inputs_of(seed: Seed) -> Inputs:
     return Inputs(
         corpus=seed.corpus,
-        codes=codes_path(seed.corpus),
         units=seed.units,
         codec=seed.codec,
         generator=seed.generator,
@@ -81,9 +81,9 @@ def test_clips_are_as_long_as_their_parents_and_tell_their_history(seed: Seed, p
 
 
 def test_parts_make_what_the_plain_loop_makes(seed: Seed, pool: Path, tmp_path: Path) -> None:
-    first = augment_corpus(inputs_of(seed), CONFIG, tmp_path / "p", part=(1, 2))
+    first = augment_corpus(inputs_of(seed), CONFIG, tmp_path / "p", crew=Crew(part=(1, 2)))
     assert first.missing > 0
-    second = augment_corpus(inputs_of(seed), CONFIG, tmp_path / "p", part=(2, 2))
+    second = augment_corpus(inputs_of(seed), CONFIG, tmp_path / "p", crew=Crew(part=(2, 2)))
     assert second.missing == 0
     assert first.made + second.made == first.shards
     assert contents(tmp_path / "p") == contents(pool)
@@ -95,8 +95,6 @@ def test_only_what_is_missing_is_made_again(seed: Seed, pool: Path, tmp_path: Pa
     # As after a kill: a shard without its manifest, and the remains of a write.
     (folder / "00001.jsonl").unlink()
     (folder / "00001.safetensors").write_bytes(b"half")
-    (folder / ".00001.safetensors.abc").mkdir()
-    (folder / ".00001.safetensors.abc" / "audio").write_bytes(b"x")
     report = augment_corpus(inputs_of(seed), CONFIG, folder)
     assert report.made == 1
     assert contents(folder) == contents(pool)
@@ -171,8 +169,8 @@ from tests.diffs4l.builders import Seed
 from tests.diffs4l.test_augment import CONFIG, inputs_of
 from speechkit.ssl.augment import augment_corpus
 home = Path(sys.argv[1])
-seed = Seed(corpus=home / "seed.safetensors", units=home / "units.safetensors",
-            kmeans=home / "units.kmeans", codec=home / "codec", generator=home / "generator")
+seed = Seed(corpus=home / "seed.safetensors", units=home / "units",
+            kmeans=home / "units" / "kmeans", codec=home / "codec", generator=home / "generator")
 augment_corpus(inputs_of(seed), CONFIG, Path(sys.argv[2]))
 """
 
@@ -195,7 +193,7 @@ def test_a_killed_worker_loses_nothing(seed: Seed, pool: Path, tmp_path: Path) -
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
 def test_ray_gives_the_bytes_of_the_plain_loop(seed: Seed, pool: Path, tmp_path: Path) -> None:
-    report = augment_corpus(inputs_of(seed), CONFIG, tmp_path / "p", ray_workers=2)
+    report = augment_corpus(inputs_of(seed), CONFIG, tmp_path / "p", crew=Crew(ray=2))
     assert report.missing == 0
     assert contents(tmp_path / "p") == contents(pool)
 
@@ -203,11 +201,13 @@ def test_ray_gives_the_bytes_of_the_plain_loop(seed: Seed, pool: Path, tmp_path:
 def test_a_worker_of_ray_makes_those_bytes_and_none_twice(
     seed: Seed, pool: Path, tmp_path: Path
 ) -> None:
-    augment_corpus(inputs_of(seed), CONFIG, tmp_path / "p", part=(1, 2))
+    augment_corpus(inputs_of(seed), CONFIG, tmp_path / "p", crew=Crew(part=(1, 2)))
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "p").iterdir()}
-    worker = ShardMaker(inputs_of(seed), CONFIG, tmp_path / "p")
+    work = PoolWork(inputs=inputs_of(seed), config=CONFIG, folder=tmp_path / "p")
+    shards = json.loads((pool / "pool.json").read_text())["shards"]
+    worker = TaskDoer(work, range(len(shards)), torch.get_num_threads(), ".")
     # As Ray Data hands it out, shards that were made before a retry among them.
-    worker({"item": np.arange(len(worker.pool.shards))})
+    worker({"item": np.arange(len(shards))})
     assert contents(tmp_path / "p") == contents(pool)
     assert all(path.stat().st_mtime_ns == at for path, at in before.items())
 
@@ -224,9 +224,8 @@ def test_loudness_is_the_parents() -> None:
 
 def test_gates_open_and_close(seed: Seed, pool: Path) -> None:
     kmeans, sha256 = KMeans.load(seed.kmeans)
-    units = Units(seed.units)
-    assert sha256 == units.kmeans_sha256
     corpus = PackedCorpus(seed.corpus)
+    assert sha256 == Units(seed.units, corpus).kmeans_sha256
     of_wave = {corpus.wave(n).numpy().tobytes(): n for n in range(len(corpus))}
 
     def embed(wave_T: np.ndarray) -> np.ndarray:
@@ -235,7 +234,7 @@ def test_gates_open_and_close(seed: Seed, pool: Path) -> None:
         axis_D[0 if wave_T.tobytes() in of_wave else 1] = 1
         return axis_D
 
-    report = check_pool(pool, seed.corpus, units, kmeans, mfcc_features(), embed)
+    report = check_pool(pool, seed.corpus, seed.units, kmeans, mfcc_features(), embed)
     names = [gate.name for gate in report.gates]
     assert [name.split(",")[0] for name in names] == [
         *("level 0", "level 1", "level 2"),
@@ -245,7 +244,9 @@ def test_gates_open_and_close(seed: Seed, pool: Path) -> None:
     assert [gate.value for gate in gains] == [0.0, 0.0]
     assert not any(gate.passed for gate in gains)
     loose = Limits(similarity=-1, survival=0, perplexity=0, silence=1)
-    assert check_pool(pool, seed.corpus, units, kmeans, mfcc_features(), embed, limits=loose).passed
+    assert check_pool(
+        pool, seed.corpus, seed.units, kmeans, mfcc_features(), embed, limits=loose
+    ).passed
     assert not report.passed
 
 

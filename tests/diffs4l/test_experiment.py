@@ -162,7 +162,7 @@ def test_tiny_goes_from_a_corpus_to_a_table_and_on(
     command += ["--out", str(out), "--set", 'models=["hubert"]', "--json"]
     assert main([*command, "--arms", "none", "mix"]) == 0
     assert json.loads(capsys.readouterr().out)["done"] == 2
-    seed, tested = (PackedCorpus(out / "data" / f"{n}.safetensors") for n in ("seed", "test"))
+    seed, tested = (PackedCorpus(out / "data" / f"{n}.corpus") for n in ("seed", "test"))
     assert not {c["speaker"] for c in seed.clips} & {c["speaker"] for c in tested.clips}
     assert all(clip["text"] is None for clip in seed.clips)
     kept = {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.name == "result.json"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,8 @@ import torch
 
 from speechkit.core.errors import ConfigError, DataError
 from speechkit.core.rng import generator
-from speechkit.data.codes import CorpusCodes, codes_path
-from speechkit.data.packed import PackedCorpus
+from speechkit.data.codes import CorpusCodes
+from speechkit.data.packed import PackedCorpus, Shard
 from speechkit.diffusion.config import FRAME_STAGES, GeneratorConfig, SamplerConfig
 from speechkit.diffusion.denoiser import NULL_CODE
 from speechkit.diffusion.generator import load_generator
@@ -31,17 +32,17 @@ from speechkit.diffusion.units import (
     units_at_frames,
 )
 from speechkit.facodec.train import CodecTraining, train_codec
-from speechkit.ssl.units import Units, write_units
+from speechkit.ssl.units import Units, begin_units, write_units
 from speechkit.train import TrainConfig
 from tests.diffs4l.builders import CODEC, TRAINING, Seed
 
 
 def dataset(seed: Seed, masked_items: float, *, validation: bool = False) -> UnitDataset:
     corpus = PackedCorpus(seed.corpus)
-    codes = CorpusCodes(codes_path(seed.corpus), corpus.ids)
+    codes = CorpusCodes(corpus)
     return UnitDataset(
         corpus,
-        Units(seed.units),
+        Units(seed.units, corpus),
         codes,
         patch=2,
         hop_samples=320,
@@ -120,7 +121,7 @@ def test_training_learns_and_resumes(seed: Seed, tmp_path: Path) -> None:
     def trained(steps: int) -> float:
         recipe = replace(TRAINING, train=replace(TRAINING.train, steps=steps, lr=1e-2))
         report = train_unit_generator(
-            recipe, seed.corpus, Units(seed.units), seed.codec, tmp_path / "run"
+            recipe, seed.corpus, partial(Units, seed.units), seed.codec, tmp_path / "run"
         )
         assert report.step == steps
         return report.figures["score"]
@@ -132,7 +133,7 @@ def test_training_learns_and_resumes(seed: Seed, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"task\.masked_items"):
         train_unit_generator(
             replace(TRAINING, task=replace(TRAINING.task, masked_items=0.1)),
-            *(seed.corpus, Units(seed.units), seed.codec, tmp_path / "run"),
+            *(seed.corpus, partial(Units, seed.units), seed.codec, tmp_path / "run"),
         )
 
 
@@ -142,9 +143,11 @@ def test_a_recipe_that_keeps_the_voice_from_a_stage_is_refused() -> None:
 
 
 def test_clips_without_units_are_an_error(seed: Seed, tmp_path: Path) -> None:
-    path = tmp_path / "other.safetensors"
-    units = {"elsewhere": torch.zeros(9, dtype=torch.long)}
-    write_units(path, units, rate_hz=50, clusters=6, kmeans_sha256="0" * 64, features={})
+    path = tmp_path / "other"
+    begin_units(path, rate_hz=50, clusters=6, kmeans_sha256="0" * 64, features={})
+    with pytest.raises(DataError, match="1 of 1 shards"):
+        dataset(replace(seed, units=path), 0.5)
+    write_units(path, Shard(seed.corpus), {}, clusters=6, kmeans_sha256="0" * 64)
     with pytest.raises(DataError, match="No clip has both units and codes: run"):
         dataset(replace(seed, units=path), 0.5)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 import speechkit.diffusion.dataset as dataset_module
 from speechkit.core.errors import DataError
 from speechkit.core.rng import generator
-from speechkit.data.alignment import Alignment, sidecar_path, write_alignment
+from speechkit.data.alignment import Alignment, write_alignment
 from speechkit.diffusion.dataset import (
     COMMA_FRAMES,
     STOP_FRAMES,
@@ -300,9 +300,8 @@ def test_duration_prompts_do_not_hold_the_answer(tmp_path: Path) -> None:
         assert not bool(prompt_L.any())
 
 
-def test_a_corpus_without_alignments_is_refused(data: TinyData, tmp_path: Path) -> None:
-    ids = [clip["id"] for clip in data.corpus.clips]
-    path = sidecar_path(tmp_path / "corpus.safetensors")
-    write_alignment(path, DEFAULT_VOCABULARY.symbols, ids, {})
+def test_a_corpus_without_alignments_is_refused(tmp_path: Path) -> None:
+    data = tiny_data(tmp_path)
+    write_alignment(data.corpus.shards[0], DEFAULT_VOCABULARY.symbols, {})
     with pytest.raises(DataError, match="run align and encode"):
-        dataset(replace(data, alignment=Alignment(path, ids)))
+        dataset(replace(data, alignment=Alignment(data.corpus)))

@@ -11,7 +11,7 @@ import torch
 
 from speechkit.core.checkpoint import save_checkpoint
 from speechkit.core.config import load_toml, to_dict
-from speechkit.data.codes import CorpusCodes, codes_path
+from speechkit.data.codes import CorpusCodes
 from speechkit.diffusion.generator import build_generator
 from speechkit.diffusion.train import GeneratorTraining, train_generator
 from speechkit.facodec.encode_corpus import encode_corpus
@@ -43,8 +43,7 @@ def test_a_generator_is_trained_on_its_codes_and_speaks_with_it(
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     data = tiny_data(tmp_path)
     encode_corpus(data.corpus.path, codec)
-    ids = data.corpus.ids
-    codes = CorpusCodes(codes_path(data.corpus.path), ids)
+    codes = CorpusCodes(data.corpus)
     # Another frame rate than the alignment's, so durations have to be carried over.
     assert codes.frames(0) != int(data.alignment.frames(0).sum())
     recipe = GeneratorTraining(

@@ -10,7 +10,7 @@ import torch
 from speechkit.core.checkpoint import save_checkpoint
 from speechkit.core.config import to_dict
 from speechkit.core.errors import DataError
-from speechkit.data.codes import CorpusCodes, redrawn_path
+from speechkit.data.codes import CODES, RedrawnCodes
 from speechkit.data.split import split_clips
 from speechkit.diffusion.dataset import GeneratorDataset
 from speechkit.diffusion.redraw import redraw, redraw_corpus
@@ -37,7 +37,7 @@ def test_a_corpus_is_drawn_but_for_its_held_out_speakers(tmp_path: Path) -> None
         tmp_path / "generator", model.state_dict(), {"generator": to_dict(model.config)}
     )
     report = redraw_corpus(data.corpus.path, tmp_path / "generator", minutes=5)
-    found = CorpusCodes(redrawn_path(data.corpus.path), data.corpus.ids)
+    found = RedrawnCodes(data.corpus)
     drawn = {clip for clip in range(len(data.corpus)) if found.has(clip)}
     assert drawn == set(split_clips(data.corpus, validation=False).tolist())
     assert report.clips == len(drawn) < len(data.corpus)
@@ -47,6 +47,6 @@ def test_a_corpus_is_drawn_but_for_its_held_out_speakers(tmp_path: Path) -> None
 
 def test_a_corpus_without_codes_is_named(tmp_path: Path) -> None:
     data = tiny_data(tmp_path)
-    data.corpus.path.with_suffix(".codes.safetensors").unlink()
+    data.corpus.shards[0].sidecar(CODES.name).unlink()
     with pytest.raises(DataError, match="encode"):
         redraw_corpus(data.corpus.path, tmp_path, minutes=1)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from speechkit.core.errors import ConfigError, DataError
-from speechkit.data.alignment import ClipAlignment, sidecar_path, write_alignment
+from speechkit.data.alignment import ClipAlignment, write_alignment
 from speechkit.diffusion.generator import load_generator
 from speechkit.diffusion.train import GeneratorTraining, train_generator
 from speechkit.train import TrainConfig
@@ -51,6 +51,6 @@ def test_a_step_an_export_and_a_resume(data: TinyData, codec: Path, tmp_path: Pa
 def test_an_alignment_with_other_phones_is_refused(codec: Path, tmp_path: Path) -> None:
     corpus = tiny_data(tmp_path).corpus
     clips = {0: ClipAlignment(torch.tensor([1]), torch.tensor([9]), 0.0)}
-    write_alignment(sidecar_path(corpus.path), ("<pad>", "A"), corpus.ids, clips)
+    write_alignment(corpus.shards[0], ("<pad>", "A"), clips)
     with pytest.raises(DataError, match="other phones"):
         train_generator(RECIPE, corpus.path, codec, tmp_path / "run")

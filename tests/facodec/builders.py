@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from speechkit.core.rng import generator
-from speechkit.data.alignment import Alignment, ClipAlignment, sidecar_path, write_alignment
-from speechkit.data.codes import ClipCodes, CorpusCodes, codes_path, write_codes
+from speechkit.data.alignment import Alignment, ClipAlignment, write_alignment
+from speechkit.data.codes import ClipCodes, CorpusCodes, write_codes
 from speechkit.data.packed import ClipInfo, PackedClip, PackedCorpus, write_packed
 from speechkit.text import DEFAULT_VOCABULARY
 from tests.tiny import CODEBOOK_SIZE, TINY_CODEC
@@ -135,16 +135,12 @@ def tiny_data(
     path = folder / "corpus.safetensors"
     write_packed(path, _clips(count, speakers))
     corpus = PackedCorpus(path)
-    ids = [clip["id"] for clip in corpus.clips]
+    (shard,) = corpus.shards
     lengths = [-(-corpus.samples(n) // 320) for n in range(count)]
     rng = np.random.default_rng(1)
     tracks = {n: random_track(length, rng, pause_frames) for n, length in enumerate(lengths)}
-    write_alignment(sidecar_path(path), DEFAULT_VOCABULARY.symbols, ids, tracks)
+    write_alignment(shard, DEFAULT_VOCABULARY.symbols, tracks)
     draws = generator(2)
     codes = [clip_codes(track, draws) for track in tracks.values()]
-    write_codes(codes_path(path), codes, ids, "0" * 64)
-    return TinyData(
-        corpus=corpus,
-        alignment=Alignment(sidecar_path(path), ids),
-        codes=CorpusCodes(codes_path(path), ids),
-    )
+    write_codes(shard, codes, "0" * 64)
+    return TinyData(corpus=corpus, alignment=Alignment(corpus), codes=CorpusCodes(corpus))

@@ -11,6 +11,7 @@ import torch
 from speechkit.core.config import from_dict, load_toml, to_dict
 from speechkit.core.errors import AudioError, ConfigError
 from speechkit.core.rng import generator
+from speechkit.data.packed import PackedCorpus
 from speechkit.ssl.checkpoints import load_encoder
 from speechkit.ssl.config import EncoderConfig
 from speechkit.ssl.encoder import build_encoder
@@ -90,7 +91,7 @@ def test_configs_of_before_are_wave_and_even_kernels_are_refused() -> None:
 
 
 def test_hubert_trains_on_it_and_its_states_become_units(tmp_path: Path) -> None:
-    corpus, units = tiny_corpus(tmp_path / "t.safetensors"), tiny_units(tmp_path / "u.safetensors")
+    corpus, units = tiny_corpus(tmp_path / "t.safetensors"), tiny_units(tmp_path / "u")
     config = PretrainConfig(hubert=replace(HUBERT, encoder=MEL), data=DATA, train=run_config(3))
     report = pretrain(corpus, config, tmp_path / "run", units=units)
     assert report.step == 3
@@ -100,11 +101,11 @@ def test_hubert_trains_on_it_and_its_states_become_units(tmp_path: Path) -> None
     assert (model / "heard.json").is_file()
     made = make_units(
         corpus,
-        tmp_path / "own.safetensors",
+        tmp_path / "own",
         UnitsConfig(features=model, layer=1, kmeans=KMeansConfig(clusters=4, inits=1)),
     )
     assert made.rate_hz == 25
-    assert Units(made.out).has("tones/0")
+    assert Units(made.out, PackedCorpus(corpus)).has(0)
     with pytest.raises(ConfigError, match="log-mel"):
         to_transformers(encoder, tmp_path / "out")
 

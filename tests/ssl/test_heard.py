@@ -30,9 +30,9 @@ def test_it_comes_back_and_synthetic_clips_count_as_their_parents(tmp_path: Path
 def test_probes_leave_out_what_was_heard(tmp_path: Path) -> None:
     corpus = PackedCorpus(tiny_corpus(tmp_path / "t.safetensors", seconds=3.0))
     heard = frozenset(clip_key(name) for name in corpus.ids[:6])
-    material = gather(corpus, None, CONFIG, heard)
+    material = gather(corpus, CONFIG, heard)
     assert material.counts()["clips"] == {"chosen": 18, "heard_and_left_out": 6}
-    assert gather(corpus, None, CONFIG).counts()["clips"]["chosen"] == 24
+    assert gather(corpus, CONFIG).counts()["clips"]["chosen"] == 24
     with pytest.raises(DataError, match="--heard"):
-        gather(corpus, None, CONFIG, frozenset(map(clip_key, corpus.ids)))
+        gather(corpus, CONFIG, frozenset(map(clip_key, corpus.ids)))
     assert not replace(CONFIG).heard

@@ -24,8 +24,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> PackedCorpus:
 
 
 @pytest.fixture(scope="module")
-def units(tmp_path_factory: pytest.TempPathFactory) -> Units:
-    return Units(tiny_units(tmp_path_factory.mktemp("units") / "units.safetensors"))
+def units(corpus: PackedCorpus, tmp_path_factory: pytest.TempPathFactory) -> Units:
+    return Units(tiny_units(tmp_path_factory.mktemp("units")), corpus)
 
 
 @pytest.mark.parametrize("config", [WAV2VEC2, HUBERT], ids=["wav2vec2", "hubert"])
@@ -96,7 +96,7 @@ def test_labels_stay_with_their_frames(corpus: PackedCorpus, units: Units) -> No
             if torch.equal(whole[start : start + batch.wave_BT.shape[1]], batch.wave_BT[row])
         ]
         assert len(places) == 1
-        units_U = units.of(corpus.clips[clip]["id"])
+        units_U = units.of(clip)
         first = places[0] // 320
         frames = batch.labels_BF.shape[1]
         assert torch.equal(batch.labels_BF[row], units_U[first : first + frames])
@@ -117,7 +117,7 @@ def test_an_empty_selection_and_wrong_units_are_refused(
         CropDataset(corpus, DATA, WAV2VEC2, 0, units)
     with pytest.raises(ConfigError, match="6 clusters at 50 Hz, the config says 7"):
         CropDataset(corpus, DATA, replace(HUBERT, clusters=7), 0, units)
-    fewer = Units(tiny_units(tmp_path / "fewer.safetensors", clips=10))
+    fewer = Units(tiny_units(tmp_path / "fewer", known=10), corpus)
     assert CropDataset(corpus, DATA, HUBERT, 0, fewer).without_units == 14
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 
 from speechkit.core.rng import generator
-from speechkit.data.packed import ClipInfo, PackedClip, write_packed
+from speechkit.data.packed import ClipInfo, PackedClip, Shard, write_packed
 from speechkit.ssl.config import EncoderConfig, HubertConfig, MaskConfig, Wav2Vec2Config
 from speechkit.ssl.crops import CropConfig
 from speechkit.ssl.pretrain import PretrainConfig, PretrainTrainConfig
-from speechkit.ssl.units.file import write_units
+from speechkit.ssl.units.file import begin_units, write_units
 
 ENCODER = EncoderConfig(
     conv_channels=(8, 8, 8, 8, 8, 8, 8),
@@ -67,15 +68,17 @@ def tiny_corpus(path: Path, clips: int = 24, seconds: float = 0.8, texts: bool =
     return path
 
 
-def tiny_units(path: Path, clips: int = 24, rate_hz: int = 50, clusters: int = CLUSTERS) -> Path:
-    """Write units that follow the thirds of each tone."""
+def tiny_units(path: Path, known: int = 24, rate_hz: int = 50, clusters: int = CLUSTERS) -> Path:
+    """Write units of the tiny corpus that follow the thirds of each tone, of its first clips."""
     units = {
-        f"tones/{index}": torch.arange(rate_hz) // (rate_hz // 3) % 3 + 3 * (index % 2)
-        for index in range(clips)
+        index: torch.arange(rate_hz) // (rate_hz // 3) % 3 + 3 * (index % 2)
+        for index in range(known)
     }
-    write_units(
-        path, units, rate_hz=rate_hz, clusters=clusters, kmeans_sha256="0" * 64, features={}
-    )
+    begin_units(path, rate_hz=rate_hz, clusters=clusters, kmeans_sha256="0" * 64, features={})
+    with TemporaryDirectory() as folder:
+        # Units belong to clips of these names, whatever they sound like.
+        shard = Shard(tiny_corpus(Path(folder, "t.safetensors"), seconds=0.1))
+        write_units(path, shard, units, clusters=clusters, kmeans_sha256="0" * 64)
     return path
 
 

@@ -37,17 +37,7 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     arguments.add_overrides(augment, "sampler.content.temperature=0.8")
     augment.add_argument("--seed", type=arguments.whole_number(0, 2**62), help="of all draws (0)")
     augment.add_argument("--device", default="cpu", help="cpu (default) or cuda")
-    work = augment.add_mutually_exclusive_group()
-    work.add_argument(
-        "--shard", type=_part, default=(1, 1), metavar="I/N", help="this one of N equal parts"
-    )
-    work.add_argument(
-        "--ray",
-        type=arguments.whole_number(1, 10_000),
-        default=0,
-        metavar="WORKERS",
-        help="workers of Ray Data; the bytes are those of the plain loop",
-    )
+    arguments.add_work(augment)
     arguments.add_json(augment)
     augment.set_defaults(handler=_augment)
 
@@ -86,15 +76,6 @@ def _hours(text: str) -> tuple[int, float]:
         ) from error
 
 
-def _part(text: str) -> tuple[int, int]:
-    """An argument type: I/N."""
-    first, _, of = text.partition("/")
-    try:
-        return arguments.whole_number(1, 10**6)(first), arguments.whole_number(1, 10**6)(of)
-    except argparse.ArgumentTypeError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no part such as 2/4") from error
-
-
 def _augment(args: argparse.Namespace) -> Outcome:
     """Make the pool, or a part of it."""
     import os
@@ -102,7 +83,6 @@ def _augment(args: argparse.Namespace) -> Outcome:
     from speechkit.core.checkpoint import WEIGHTS
     from speechkit.core.config import load_toml
     from speechkit.core.devices import pick_device
-    from speechkit.data.codes import codes_path
     from speechkit.ssl.augment import AugmentConfig, augment_corpus
     from speechkit.ssl.augment.files import Inputs
     from speechkit.train import show_progress
@@ -116,21 +96,19 @@ def _augment(args: argparse.Namespace) -> Outcome:
     config = load_toml(args.config or os.devnull, AugmentConfig, changes)
     inputs = Inputs(
         corpus=args.corpus,
-        codes=codes_path(args.corpus),
         units=args.units,
         codec=args.codec or WEIGHTS / "codec",
         generator=args.generator,
         device=str(pick_device(args.device)),
     )
     show_progress()
-    report = augment_corpus(inputs, config, args.out, part=args.shard, ray_workers=args.ray)
+    report = augment_corpus(inputs, config, args.out, crew=arguments.crew(args, inputs.device))
     return Outcome(text=report.text(), data=report.to_json())
 
 
 def _check(args: argparse.Namespace) -> Outcome:
     """Measure a pool."""
     from speechkit.ssl.augment.check import check_pool
-    from speechkit.ssl.units.file import Units
     from speechkit.ssl.units.kmeans import KMeans
     from speechkit.ssl.units.program import UnitsConfig
 
@@ -139,7 +117,7 @@ def _check(args: argparse.Namespace) -> Outcome:
     report = check_pool(
         args.pool,
         args.corpus,
-        Units(args.units),
+        args.units,
         KMeans.load(args.kmeans)[0],
         features,
         _verifier(args.verifier),

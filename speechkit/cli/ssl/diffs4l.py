@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from speechkit.cli import arguments, inputs
+from speechkit.cli import arguments
 from speechkit.cli.output import Outcome
 
 
@@ -33,10 +33,6 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
 
 def _diffs4l(args: argparse.Namespace) -> Outcome:
     """Run the experiment."""
-    for path in (args.corpus, args.test):
-        if path is not None:
-            inputs.check_corpus(path)
-
     from speechkit.core.config import load_toml
     from speechkit.ssl.diffs4l import Experiment, run_experiment
     from speechkit.train import show_progress

@@ -27,6 +27,7 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     features.add_argument(
         "-o", "--out", type=Path, required=True, help="a tensor FD for each file (.safetensors)"
     )
+    arguments.add_device(features, generator=False)
     arguments.add_threads(features)
     arguments.add_json(features)
     features.set_defaults(handler=_features)
@@ -43,17 +44,17 @@ def _features(args: argparse.Namespace) -> Outcome:
     from safetensors.torch import save_file
 
     from speechkit.core.audio import read_audio
+    from speechkit.core.devices import pick_device
     from speechkit.core.files import write_atomically
     from speechkit.ssl.units.features import encoder_features
 
-    source = encoder_features(args.encoder, args.layer)
+    source = encoder_features(args.encoder, args.layer, pick_device(args.device))
     waves = [read_audio(path) for path in args.files]
     for path, wave_T in zip(args.files, waves, strict=True):
         if source.frames(len(wave_T)) < 1:
             raise AudioError(f"{path} is too short for one frame of 25 ms.")
-    states = {
-        name: source.of(wave_T).contiguous() for name, wave_T in zip(names, waves, strict=True)
-    }
+    made = source.of_many(waves)
+    states = {name: one.contiguous() for name, one in zip(names, made, strict=True)}
     metadata = {"features": json.dumps(source.source), "rate_hz": str(source.rate_hz)}
     write_atomically(args.out, lambda place: save_file(states, str(place), metadata))
     lines = [f"{name}: {tuple(value.shape)}" for name, value in states.items()]

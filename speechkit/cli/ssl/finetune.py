@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     """Add `finetune`."""
     finetune = verbs.add_parser("finetune", help="turn an encoder into a recogniser, with CTC")
-    finetune.add_argument("--corpus", type=Path, required=True, help="packed corpus with text")
+    arguments.add_corpora(finetune, "--corpus", ", with text")
     source = finetune.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--encoder", type=Path, metavar="FOLDER", help="pre-trained model, from ssl pretrain"

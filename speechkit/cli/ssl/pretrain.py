@@ -14,8 +14,10 @@ from speechkit.train import add_training_arguments
 def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     """Add `pretrain`."""
     pretrain = verbs.add_parser("pretrain", help="train wav2vec 2.0 or HuBERT on audio alone")
-    pretrain.add_argument("corpus", type=Path, help="packed corpus, from prepare")
-    pretrain.add_argument("--units", type=Path, help="file of units for HuBERT, from `ssl units`")
+    arguments.add_corpora(pretrain)
+    pretrain.add_argument(
+        "--units", type=Path, metavar="FOLDER", help="for HuBERT, from `ssl units`"
+    )
     pretrain.add_argument(
         "--initial", type=Path, metavar="FOLDER", help="model folder to start from"
     )

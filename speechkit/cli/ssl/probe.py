@@ -25,10 +25,7 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
         metavar="FOLDER",
         help="folders of pre-trained encoders; baselines are run once for all",
     )
-    probe.add_argument("--corpus", type=Path, required=True, help="packed corpus, from prepare")
-    probe.add_argument(
-        "--alignment", type=Path, help="its phones, from align (default: beside the corpus)"
-    )
+    arguments.add_corpora(probe, "--corpus", ", aligned")
     probe.add_argument(
         "--tasks", nargs="+", choices=TASKS, default=list(TASKS), help="what is asked (all)"
     )
@@ -58,6 +55,7 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
         action="store_true",
         help="take clips that pre-training heard too (left out where the encoder's folder knows)",
     )
+    arguments.add_device(probe, generator=False)
     arguments.add_seed(probe)
     arguments.add_threads(probe)
     arguments.add_json(probe)
@@ -66,8 +64,7 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
 
 def _probe(args: argparse.Namespace) -> Outcome:
     """Run the probes."""
-    inputs.check_corpus(args.corpus)
-
+    from speechkit.core.devices import pick_device
     from speechkit.ssl.probes import ProbeConfig, run_probes
 
     arguments.use_threads(args.threads)
@@ -85,7 +82,7 @@ def _probe(args: argparse.Namespace) -> Outcome:
         args.encoder,
         args.corpus,
         config,
-        args.alignment,
+        pick_device(args.device),
         progress=lambda name: say_aside("probe", name),
     )
     return Outcome(text=report.text(), data=report.to_json())

@@ -28,7 +28,9 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     evaluate = verbs.add_parser("evaluate", help="word and character error rates of a recogniser")
     _add_model(evaluate)
     source = evaluate.add_mutually_exclusive_group(required=True)
-    source.add_argument("--corpus", type=Path, help="packed corpus with text, from prepare")
+    source.add_argument(
+        "--corpus", nargs="+", metavar="CORPUS", help="folder from prepare, with text, or several"
+    )
     source.add_argument(
         "--eval-manifest",
         type=Path,
@@ -92,10 +94,12 @@ def _add_model(parser: arguments.Parser) -> None:
     parser.add_argument(
         "--word-score", type=arguments.number(-100.0, 100.0), help="added for each word (0)"
     )
+    arguments.add_device(parser, generator=False)
 
 
 def _recogniser(args: argparse.Namespace) -> Recogniser:
     """Load the model and the language model."""
+    from speechkit.core.devices import pick_device
     from speechkit.ssl.ctc.decoding import DecodingConfig, LanguageModel
     from speechkit.ssl.ctc.model import load_ctc
     from speechkit.ssl.ctc.recogniser import Recogniser
@@ -112,7 +116,8 @@ def _recogniser(args: argparse.Namespace) -> Recogniser:
     }
     decoding = DecodingConfig(**{k: v for k, v in given.items() if v is not None})
     arguments.use_threads(args.threads)
-    return Recogniser(load_ctc(args.model), decoding, language_model)
+    model = load_ctc(args.model).to(pick_device(args.device))
+    return Recogniser(model, decoding, language_model)
 
 
 def _transcribe(args: argparse.Namespace) -> Outcome:
@@ -149,7 +154,7 @@ def _evaluate(args: argparse.Namespace) -> Outcome:
     )
     report = {
         "model": str(args.model),
-        "corpus": str(args.corpus or args.eval_manifest),
+        "corpus": str(args.eval_manifest or " ".join(args.corpus)),
         "lm": None if args.lm is None else str(args.lm),
         **evaluation.to_json(),
     }

@@ -1,4 +1,4 @@
-"""The verb `ssl units`: discrete units of a packed corpus, for HuBERT and for DiffS4L."""
+"""The verb `ssl units`: discrete units of packed corpora, for HuBERT and for DiffS4L."""
 
 from __future__ import annotations
 
@@ -13,8 +13,15 @@ from speechkit.core.errors import ConfigError
 def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     """Add `units`."""
     units = verbs.add_parser("units", help="cluster MFCCs or a layer of an encoder into units")
-    units.add_argument("corpus", type=Path, help="packed corpus, from prepare")
-    units.add_argument("-o", "--out", type=Path, required=True, help="file of units (.safetensors)")
+    arguments.add_corpora(units)
+    units.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="where; a run that was interrupted goes on",
+    )
     units.add_argument(
         "--features",
         default="mfcc",
@@ -29,12 +36,11 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     units.add_argument(
         "--clusters", type=arguments.whole_number(1, 32767), help="number of units (100)"
     )
-    units.add_argument("--kmeans", type=Path, metavar="FOLDER", help="use these centroids")
     units.add_argument(
-        "--kmeans-out",
+        "--kmeans",
         type=Path,
         metavar="FOLDER",
-        help="where the fitted centroids go (default: OUT with .kmeans for its ending)",
+        help="use these centroids (fit some, in OUT/kmeans)",
     )
     arguments.add_selection(units, "languages", "sources", "splits")
     units.add_argument(
@@ -49,30 +55,23 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
         default=200_000,
         help="frames they are fitted on, spread evenly over these clips (200000)",
     )
-    units.add_argument(
-        "--alignment", type=Path, help="phones to compare with (default: beside the corpus)"
-    )
-    units.add_argument(
-        "--processes", type=arguments.whole_number(1, 256), default=1, help="processes (1)"
-    )
+    arguments.add_work(units)
+    arguments.add_device(units, generator=False)
     arguments.add_seed(units)
-    arguments.add_threads(units)
     arguments.add_json(units)
     units.set_defaults(handler=_units)
 
 
 def _units(args: argparse.Namespace) -> Outcome:
     """Make the units."""
-    inputs.check_output(args.out, (".safetensors",), args.corpus)
-    if args.kmeans is not None and (args.clusters is not None or args.kmeans_out is not None):
-        raise ConfigError(
-            "--kmeans brings its own clusters: leave out --clusters and --kmeans-out."
-        )
-    inputs.check_corpus(args.corpus)
+    if args.kmeans is not None and args.clusters is not None:
+        raise ConfigError("--kmeans brings its own clusters: leave out --clusters.")
 
+    from speechkit.core.devices import pick_device
     from speechkit.ssl.units import KMeansConfig, UnitsConfig, make_units
+    from speechkit.train import show_progress
 
-    arguments.use_threads(args.threads)
+    device = pick_device(args.device)
     config = UnitsConfig(
         features=args.features,
         layer=args.layer,
@@ -81,14 +80,13 @@ def _units(args: argparse.Namespace) -> Outcome:
         percent=args.percent,
         max_frames=args.max_frames,
         seed=args.seed,
-        processes=args.processes,
     )
+    show_progress()
     report = make_units(
         args.corpus,
         args.out,
         config,
         kmeans=args.kmeans,
-        kmeans_out=args.kmeans_out,
-        alignment=args.alignment,
+        crew=arguments.crew(args, device),
     )
     return Outcome(text=report.text(), data=report.to_json())

@@ -1,27 +1,31 @@
-"""Align whole corpora: durations for every phone, written beside the packed file.
+"""Align whole corpora: durations for every phone, written beside each shard.
 
 Shapes: B batch, F frames, C classes, P phones.
 """
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from speechkit.core.checkpoint import load_checkpoint
+from speechkit.core.errors import DataError
 from speechkit.data.align.corpus import FeatureCache, Utterance, read_transcripts
 from speechkit.data.align.graph import batch_graphs
-from speechkit.data.align.model import FRAME_SECONDS, Aligner, pad_features
+from speechkit.data.align.model import FRAME_SECONDS, Aligner, load_aligner, pad_features
 from speechkit.data.align.viterbi import best_path, durations
-from speechkit.data.alignment import Alignment, ClipAlignment, sidecar_path, write_alignment
-from speechkit.data.packed import PackedCorpus
+from speechkit.data.alignment import ALIGNMENT, Alignment, ClipAlignment, write_alignment
+from speechkit.data.packed import Data, PackedCorpus, Source
+from speechkit.data.sidecar import is_made
+from speechkit.data.work import ALONE, Crew, Report, run_shards
 from speechkit.text import Frontend
 from speechkit.text.vocab import is_boundary
-from speechkit.train.progress import progress
 
 _BATCH_FRAMES = 16_000
 
@@ -54,6 +58,9 @@ class AlignReport:
     score_median: float
     """Median over clips of the mean log posterior a frame."""
 
+    missing_shards: int = 0
+    """Shards that others have still to align."""
+
     def lines(self) -> list[str]:
         """The report for people."""
         left_out = ", ".join(f"{count} {reason}" for reason, count in self.skipped.items())
@@ -64,39 +71,91 @@ class AlignReport:
             f"silence: {100 * self.silence_share:.1f} % of frames, "
             f"in {100 * self.gaps_silent_share:.1f} % of plain word gaps",
             f"median log posterior a frame: {self.score_median:.3f}",
+            *([f"{self.missing_shards} shards still to align"] if self.missing_shards else []),
         ]
 
 
 def align_corpus(
-    corpus: PackedCorpus,
-    model: Aligner,
-    out: str | Path | None = None,
+    data: Data,
+    aligner: str | Path,
     *,
     languages: Sequence[str] = ("en",),
     phones_of: Callable[[str], Sequence[str]] | None = None,
+    crew: Crew = ALONE,
 ) -> AlignReport:
-    """Align every clip with text and write the sidecar `out` (default: beside the corpus).
+    """Align every clip with text, shard by shard; shards that this aligner has aligned stay.
 
-    `languages` are the codes of the clips to take (empty: all). `phones_of` turns a text into
-    phones; the default is the English front end. Computes where `model` is.
+    `aligner` is its folder; `languages` are the codes of the clips to take (empty: all);
+    `phones_of` turns a text into phones, by default the English front end. The report is about all
+    shards that are aligned, by whomever of the crew.
 
     Raises DataError when not one clip can be aligned.
     """
-    phones_of = phones_of or Frontend().phones
-    transcripts = read_transcripts(corpus, model.classes, phones_of, languages)
-    features = FeatureCache(corpus, model.config, keep=False)
-    clips = align_utterances(model, transcripts.utterances, features)
-    path = Path(out) if out is not None else sidecar_path(corpus.path)
-    notes = {"skipped": transcripts.skipped}
-    write_alignment(path, model.config.symbols, corpus.ids, clips, notes)
-    return align_report(Alignment(path, corpus.ids))
+    corpus = PackedCorpus(data)
+    made_by = {"aligner": load_checkpoint(aligner).sha256, "languages": sorted(languages)}
+
+    def is_aligned(number: int) -> bool:
+        shard = corpus.shards[number]
+        return is_made(shard.sidecar(ALIGNMENT.name), ALIGNMENT, shard, made_by)
+
+    work = AlignWork(
+        sources=corpus.sources,
+        aligner=Path(aligner),
+        languages=tuple(languages),
+        phones_of=phones_of,
+        device=crew.device,
+        made_by=made_by,
+    )
+    done = run_shards("aligning", work, corpus, is_aligned, crew)
+    report = align_report(Alignment(PackedCorpus(done)))
+    return replace(report, missing_shards=len(corpus.shards) - len(done))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignWork:
+    """How a shard is aligned."""
+
+    sources: tuple[Source, ...]
+    aligner: Path
+    languages: tuple[str, ...]
+    phones_of: Callable[[str], Sequence[str]] | None
+    device: str
+    made_by: Mapping[str, Any]
+
+    def load(self) -> Callable[[int, Report], None]:
+        """Open the corpus and load aligner and front end."""
+        corpus = PackedCorpus(self.sources)
+        model = load_aligner(self.aligner).to(self.device)
+        phones_of = self.phones_of or Frontend().phones
+        features = FeatureCache(corpus, model.config, keep=False)
+
+        def align(number: int, report: Report) -> None:
+            clips = corpus.clips_of(number)
+            found = read_transcripts(corpus, model.classes, phones_of, self.languages, clips)
+            report(len(clips) - len(found.utterances))
+            aligned = align_utterances(model, found.utterances, features, report)
+            write_alignment(
+                corpus.shards[number],
+                model.config.symbols,
+                {clip - clips.start: one for clip, one in aligned.items()},
+                skipped=found.skipped,
+                made_by=self.made_by,
+            )
+
+        return align
 
 
 @torch.no_grad()
 def align_utterances(
-    model: Aligner, utterances: Sequence[Utterance], features: FeatureCache
+    model: Aligner,
+    utterances: Sequence[Utterance],
+    features: FeatureCache,
+    report: Report = lambda count: None,
 ) -> dict[int, ClipAlignment]:
-    """The best path of every utterance, by clip index, in batches of similar length."""
+    """The best path of every utterance, by clip index, in batches of similar length.
+
+    `report` is told how many more are done.
+    """
     was_training = model.training
     model.eval()
     batches: list[list[Utterance]] = [[]]
@@ -105,10 +164,9 @@ def align_utterances(
             batches.append([])
         batches[-1].append(item)
     result: dict[int, ClipAlignment] = {}
-    with progress("aligning", total=len(utterances), unit="clip") as bar:
-        for batch in batches:
-            result.update(_align_batch(model, batch, features))
-            bar.update(len(batch))
+    for batch in filter(None, batches):
+        result.update(_align_batch(model, batch, features))
+        report(len(batch))
     model.train(was_training)
     return result
 
@@ -137,21 +195,27 @@ def _align_batch(
 
 
 def align_report(alignment: Alignment) -> AlignReport:
-    """Figures of an alignment that need no truth."""
-    aligned = [clip for clip in range(len(alignment)) if alignment.has(clip)]
-    ids_P = torch.cat([alignment.phones(clip) for clip in aligned])
-    frames_P = torch.cat([alignment.frames(clip) for clip in aligned])
+    """Figures of an alignment that need no truth; raises DataError where no clip is aligned."""
+    aligned = int((alignment.lengths() > 0).sum())
+    if not aligned:
+        raise DataError(
+            f"No clip can be aligned ({dict(alignment.skipped)}); prepare the corpus with its "
+            "texts."
+        )
+    parts = [part.tensors for part in alignment.parts]
+    ids_P = torch.cat([part["phones_P"] for part in parts]).long()
+    frames_P = torch.cat([part["frames_P"] for part in parts]).long()
     boundary_V = torch.tensor([is_boundary(symbol) for symbol in alignment.symbols])
     phone_frames: Tensor = frames_P[~boundary_V[ids_P]].float()
     gaps = frames_P[ids_P == alignment.symbols.index(" ")]
     total = int(frames_P.sum())
     return AlignReport(
-        aligned=len(aligned),
-        skipped=dict(alignment.notes.get("skipped", {})),
+        aligned=aligned,
+        skipped=dict(alignment.skipped),
         hours=total * FRAME_SECONDS / 3600,
         phone_ms_mean=1000 * FRAME_SECONDS * float(phone_frames.mean()),
         phone_frames_one_share=float((phone_frames == 1).float().mean()),
         gaps_silent_share=float((gaps > 0).float().mean()) if len(gaps) else 0.0,
         silence_share=float(frames_P[boundary_V[ids_P]].sum()) / total,
-        score_median=statistics.median(alignment.score(clip) for clip in aligned),
+        score_median=float(np.nanmedian(torch.cat([part["score_N"] for part in parts]).numpy())),
     )

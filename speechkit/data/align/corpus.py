@@ -5,7 +5,7 @@ Shapes: H mel frames (100 Hz), M mel bands.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +17,6 @@ from speechkit.core.timebase import frame_count
 from speechkit.data.align.graph import PhoneClasses, PhoneGraph, build_graph
 from speechkit.data.align.model import HOP_SAMPLES, AlignerConfig, features
 from speechkit.data.packed import PackedCorpus
-from speechkit.train.progress import progress
 
 
 @dataclass(frozen=True)
@@ -53,15 +52,16 @@ def read_transcripts(
     classes: PhoneClasses,
     phones_of: Callable[[str], Sequence[str]],
     languages: Sequence[str] = ("en",),
+    clips: Iterable[int] | None = None,
 ) -> Transcripts:
-    """Phones and graphs of every clip with text in one of `languages` (empty: all).
+    """Phones and graphs of every clip, or of these, with text in one of `languages` (empty: all).
 
-    Raises DataError when not one clip can be aligned.
+    What cannot be aligned is counted.
     """
     found: list[Utterance] = []
     skipped: dict[str, int] = {}
-    listed = progress("reading texts", enumerate(corpus.clips), total=len(corpus), unit="clip")
-    for clip, meta in listed:
+    for clip in range(len(corpus)) if clips is None else clips:
+        meta = corpus.clips[clip]
         text = meta["text"]
         if not text:
             reason = "no text"
@@ -80,9 +80,16 @@ def read_transcripts(
                     continue
                 reason = "too short for its phones"
         skipped[reason] = skipped.get(reason, 0) + 1
-    if not found:
-        raise DataError(f"No clip can be aligned ({skipped}); prepare the corpus with its texts.")
     return Transcripts(tuple(found), skipped)
+
+
+def require_some(transcripts: Transcripts) -> Transcripts:
+    """The transcripts; raises DataError when not one clip can be aligned."""
+    if not transcripts.utterances:
+        raise DataError(
+            f"No clip can be aligned ({transcripts.skipped}); prepare the corpus with its texts."
+        )
+    return transcripts
 
 
 class FeatureCache:

@@ -22,12 +22,17 @@ import torch
 from torch import Tensor, nn
 
 from speechkit.core.config import to_dict
-from speechkit.data.align.corpus import FeatureCache, Transcripts, Utterance, read_transcripts
+from speechkit.data.align.corpus import (
+    FeatureCache,
+    Transcripts,
+    Utterance,
+    read_transcripts,
+    require_some,
+)
 from speechkit.data.align.graph import GraphBatch, batch_graphs
 from speechkit.data.align.model import Aligner, AlignerConfig, pad_features, save_aligner
 from speechkit.data.align.start import Gaussians, fit_gaussians, forward_backward, gaussian_paths
-from speechkit.data.alignment import corpus_hash
-from speechkit.data.packed import PackedCorpus
+from speechkit.data.packed import Data, PackedCorpus
 from speechkit.text import Frontend
 from speechkit.train import TrainConfig, TrainReport, train
 from speechkit.train.prefetch import to_device
@@ -93,14 +98,14 @@ class AlignerTraining:
 
 
 def train_aligner(
-    data: Path,
+    data: Data,
     recipe: AlignerTraining,
     out: Path,
     *,
     languages: Sequence[str] = ("en",),
     phones_of: Callable[[str], Sequence[str]] | None = None,
 ) -> TrainReport:
-    """Train on all clips of the packed corpus `data` with text in one of `languages`.
+    """Train on all clips of the corpora `data` with text in one of `languages`.
 
     `phones_of` turns a text into phones; the default is the English front end. The aligner is in
     `out/last` and `out/best`, a run in `out` is resumed. Raises DataError when no clip can be
@@ -109,13 +114,13 @@ def train_aligner(
     corpus = PackedCorpus(data)
     model = Aligner(recipe.model)
     phones_of = phones_of or Frontend().phones
-    transcripts = read_transcripts(corpus, model.classes, phones_of, languages)
+    transcripts = require_some(read_transcripts(corpus, model.classes, phones_of, languages))
     _log.info(
         "%d clips to train on; left out: %s", len(transcripts.utterances), transcripts.skipped
     )
     task = AlignTask(model, transcripts, FeatureCache(corpus, recipe.model), recipe.task)
     settings = {name: part for name, part in to_dict(recipe).items() if name != "train"}
-    identity = {**settings, "data": corpus_hash(corpus.ids), "languages": sorted(languages)}
+    identity = {**settings, "data": corpus.sha256, "languages": sorted(languages)}
     return train(task, recipe.train, out, identity=identity)
 
 

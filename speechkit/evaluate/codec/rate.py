@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from speechkit.core.errors import DataError
-from speechkit.data.codes import CorpusCodes, codes_path
+from speechkit.data.codes import CorpusCodes
 from speechkit.data.packed import PackedCorpus
 
 BACKOFF = 100.0
@@ -86,15 +86,14 @@ def payload_bytes(codes_KF: Tensor, codebook_sizes: Sequence[int]) -> int:
 
 
 def training_codes(corpus: str | Path, codec_sha256: str) -> list[Tensor]:
-    """Codes `[K, F]` of a packed corpus, from the file that `speechkit encode` puts beside it.
+    """Codes `[K, F]` of a packed corpus, from what `speechkit encode` puts beside its shards.
 
     Raises DataError where they are missing or were made by another codec.
     """
-    ids = [clip["id"] for clip in PackedCorpus(corpus).clips]
-    codes = CorpusCodes(codes_path(corpus), ids)
+    codes = CorpusCodes(PackedCorpus(corpus))
     if codes.codec_sha256 != codec_sha256:
         raise DataError(f"The codes beside {corpus} are another codec's: run speechkit encode.")
-    return [codes.clip(i).codes_KF for i in range(len(ids)) if codes.has(i)]
+    return [codes.clip(i).codes_KF for i in range(len(codes)) if codes.has(i)]
 
 
 def measure_rate(

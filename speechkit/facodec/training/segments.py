@@ -24,6 +24,8 @@ from speechkit.text.frames import FrameClasses
 HOP = 320
 UNLABELLED = -100
 NOT_DRAWN = -1
+MOST_KNOWN = 20_000
+"""Clips whose pitch is kept in memory, about 10 kB each."""
 LEAST_DEVIATION = 0.1
 """Smallest deviation of a contour; a clip on one note must not turn rounding into an F0 contour."""
 
@@ -125,7 +127,7 @@ class SegmentSampler:
         samples = np.array([self.corpus.samples(int(n)) for n in self.clips_N], dtype=np.float64)
         speaker = np.array([self.corpus.speaker(int(n)) for n in self.clips_N])
         totals = np.bincount(speaker, weights=samples, minlength=len(self.corpus.speakers))
-        weight = samples / np.sqrt(totals[speaker])
+        weight = samples / np.sqrt(totals[speaker]) * self.corpus.weight_N[self.clips_N]
         return np.asarray(weight / weight.sum())
 
     def draw(self, batch: int, rng: torch.Generator) -> SegmentBatch:
@@ -192,6 +194,9 @@ class SegmentSampler:
 
     def _known(self, clip: int) -> tuple[Pitch, float]:
         if clip not in self._pitch:
+            if len(self._pitch) >= MOST_KNOWN:
+                self._pitch.clear()
+                self._gain.clear()
             self._pitch[clip] = split_pitch(self.corpus.f0(clip).numpy())
             if self.level_rms is None:
                 self._gain[clip] = 1.0

@@ -103,7 +103,7 @@ class _Made:
 def check_pool(
     pool: Path,
     seed_corpus: Path,
-    units: Units,
+    units_folder: Path,
     kmeans: KMeans,
     features: Features,
     embed: Embed | None,
@@ -118,11 +118,12 @@ def check_pool(
     belong together, DataError for a pool without a finished shard.
     """
     limits = limits or Limits()
+    corpus = PackedCorpus(seed_corpus)
+    units = Units(units_folder, corpus)
     if read_pool(pool)["kmeans"] != units.kmeans_sha256:
         raise ConfigError(f"The pool in {pool} was not made from the units in {units.path}.")
     if kmeans.clusters != units.clusters or kmeans.notes.get("features") != features.source:
         raise ConfigError("Give the k-means, and the features, that the units were made with.")
-    corpus = PackedCorpus(seed_corpus)
     index = {name: n for n, name in enumerate(corpus.ids)}
     levels = _draw(pool, clips, seed)
 
@@ -135,7 +136,7 @@ def check_pool(
         for level, made_clips in levels.items()
     }
     given = {
-        level: [units.of(made.line["parent"]) for made in made_clips]
+        level: [units.of(index[made.line["parent"]]) for made in made_clips]
         for level, made_clips in levels.items()
     }
     codec_keeps = None

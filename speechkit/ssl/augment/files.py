@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from speechkit.core.errors import ConfigError, DataError
-from speechkit.core.files import write_json, write_text
+from speechkit.core.files import is_partial, write_json, write_text
 from speechkit.data.packed import PackedClip, write_packed
 
 POOL_FILE = "pool.json"
@@ -27,9 +27,7 @@ class Inputs:
     """What speech is made from."""
 
     corpus: Path
-    """Packed corpus: the seed."""
-    codes: Path
-    """Its codes with timbre."""
+    """Packed corpus: the seed, with its codes beside its shards."""
     units: Path
     """Its units."""
     codec: Path
@@ -58,12 +56,9 @@ def is_made(pool: Path, shard: int) -> bool:
 def write_shard(
     pool: Path, shard: int, clips: Sequence[PackedClip], lines: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Write a packed file, then its manifest. Remains of a killed worker's try go first."""
-    path = shard_path(pool, shard)
-    for remains in pool.glob(f".{path.name}.*"):
-        shutil.rmtree(remains, ignore_errors=True)
+    """Write a packed file, then its manifest."""
     manifest_path(pool, shard).unlink(missing_ok=True)
-    write_packed(path, clips)
+    write_packed(shard_path(pool, shard), clips)
     text = "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines)
     write_text(manifest_path(pool, shard), text)
 
@@ -85,7 +80,7 @@ def begin_pool(pool: Path, identity: Mapping[str, Any]) -> None:
                 "folder, or give the same to go on."
             )
         return
-    if any(pool.iterdir()):
+    if not all(map(is_partial, pool.iterdir())):
         raise ConfigError(f"{pool} is not empty and holds no pool: choose another folder.")
     write_json(path, content)
 

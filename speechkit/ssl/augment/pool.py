@@ -7,17 +7,15 @@ another order.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from speechkit.core.config import to_dict
-from speechkit.data.alignment import corpus_hash
+from speechkit.data.work import Report, on_threads
 from speechkit.ssl.augment.config import AugmentConfig
-from speechkit.ssl.augment.files import Inputs, shard_path, write_shard
+from speechkit.ssl.augment.files import Inputs, is_made, shard_path, write_shard
 from speechkit.ssl.augment.plan import Job, make_plan, shards_of
 from speechkit.ssl.augment.synthesis import Synthesiser
 
@@ -38,7 +36,7 @@ class Pool:
         voice = self.synthesiser.voice
         return {
             "config": to_dict(self.config),
-            "corpus": corpus_hash(list(voice.corpus_ids)),
+            "corpus": voice.corpus_sha256,
             "kmeans": voice.kmeans_sha256,
             "codec": voice.codec_sha256,
             "generator": voice.generator_sha256,
@@ -48,7 +46,7 @@ class Pool:
     def make(self, shard: int) -> None:
         """Make a shard and write it; whatever was there of it is replaced."""
         jobs = self.shards[shard]
-        with one_thread():
+        with on_threads(1):
             clips = self.synthesiser.make(jobs)
         lines = [
             self._line(job, clip.pcm_T.tobytes()) for job, clip in zip(jobs, clips, strict=True)
@@ -84,17 +82,28 @@ class Pool:
         return sum(seconds[job.parent] for n in shards for job in self.shards[n]) / 3600
 
 
+@dataclass(frozen=True, kw_only=True)
+class PoolWork:
+    """How a shard of a pool is made, here or elsewhere."""
+
+    inputs: Inputs
+    config: AugmentConfig
+    folder: Path
+    pool: Pool | None = None
+
+    def load(self) -> Callable[[int, Report], None]:
+        """Load the pool, unless it is here."""
+        pool = self.pool or Pool(self.inputs, self.config, self.folder)
+
+        def make(shard: int, report: Report) -> None:
+            # An earlier try of a worker may have finished it.
+            if not is_made(self.folder, shard):
+                pool.make(shard)
+            report(len(pool.shards[shard]))
+
+        return make
+
+
 def shards_of_level(folder: Path, level: int, shards: Sequence[dict[str, int]]) -> list[Path]:
     """The packed files of a level, given what `pool.json` lists."""
     return [shard_path(folder, n) for n, shard in enumerate(shards) if shard["level"] == level]
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch compute on one thread for a while."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

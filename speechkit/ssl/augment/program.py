@@ -12,13 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from speechkit.core.errors import ConfigError
+from speechkit.data.work import ALONE, Crew, part_of, run_tasks
 from speechkit.ssl.augment.config import AugmentConfig
 from speechkit.ssl.augment.files import Inputs, begin_pool, is_made, require_space
 from speechkit.ssl.augment.plan import LEVELS
-from speechkit.ssl.augment.pool import Pool
-from speechkit.ssl.augment.ray import make_with_ray
-from speechkit.train.progress import progress
+from speechkit.ssl.augment.pool import Pool, PoolWork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,26 +63,22 @@ def augment_corpus(
     config: AugmentConfig,
     folder: Path,
     *,
-    part: tuple[int, int] = (1, 1),
-    ray_workers: int = 0,
+    crew: Crew = ALONE,
 ) -> AugmentReport:
-    """Make the shards of a pool that are not there yet, or this part of them.
+    """Make the shards of a pool that are not there yet, or the crew's part of them.
 
-    `part` (2, 4) makes every fourth shard, beginning with the second. With `ray_workers` shards are
-    made by so many workers of Ray Data. Raises ConfigError or DataError before anything is made.
+    Raises ConfigError or DataError before anything is made.
     """
-    number, of = part
-    if not 1 <= number <= of:
-        raise ConfigError(f"--shard {number}/{of} is no part: give 1/{of} to {of}/{of}.")
     pool = Pool(inputs, config, folder)
-    wanted = [n for n in range(len(pool.shards)) if n % of == number - 1 and not is_made(folder, n)]
+    mine = part_of(range(len(pool.shards)), crew.part)
+    wanted = [number for number in mine if not is_made(folder, number)]
     require_space(folder, pool.hours(wanted))
     begin_pool(folder, pool.identity())
-    if ray_workers:
-        make_with_ray(inputs, config, folder, wanted, ray_workers)
-    else:
-        for shard in progress("augmenting", wanted, total=len(wanted), unit="shard"):
-            pool.make(shard)
+    work = PoolWork(
+        inputs=inputs, config=config, folder=folder, pool=pool if crew.is_here else None
+    )
+    tasks = [(number, len(pool.shards[number])) for number in wanted]
+    run_tasks("augmenting", work, tasks, crew=crew)
     clips = Counter(str(job.level) for job in pool.jobs)
     return AugmentReport(
         pool=str(folder),

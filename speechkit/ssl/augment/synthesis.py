@@ -51,7 +51,7 @@ class Voice:
     codec_sha256: str
     generator_sha256: str | None
     kmeans_sha256: str
-    corpus_ids: tuple[str, ...]
+    corpus_sha256: str
 
 
 class Synthesiser:
@@ -64,12 +64,13 @@ class Synthesiser:
         """
         self.config, self.device = config, torch.device(inputs.device)
         self.corpus = PackedCorpus(inputs.corpus)
-        self.units = Units(inputs.units)
-        self.codes = CorpusCodes(inputs.codes, self.corpus.ids)
+        self.units = Units(inputs.units, self.corpus)
+        self.codes = CorpusCodes(self.corpus)
         codec = load_checkpoint(inputs.codec)
         if codec.sha256 != self.codes.codec_sha256:
             raise ConfigError(
-                f"{inputs.codes} is not of the codec in {inputs.codec}: run encode --all with it."
+                f"The codes beside {inputs.corpus} are not of the codec in {inputs.codec}: run "
+                "encode --all with it."
             )
         self.codec: FACodec = codec_of(codec).to(self.device)
         self.generator: Generator | None = None
@@ -91,7 +92,7 @@ class Synthesiser:
             codec_sha256=codec.sha256,
             generator_sha256=generator_sha256,
             kmeans_sha256=self.units.kmeans_sha256,
-            corpus_ids=tuple(self.corpus.ids),
+            corpus_sha256=self.corpus.sha256,
         )
 
     def sources(self) -> list[Source]:
@@ -102,10 +103,10 @@ class Synthesiser:
                 id=info["id"],
                 speaker=info["speaker"],
                 seconds=self.corpus.samples(n) / self.codec.sample_rate_hz,
-                frames=self.codes.clip(n).frames,
+                frames=self.codes.frames(n),
             )
             for n, info in enumerate(self.corpus.clips)
-            if self.units.has(info["id"]) and self.codes.clip(n).frames >= FEWEST_FRAMES
+            if self.units.has(n) and self.codes.frames(n) >= FEWEST_FRAMES
         ]
 
     def make(self, jobs: Sequence[Job]) -> list[PackedClip]:
@@ -119,8 +120,8 @@ class Synthesiser:
     def _batches(self, jobs: Sequence[Job]) -> Iterator[list[Job]]:
         """Jobs of like length together."""
         batch: list[Job] = []
-        for job in sorted(jobs, key=lambda job: (-self.codes.clip(job.parent).frames, job.number)):
-            longest = self.codes.clip((batch or [job])[0].parent).frames
+        for job in sorted(jobs, key=lambda job: (-self.codes.frames(job.parent), job.number)):
+            longest = self.codes.frames((batch or [job])[0].parent)
             if batch and (len(batch) + 1) * longest > self.config.batch_frames:
                 yield batch
                 batch = []
@@ -135,8 +136,7 @@ class Synthesiser:
         assert self.generator is not None
         units = []
         for job in jobs:
-            name, frames = self.corpus.clips[job.parent]["id"], self.codes.clip(job.parent).frames
-            units_U = self.units.of(name)
+            units_U, frames = self.units.of(job.parent), self.codes.frames(job.parent)
             hop, rate = self.codec.hop_samples, self.units.rate_hz
             span = Span(start=job.mask[0], end=job.mask[1])
             units.append((units_at_frames(units_U, rate, frames, hop), span))

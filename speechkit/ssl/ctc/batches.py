@@ -97,7 +97,10 @@ def cut(samples: Sequence[int], order: Sequence[int], batch_samples: int) -> lis
 
 
 class NumberedBatches:
-    """Training batches by number: every clip once an epoch, neighbours in length together."""
+    """Training batches by number: every clip once an epoch, neighbours in length together.
+
+    Clips of a corpus of more weight come more often.
+    """
 
     def __init__(
         self,
@@ -138,8 +141,10 @@ class NumberedBatches:
     def _batches(self, epoch: int) -> list[list[int]]:
         if self._epoch[0] != epoch:
             rng = generator(derive(self._seed, "ctc epoch", epoch))
-            noise = 1 + _LENGTH_NOISE * torch.rand(len(self._samples), generator=rng)
-            order = (noise * torch.tensor(self._samples)).argsort(descending=True).tolist()
+            places_N = self._clips.often(rng)
+            noise_N = 1 + _LENGTH_NOISE * torch.rand(len(places_N), generator=rng)
+            lengths_N = noise_N * torch.tensor(self._samples)[places_N]
+            order = places_N[lengths_N.argsort(descending=True)].tolist()
             batches = cut(self._samples, order, self._batch_samples)
             turns = torch.randperm(len(batches), generator=rng).tolist()
             self._epoch = (epoch, [batches[turn] for turn in turns])

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from speechkit.core.config import require_range
@@ -102,6 +103,15 @@ class LabelledClips:
     def __len__(self) -> int:
         """Return the number of clips."""
         return len(self.items)
+
+    def often(self, draws: torch.Generator) -> Tensor:
+        """The places of an epoch: as often as corpora weigh, those of the least weight once."""
+        places_N = torch.arange(len(self.items))
+        weight_N = torch.from_numpy(self._corpus.weight_N)[[item.clip for item in self.items]]
+        if bool((weight_N == weight_N[0]).all()):
+            return places_N
+        drawn_N = torch.rand(len(places_N), generator=draws, dtype=torch.float64)
+        return places_N.repeat_interleave((weight_N / weight_N.min() + drawn_N).floor().long())
 
     def wave(self, place: int) -> Tensor:
         """Return wave_T of the clip at that place of the selection."""
@@ -211,7 +221,7 @@ def _usable(
     if not usable:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
         raise DataError(
-            f"No clip of {corpus.path} can be learned from ({reasons}): give a corpus with "
+            f"No clip of {corpus} can be learned from ({reasons}): give a corpus with "
             "transcripts, or change the selection and the limits."
         )
     return usable, left_out

@@ -1,6 +1,6 @@
 """Fine-tune an encoder into a recogniser with some labelled speech.
 
-`speechkit ssl finetune --corpus packed.safetensors --encoder run/last --minutes-of-labels 60
+`speechkit ssl finetune --corpus A.corpus --encoder run/last --minutes-of-labels 60
 --config recipes/ssl/finetune-small.toml --out tuned`; the models are `tuned/last` and `tuned/best`.
 """
 
@@ -13,8 +13,7 @@ from pathlib import Path
 
 from speechkit.core.checkpoint import load_state
 from speechkit.core.config import require_range, to_dict
-from speechkit.data.alignment import corpus_hash
-from speechkit.data.packed import PACKED_SAMPLE_RATE_HZ, PackedCorpus
+from speechkit.data.packed import PACKED_SAMPLE_RATE_HZ, Data, PackedCorpus
 from speechkit.ssl.config import EncoderConfig
 from speechkit.ssl.ctc.batches import (
     CtcBatch,
@@ -96,7 +95,7 @@ class FinetuneReport:
 
 
 def finetune(
-    corpus: Path,
+    data: Data,
     config: FinetuneConfig,
     out: Path,
     *,
@@ -111,7 +110,7 @@ def finetune(
     Raises ConfigError, DataError or CheckpointError before any training where something does not
     fit.
     """
-    packed = PackedCorpus(corpus)
+    packed = PackedCorpus(data)
     characters = alphabet_of(packed, config)
     encoder_config = encoder.config if isinstance(encoder, SslEncoder) else encoder
     split = select_clips(
@@ -136,7 +135,8 @@ def finetune(
         "model": to_dict(ctc_config),
         "encoder": source,
         "alphabet": characters.to_json(),
-        "labels": corpus_hash([packed.clips[item.clip]["id"] for item in split.train.items]),
+        "corpus": packed.sha256,
+        "labels": [item.clip for item in split.train.items],
         "mask": to_dict(config.mask),
         "batch_seconds": config.batch_seconds,
         "frozen": [frozen, config.freeze_convolutions],

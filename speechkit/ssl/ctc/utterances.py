@@ -53,7 +53,7 @@ def packed_utterances(corpus: PackedCorpus, selection: Selection | None = None) 
         for clip, info in ((clip, corpus.clips[clip]) for clip in chosen)
         if info["text"] is not None and info["text"].strip()
     ]
-    return _some(found, corpus.path)
+    return _some(found, str(corpus))
 
 
 def listed_utterances(table: str | Path) -> list[Utterance]:
@@ -69,10 +69,10 @@ def listed_utterances(table: str | Path) -> list[Utterance]:
         for source in read_corpus(Corpus(path=path))
         if source.text is not None and source.text.strip()
     ]
-    return _some(found, path)
+    return _some(found, str(path))
 
 
-def _some(found: Sequence[Utterance], path: Path) -> list[Utterance]:
+def _some(found: Sequence[Utterance], path: str) -> list[Utterance]:
     if not found:
         raise DataError(
             f"No clip of {path} has text to compare with: evaluate on labelled recordings."

@@ -1,10 +1,11 @@
-"""Who is tested, what is the seed, and what each arm hears: packed files cut from packed files."""
+"""Who is tested, what is the seed, and what each arm hears: corpora cut from corpora."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from speechkit.core.audio import pcm16
@@ -31,10 +32,9 @@ def split_test(corpus: PackedCorpus, share: float, seed: int) -> tuple[list[int]
     order = torch.randperm(len(speakers), generator=generator(derive(seed, "test"))).tolist()
     count = max(round(share * len(speakers)), min(FEWEST_GROUPS, len(speakers) // 2), 1)
     tested = set(order[:count])
-    train = [n for n in range(len(corpus)) if corpus.speaker(n) not in tested]
-    test = [
-        n for n, info in enumerate(corpus.clips) if corpus.speaker(n) in tested and info["text"]
-    ]
+    tested_N = np.isin(corpus.speaker_N, sorted(tested))
+    train: list[int] = np.flatnonzero(~tested_N).tolist()
+    test: list[int] = np.flatnonzero(tested_N & corpus.text_N).tolist()
     if not test:
         raise DataError("The speakers kept for the test have no text: give --test with another.")
     return train, test
@@ -60,7 +60,7 @@ def hours_of(places: Sequence[Place]) -> float:
 
 
 def drawn(parts: Sequence[Path], hours: float, seed: int) -> list[Place]:
-    """So many hours of the clips of some packed files, in an order that follows from the seed."""
+    """So many hours of the clips of some corpora, in an order that follows from the seed."""
     places = [(corpus, n) for corpus in map(PackedCorpus, parts) for n in range(len(corpus))]
     rng = generator(derive(seed, "mix"))
     shuffled = [places[place] for place in torch.randperm(len(places), generator=rng).tolist()]
@@ -68,7 +68,7 @@ def drawn(parts: Sequence[Path], hours: float, seed: int) -> list[Place]:
 
 
 def write_clips(path: Path, places: Sequence[Place], *, text: bool = True) -> None:
-    """Write clips of other packed files to a new one; without `text`, with none."""
+    """Write clips of other corpora to a new one; without `text`, with none."""
 
     def clips() -> Iterator[PackedClip]:
         for corpus, n in places:

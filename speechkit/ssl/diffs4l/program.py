@@ -17,6 +17,7 @@ import logging
 import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,7 +26,7 @@ from speechkit.core.config import load_toml, to_dict
 from speechkit.core.errors import ConfigError
 from speechkit.core.files import write_json, write_text
 from speechkit.core.rng import derive, generator
-from speechkit.data.codes import codes_path
+from speechkit.data.index import INDEX_FILE
 from speechkit.data.packed import PackedCorpus
 from speechkit.diffusion.train_units import UnitGeneratorTraining, train_unit_generator
 from speechkit.facodec.encode_corpus import encode_corpus
@@ -104,9 +105,9 @@ class Laboratory:
                 "hubert.label_rate_hz 100: HuBERT learns MFCC units here."
             )
         self.data = out / "data"
-        self.seed, self.real = self.data / "seed.safetensors", self.data / "real.safetensors"
-        self.tested = self.data / "test.safetensors"
-        self.units, self.targets = self.data / "units.safetensors", self.data / "mfcc.safetensors"
+        self.seed, self.real = self.data / "seed.corpus", self.data / "real.corpus"
+        self.tested = self.data / "test.corpus"
+        self.units, self.targets = self.data / "units", self.data / "mfcc"
         self.codec = WEIGHTS / "codec" if self.codec_recipe is None else out / "codec/finetune/last"
         self.generator, self.pool = out / "generator" / "last", out / "pool"
 
@@ -129,7 +130,7 @@ class Laboratory:
 
     def make_data(self) -> None:
         """Seed, real and test speech. The seed is a part of the real speech, without its text."""
-        if self.tested.is_file():
+        if (self.tested / INDEX_FILE).is_file():
             return
         experiment, corpus = self.experiment, PackedCorpus(self.corpus)
         if self.test is None:
@@ -159,7 +160,7 @@ class Laboratory:
             )
         real = within(turns, min(wanted, hours_of(turns)))
         write_clips(self.seed, seed, text=False)
-        write_clips(self.data / "labelled.safetensors", labelled)
+        write_clips(self.data / "labelled.corpus", labelled)
         write_clips(self.real, real)
         write_clips(self.tested, tested)
 
@@ -171,16 +172,14 @@ class Laboratory:
         lasting = budget(config.train, experiment.first_steps, 0)
         trained = pretrain(self.seed, replace(config, train=lasting), first)
         require_finished(trained.finished, trained.message)
-        if not self.units.is_file():
-            wanted = UnitsConfig(
-                features=first / LAST_FOLDER,
-                layer=experiment.first_layer,
-                kmeans=KMeansConfig(clusters=experiment.clusters),
-            )
-            make_units(self.seed, self.units, wanted)
-        if not self.targets.is_file():
-            kmeans = KMeansConfig(clusters=experiment.target_clusters)
-            make_units(self.seed, self.targets, UnitsConfig(kmeans=kmeans))
+        wanted = UnitsConfig(
+            features=first / LAST_FOLDER,
+            layer=experiment.first_layer,
+            kmeans=KMeansConfig(clusters=experiment.clusters),
+        )
+        make_units(self.seed, self.units, wanted)
+        kmeans = KMeansConfig(clusters=experiment.target_clusters)
+        make_units(self.seed, self.targets, UnitsConfig(kmeans=kmeans))
 
     def make_voice(self) -> None:
         """Codec and generator, on the seed alone unless the codec is the bundled one."""
@@ -196,8 +195,7 @@ class Laboratory:
                 trained = train_codec(phase, recipe, self.seed, out, init=init)
                 require_finished(trained.finished, trained.message)
                 init = out / "last"
-        if not codes_path(self.seed).is_file():
-            encode_corpus(self.seed, self.codec, unaligned=True)
+        encode_corpus(self.seed, self.codec, unaligned=True)
         recipe_of_units = replace(
             self.generator_recipe,
             train=replace(
@@ -205,7 +203,11 @@ class Laboratory:
             ),
         )
         trained = train_unit_generator(
-            recipe_of_units, self.seed, Units(self.units), self.codec, self.out / "generator"
+            recipe_of_units,
+            self.seed,
+            partial(Units, self.units),
+            self.codec,
+            self.out / "generator",
         )
         require_finished(trained.finished, trained.message)
 
@@ -213,7 +215,6 @@ class Laboratory:
         """Synthetic speech of all levels that are asked for."""
         inputs = Inputs(
             corpus=self.seed,
-            codes=codes_path(self.seed),
             units=self.units,
             codec=self.codec,
             generator=self.generator,
@@ -221,14 +222,14 @@ class Laboratory:
         augment_corpus(inputs, self.experiment.augment, self.pool)
 
     def speech_of(self, arm: Arm, seed: int) -> tuple[Path, Path]:
-        """The packed file that an arm hears, and its MFCC units by the seed's clusters."""
+        """The corpus that an arm hears, and its MFCC units by the seed's clusters."""
         if arm.real:
             speech = self.real
         elif not (arm.hours_1_2 or arm.hours_3):
             speech = self.seed
         else:
-            speech = self.data / f"{arm.composition}-{seed}.safetensors"
-            if not speech.is_file():
+            speech = self.data / f"{arm.composition}-{seed}.corpus"
+            if not (speech / INDEX_FILE).is_file():
                 base = PackedCorpus(self.seed)
                 places = [(base, n) for n in range(len(base))]
                 for levels, hours in (((1, 2), arm.hours_1_2), ((3,), arm.hours_3)):
@@ -236,10 +237,9 @@ class Laboratory:
                     parts = [p for k in levels for p in shards_of_level(self.pool, k, shards)]
                     places += drawn(parts, hours, seed)
                 write_clips(speech, places)
-        units = speech.with_suffix(".mfcc.safetensors")
-        if not units.is_file():
-            make_units(speech, units, kmeans=self.targets.with_suffix(".kmeans"))
-        return speech, units
+        # In the folder of the seed's own: by the same centroids.
+        make_units(speech, self.targets, kmeans=self.targets / "kmeans")
+        return speech, self.targets
 
     def run(self, model: str, arm: Arm, seed: int) -> None:
         """Pre-train, fine-tune, test; nothing where the result is there."""
@@ -265,7 +265,7 @@ class Laboratory:
             train=budget(self.finetuning.train, experiment.finetune_steps, seed),
         )
         tuned = finetune(
-            self.data / "labelled.safetensors",
+            self.data / "labelled.corpus",
             tuning,
             folder / "finetune",
             encoder=load_encoder(folder / "pretrain" / LAST_FOLDER),

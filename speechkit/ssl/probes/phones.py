@@ -73,7 +73,7 @@ def phone_material(
     long = [clip for clip in aligned if corpus.samples(clip) >= _MIN_SAMPLES]
     if not long:
         raise DataError(
-            f"None of the {len(chosen)} chosen clips has an alignment in '{alignment.path}': align "
+            f"None of the {len(chosen)} chosen clips has an alignment in '{corpus}': align "
             "the corpus, widen the selection, or leave out the phone and word probes."
         )
     test_speakers = held_out(map(corpus.speaker, long), TEST_SHARE, config.seed, "phone")

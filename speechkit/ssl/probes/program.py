@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from speechkit.core.errors import ConfigError, DataError
-from speechkit.data.alignment import Alignment, sidecar_path
-from speechkit.data.packed import PackedCorpus
+from speechkit.data.alignment import Alignment
+from speechkit.data.packed import Data, PackedCorpus
 from speechkit.ssl.heard import clip_key, read_heard
 from speechkit.ssl.probes.config import ProbeConfig
 from speechkit.ssl.probes.keywords import WordMaterial, probe_words, word_material
@@ -49,11 +51,10 @@ class Material:
 
 def gather(
     corpus: PackedCorpus,
-    alignment: str | Path | None,
     config: ProbeConfig,
     heard: frozenset[str] = frozenset(),
 ) -> Material:
-    """Choose clips and pieces; the sidecar stands beside the corpus unless it is given.
+    """Choose clips and pieces.
 
     Clips whose keys are in `heard` are left out. Raises DataError where the corpus has too little
     for a task, or no alignment that one needs.
@@ -67,8 +68,7 @@ def gather(
         )
     phones = words = speakers = None
     if config.wants("phones", "ctc", "keywords"):
-        ids = [clip["id"] for clip in corpus.clips]
-        sidecar = Alignment(alignment or sidecar_path(corpus.path), ids)
+        sidecar = Alignment(corpus)
         if config.wants("phones", "ctc"):
             phones = phone_material(corpus, sidecar, chosen, config)
         if config.wants("keywords"):
@@ -86,12 +86,12 @@ def gather(
 
 def run_probes(
     encoders: Sequence[str | Path],
-    corpus: str | Path,
+    data: Data,
     config: ProbeConfig,
-    alignment: str | Path | None = None,
+    device: str | torch.device = "cpu",
     progress: Callable[[str], None] = lambda _: None,
 ) -> ProbeReport:
-    """Probe encoder folders on a packed corpus, and what stands beside them.
+    """Probe encoder folders on packed corpora, and what stands beside them.
 
     Raises DataError for a corpus with too little for a task or without its alignment,
     CheckpointError for a folder without an encoder, ConfigError for an encoder that does not fit.
@@ -101,8 +101,8 @@ def run_probes(
     heard: frozenset[str] = frozenset()
     if not config.heard:
         heard = heard.union(*(read_heard(folder) or () for folder in encoders))
-    material = gather(PackedCorpus(corpus), alignment, config, heard)
-    sources = encoder_sources(encoders, config.layers, config.seed) + plain_sources()
+    material = gather(PackedCorpus(data), config, heard)
+    sources = encoder_sources(encoders, config.layers, config.seed, device) + plain_sources()
     rows: list[SourceFigures] = []
     chance: dict[str, float] = {}
     for source in sources:

@@ -44,7 +44,10 @@ class Source:
 
 
 def encoder_sources(
-    folders: Sequence[str | Path], layers: Sequence[int] | None, seed: int
+    folders: Sequence[str | Path],
+    layers: Sequence[int] | None,
+    seed: int,
+    device: str | torch.device = "cpu",
 ) -> list[Source]:
     """Return the encoders, and one with random weights for each size among them.
 
@@ -56,7 +59,7 @@ def encoder_sources(
     for number, config in enumerate(sizes, start=1):
         name = "random weights" if len(sizes) == 1 else f"random weights {number}"
         encoders.append((name, build_encoder(config, derive(seed, "probe", number)).eval()))
-    return [encoder_source(name, encoder, layers) for name, encoder in encoders]
+    return [encoder_source(name, encoder.to(device), layers) for name, encoder in encoders]
 
 
 def encoder_source(name: str, encoder: SslEncoder, layers: Sequence[int] | None) -> Source:
@@ -75,8 +78,8 @@ def encoder_source(name: str, encoder: SslEncoder, layers: Sequence[int] | None)
 
     def states(wave_T: Tensor) -> Tensor:
         with torch.inference_mode():
-            found = encoder.hidden_states(wave_T[None]).layers
-            return torch.stack([found[layer][0] for layer in chosen], dim=1)
+            found = encoder.hidden_states(wave_T[None].to(encoder.mask_D.device)).layers
+            return torch.stack([found[layer][0] for layer in chosen], dim=1).float().cpu()
 
     return Source(
         name=name,

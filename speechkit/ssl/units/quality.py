@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -126,20 +127,16 @@ class CorpusQuality:
     """Clips that have an alignment."""
 
 
-def corpus_quality(
-    units: Units, alignment: Alignment, clip_ids: Sequence[str]
-) -> CorpusQuality | None:
-    """Compare units with the alignment of the corpus whose clips are `clip_ids`, in its order.
+def corpus_quality(units: Units, alignment: Alignment) -> CorpusQuality | None:
+    """Compare units with the alignment of the same corpus.
 
     None where no clip has both.
     """
     classes, class_of = phone_classes(alignment.symbols)
     joint_YK = torch.zeros(len(classes), units.clusters, dtype=torch.int64)
     clips = 0
-    for index, name in enumerate(clip_ids):
-        if not (alignment.has(index) and units.has(name)):
-            continue
-        units_F = units.of(name)
+    for index in np.flatnonzero((alignment.lengths() > 0) & (units.lengths() > 0)).tolist():
+        units_F = units.of(index)
         ids_F = phones_at(
             alignment.phones(index), alignment.frames(index), len(units_F), units.rate_hz
         )

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from speechkit.core.errors import DataError
-from speechkit.data.codes import ClipCodes, codes_path, write_codes
-from speechkit.data.packed import ClipInfo, PackedClip, write_packed
+from speechkit.data.codes import ClipCodes, write_codes
+from speechkit.data.packed import ClipInfo, PackedClip, Shard, write_packed
 from speechkit.evaluate.codec.rate import (
     code_bits,
     code_lengths,
@@ -122,7 +122,7 @@ def test_training_codes_are_those_of_this_codec(tmp_path: Path) -> None:
     write_packed(corpus, clips)
     codes_KF = _random(16, 5)
     both = [as_clip(codes_KF), as_clip(codes_KF[:, :0])]
-    write_codes(codes_path(corpus), both, ["one", "two"], "mine")
+    write_codes(Shard(corpus), both, "mine")
     (found,) = training_codes(corpus, "mine")
     assert torch.equal(found, codes_KF)
     with pytest.raises(DataError, match="another codec"):

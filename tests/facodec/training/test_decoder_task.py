@@ -10,7 +10,7 @@ import torch
 
 from speechkit.core.errors import DataError
 from speechkit.core.rng import generator
-from speechkit.data.codes import CorpusCodes, empty_codes, write_codes
+from speechkit.data.codes import REDRAWN, RedrawnCodes, empty_codes, write_codes
 from speechkit.facodec.small.codec import load_codec
 from speechkit.facodec.training.decoder_task import DecoderConfig, DecoderTask
 from speechkit.facodec.training.discriminators import PatchConfig
@@ -109,14 +109,13 @@ def test_a_batch_of_one_is_refused() -> None:
         replace(CONFIG, batch_size=1)
 
 
-def test_drawn_codes_take_the_place_of_true_ones(data: TinyData, tmp_path: Path) -> None:
+def test_drawn_codes_take_the_place_of_true_ones(data: TinyData) -> None:
     size = TINY_CODEC.quantizer.codebook_size
     drawn = [
         replace(data.codes.clip(n), codes_KF=(data.codes.clip(n).codes_KF + 7) % size)
         for n in range(len(data.corpus))
     ]
-    path = tmp_path / "drawn.safetensors"
-    write_codes(path, drawn, data.corpus.ids, "")
+    write_codes(data.corpus.shards[0], drawn, "", kind=REDRAWN)
     config, task = replace(CONFIG, redrawn=1.0), task_of(data)
     task.train = SegmentSampler(
         data.corpus,
@@ -126,7 +125,7 @@ def test_drawn_codes_take_the_place_of_true_ones(data: TinyData, tmp_path: Path)
         reference_frames=40,
         level_rms=TINY_CODEC.level_rms,
         held_out=0.25,
-        redrawn=CorpusCodes(path, data.corpus.ids),
+        redrawn=RedrawnCodes(data.corpus),
         redrawn_share=config.redrawn,
     )
     batch = task.batch(generator(0))
@@ -140,10 +139,10 @@ def test_drawn_codes_take_the_place_of_true_ones(data: TinyData, tmp_path: Path)
     assert not torch.equal(known.detail_BFD, known.parts.detail.z_BFD)
 
 
-def test_a_corpus_without_drawn_codes_is_named(data: TinyData, tmp_path: Path) -> None:
-    path, known = tmp_path / "drawn.safetensors", data.codes.clip(0)
+def test_a_corpus_without_drawn_codes_is_named(data: TinyData) -> None:
+    known = data.codes.clip(0)
     nothing = empty_codes(len(known.codes_KF), len(known.timbre_D))
-    write_codes(path, [nothing] * len(data.corpus), data.corpus.ids, "")
+    write_codes(data.corpus.shards[0], [nothing] * len(data.corpus), "", kind=REDRAWN)
     with pytest.raises(DataError, match="train redraw"):
         SegmentSampler(
             data.corpus,
@@ -153,6 +152,6 @@ def test_a_corpus_without_drawn_codes_is_named(data: TinyData, tmp_path: Path) -
             reference_frames=40,
             level_rms=None,
             held_out=0.25,
-            redrawn=CorpusCodes(path, data.corpus.ids),
+            redrawn=RedrawnCodes(data.corpus),
             redrawn_share=0.5,
         )

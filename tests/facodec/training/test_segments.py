@@ -7,7 +7,7 @@ import torch
 
 from speechkit.core.rng import generator
 from speechkit.data.alignment import Alignment
-from speechkit.facodec.encode_corpus import corpus_codes
+from speechkit.facodec.encode_corpus import shard_codes
 from speechkit.facodec.small.features import pitch_hz
 from speechkit.facodec.training.segments import UNLABELLED, SegmentSampler
 from speechkit.text import DEFAULT_VOCABULARY
@@ -73,7 +73,7 @@ def test_short_clips_are_padded_and_unlabelled(data: TinyData) -> None:
 
 
 def test_a_corpus_is_encoded_clip_by_clip(data: TinyData) -> None:
-    lengths = [clip.codes_KF.shape for clip in corpus_codes(fresh(), data.corpus, data.alignment)]
+    lengths = [clip.codes_KF.shape for clip in shard_codes(fresh(), data.corpus, 0, data.alignment)]
     expected = [(6, -(-data.corpus.samples(n) // 320)) for n in range(len(data.corpus))]
     assert lengths == expected
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -16,16 +16,14 @@ from speechkit.core.errors import DataError
 from speechkit.core.mel import LogMel
 from speechkit.core.rng import generator
 from speechkit.data.align.model import features, load_aligner, pad_features
-from speechkit.data.packed import PackedCorpus
+from speechkit.data.packed import PackedClip, PackedCorpus, write_packed
 from speechkit.facodec.small.config import FACodecConfig
 from speechkit.facodec.small.features import active_mean, speech_gain
-from speechkit.facodec.training import statistics
 from speechkit.facodec.training.decoder_task import DecoderConfig, DecoderTask
 from speechkit.facodec.training.discriminators import PatchConfig
 from speechkit.facodec.training.segments import SegmentSampler
 from speechkit.facodec.training.statistics import (
     read_statistics,
-    statistics_path,
     write_statistics,
 )
 from speechkit.facodec.training.teachers import Teachers, phone_distance, speaker_distance
@@ -62,13 +60,22 @@ def verifier() -> Listener:
 
 @pytest.fixture
 def corpus(data: TinyData, tmp_path: Path) -> PackedCorpus:
-    """The tiny corpus, in a folder of its own."""
-    return PackedCorpus(shutil.copy(data.corpus.path, tmp_path))
+    """The tiny corpus, in shards of two."""
+    clips = (
+        PackedClip(
+            info=info,
+            pcm_T=(data.corpus.wave(n).numpy() * 32768).astype(np.int16),
+            f0_F=data.corpus.f0(n).numpy(),
+        )
+        for n, info in enumerate(data.corpus.clips)
+    )
+    write_packed(tmp_path / "tiny.corpus", clips, shard_clips=2)
+    return PackedCorpus(tmp_path / "tiny.corpus")
 
 
 @pytest.fixture
 def teachers(corpus: PackedCorpus, verifier: Listener) -> Teachers:
-    write_statistics(corpus, CODEC, verifier)
+    write_statistics(corpus, CODEC, lambda: verifier)
     return Teachers(verifier, load_aligner(WEIGHTS / "aligner"), read_statistics(corpus, CODEC))
 
 
@@ -87,15 +94,13 @@ class Broken(nn.Module):
         return made
 
 
-def test_statistics_go_on_where_they_stopped(
-    corpus: PackedCorpus, verifier: Listener, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(statistics, "SAVE_SECONDS", 0.0)
+def test_statistics_go_on_where_they_stopped(corpus: PackedCorpus, verifier: Listener) -> None:
     with pytest.raises(KeyboardInterrupt):
-        write_statistics(corpus, CODEC, Broken(verifier, 3))
-    assert int(read_statistics(corpus, CODEC).known_N.sum()) == 3
-    assert write_statistics(corpus, CODEC, verifier) == len(corpus) - 3
-    assert write_statistics(corpus, CODEC, verifier) == 0
+        write_statistics(corpus, CODEC, lambda: Broken(verifier, 5))
+    # Two shards of two; of the third one clip was worked out, and lost.
+    assert int(read_statistics(corpus, CODEC).known_N.sum()) == 4
+    assert write_statistics(corpus, CODEC, lambda: verifier) == len(corpus) - 4
+    assert write_statistics(corpus, CODEC, lambda: verifier) == 0
     known = read_statistics(corpus, CODEC)
     wave_T = corpus.wave(2)
     wave_T = wave_T * speech_gain(wave_T, CODEC.level_rms)
@@ -108,7 +113,7 @@ def test_statistics_go_on_where_they_stopped(
 def test_few_clips_are_dealt_out_among_the_speakers_and_trained_on(
     corpus: PackedCorpus, verifier: Listener
 ) -> None:
-    assert write_statistics(corpus, CODEC, verifier, clips=4) == 4
+    assert write_statistics(corpus, CODEC, lambda: verifier, clips=4) == 4
     known_N = read_statistics(corpus, CODEC).known_N
     speakers = [corpus.speaker(int(clip)) for clip in torch.nonzero(known_N)]
     assert sorted(speakers) == [0, 0, 1, 1]
@@ -128,10 +133,11 @@ def test_few_clips_are_dealt_out_among_the_speakers_and_trained_on(
 def test_statistics_of_another_level_or_corpus_are_refused(
     corpus: PackedCorpus, verifier: Listener
 ) -> None:
-    write_statistics(corpus, CODEC, verifier)
+    write_statistics(corpus, CODEC, lambda: verifier)
     with pytest.raises(DataError, match="train statistics"):
         read_statistics(corpus, replace(CODEC, level_rms=0.1))
-    statistics_path(corpus.path).write_bytes(b"no tensors")
+    for shard in corpus.shards:
+        shard.sidecar("statistics").write_bytes(b"no tensors")
     with pytest.raises(DataError, match="train statistics"):
         read_statistics(corpus, CODEC)
 

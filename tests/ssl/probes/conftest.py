@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from speechkit.data.alignment import ClipAlignment, write_alignment
-from speechkit.data.packed import ClipInfo, PackedClip, write_packed
+from speechkit.data.packed import ClipInfo, PackedClip, Shard, write_packed
 
 SYMBOLS = ("^", "$", " ", "AA1", "B", "S")
 TONES_HZ = {"AA1": 400, "B": 900, "S": 1700}
@@ -62,6 +62,5 @@ def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ids_P = torch.tensor([SYMBOLS.index(symbol) for symbol in symbols])
             alignments[index] = ClipAlignment(ids_P, torch.tensor(frames), 0.0)
     write_packed(path, clips)
-    ids = [clip.info["id"] for clip in clips]
-    write_alignment(path.with_suffix(".alignment.safetensors"), SYMBOLS, ids, alignments)
+    write_alignment(Shard(path), SYMBOLS, alignments)
     return path

@@ -76,7 +76,7 @@ def test_same_seed_same_figures(tones: Path, encoder: Path) -> None:
 
 def test_phones_are_tested_on_other_speakers(tones: Path) -> None:
     corpus = PackedCorpus(tones)
-    material = gather(corpus, None, replace(CONFIG, tasks=("phones", "keywords")))
+    material = gather(corpus, replace(CONFIG, tasks=("phones", "keywords")))
     assert material.phones is not None
     assert material.words is not None
     assert material.speakers is None

@@ -1,7 +1,8 @@
-"""The file of units: what is written is read, and damage is named."""
+"""The files of units: what is written is read, and damage is named."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,118 +12,109 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from speechkit.core.errors import DataError
-from speechkit.ssl.units.file import Units, write_units
+from speechkit.data.packed import PackedCorpus, write_packed
+from speechkit.ssl.units.file import Units, begin_units, units_path, write_units
+from tests.data.test_packed import make_clip
 
 
-def write(path: Path, units: dict[str, Tensor], clusters: int = 10, rate_hz: int = 50) -> Units:
-    write_units(
-        path,
-        units,
-        rate_hz=rate_hz,
-        clusters=clusters,
-        kmeans_sha256="ab" * 32,
-        features={"kind": "mfcc"},
-    )
-    return Units(path)
+def corpus_of(folder: Path, clips: int, shard_clips: int = 2) -> PackedCorpus:
+    path = folder / "x.corpus"
+    write_packed(path, [make_clip(f"a/{n}", 9) for n in range(clips)], shard_clips)
+    return PackedCorpus(path)
 
 
-@settings(deadline=None, max_examples=20)
-@given(clips=st.lists(st.lists(st.integers(0, 9), max_size=6), min_size=1, max_size=6))
+def write(
+    path: Path, corpus: PackedCorpus, units: list[Tensor], clusters: int = 10, rate_hz: int = 50
+) -> Units:
+    about = {"clusters": clusters, "kmeans_sha256": "ab" * 32}
+    begin_units(path, rate_hz=rate_hz, features={"kind": "mfcc"}, **about)  # type: ignore[arg-type]
+    for number, shard in enumerate(corpus.shards):
+        clips = corpus.clips_of(number)
+        own = {place: units[clip] for place, clip in enumerate(clips)}
+        write_units(path, shard, own, distance=0.25, **about)  # type: ignore[arg-type]
+    return Units(path, corpus)
+
+
+@settings(deadline=None, max_examples=15)
+@given(clips=st.lists(st.lists(st.integers(0, 9), max_size=6), min_size=1, max_size=5))
 def test_round_trip(clips: list[list[int]], tmp_path_factory: pytest.TempPathFactory) -> None:
-    path = tmp_path_factory.mktemp("units") / "u.safetensors"
-    named = {f"a/{index}": torch.tensor(c, dtype=torch.int64) for index, c in enumerate(clips)}
-    units = write(path, named)
+    folder = tmp_path_factory.mktemp("units")
+    corpus = corpus_of(folder, len(clips))
+    rows = [torch.tensor(c, dtype=torch.int64) for c in clips]
+    units = write(folder / "u", corpus, rows)
     assert (len(units), units.clusters, units.rate_hz) == (len(clips), 10, 50)
     assert units.kmeans_sha256 == "ab" * 32
     assert units.features == {"kind": "mfcc"}
-    for name, values in named.items():
-        assert units.has(name) == bool(len(values))
+    assert units.lengths().tolist() == list(map(len, clips))
+    assert units.distance() == pytest.approx(0.25 * len(corpus.shards))
+    for clip, values in enumerate(rows):
+        assert units.has(clip) == bool(len(values))
         if len(values):
-            assert units.of(name).dtype == torch.int64
-            assert units.of(name).tolist() == values.tolist()
-    assert units.missing(named) == [name for name, values in named.items() if not len(values)]
+            assert units.of(clip).dtype == torch.int64
+            assert units.of(clip).tolist() == values.tolist()
 
 
-def test_units_stay_on_disk(tmp_path: Path) -> None:
+def test_units_stay_on_disk_and_one_folder_serves_two_corpora(tmp_path: Path) -> None:
     maps = Path("/proc/self/maps")
     if not maps.is_file():
         pytest.skip("only Linux lists what a process has mapped")
-    path = tmp_path / "mapped.safetensors"
-    units = write(path, {"a": torch.arange(10)})
-    assert str(path) in maps.read_text()
-    assert units.of("a").tolist() == list(range(10))
+    one = corpus_of(tmp_path, 1)
+    (tmp_path / "more").mkdir()
+    other = corpus_of(tmp_path / "more", 2)
+    units = write(tmp_path / "u", one, [torch.arange(10)])
+    write(tmp_path / "u", other, [torch.arange(3)] * 2)
+    assert str(units_path(tmp_path / "u", one.shards[0])) in maps.read_text()
+    assert units.of(0).tolist() == list(range(10))
+    both = Units(tmp_path / "u", PackedCorpus([one.path, other.path]))
+    assert both.lengths().tolist() == [10, 3, 3]
 
 
-def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "u.safetensors"
-    write(path, {"a": torch.arange(10)})
+def test_damaged_files_are_refused(tmp_path: Path) -> None:
+    corpus = corpus_of(tmp_path, 1)
+    folder = tmp_path / "u"
+    write(folder, corpus, [torch.arange(10)])
+    path, about = units_path(folder, corpus.shards[0]), folder / "units.json"
     whole = path.read_bytes()
     for length in (0, 4, 100, len(whole) - 1):
         path.write_bytes(whole[:length])
-        with pytest.raises(DataError, match="no usable file of units"):
-            Units(path)
-
-
-def test_a_missing_file_and_another_format_are_refused(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
-    with pytest.raises(DataError, match="There is no file of units"):
-        Units(tmp_path / "none.safetensors")
-    save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
-    with pytest.raises(DataError, match="no usable file of units"):
-        Units(tmp_path / "x.safetensors")
-
-
-def test_tables_that_disagree_are_refused(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
-    path = tmp_path / "u.safetensors"
-    good = {
-        "format": "speechkit-units-1", "rate_hz": "50", "clusters": "3",
-        "clips": '["a", "b"]', "kmeans": "", "features": "{}",
-    }  # fmt: skip
-    units_U, offsets = torch.tensor([0, 1, 2], dtype=torch.int16), torch.tensor([0, 1, 3])
-
-    def read(offsets_N1: Tensor, **changes: str) -> Units:
-        save_file({"units_U": units_U, "offsets_N1": offsets_N1}, path, {**good, **changes})
-        return Units(path)
-
-    assert read(offsets).of("b").tolist() == [1, 2]
-    for bad in ([0, 1], [0, 2, 1], [1, 1, 3], [0, 1, 4]):
-        with pytest.raises(DataError, match="no usable"):
-            read(torch.tensor(bad))
-    for name, value in (
-        ("rate_hz", "75"), ("rate_hz", "x"), ("clips", '["a", "a"]'), ("clips", "["),
-        ("clips", "[[1], 2]"),
-        ("format", "old"), ("clusters", "0"), ("features", "[]"),
-    ):  # fmt: skip
-        with pytest.raises(DataError, match="no usable"):
-            read(offsets, **{name: value})
+        with pytest.raises(DataError, match="no usable units"):
+            Units(folder, corpus)
+    path.unlink()
+    with pytest.raises(DataError, match="1 of 1 shards"):
+        Units(folder, corpus)
+    path.write_bytes(whole)
+    good = json.loads(about.read_text())
+    for changes in ({"rate_hz": 75}, {"rate_hz": "x"}, {"format": "old"}, {"clusters": 0}):
+        about.write_text(json.dumps({**good, **changes}))
+        with pytest.raises(DataError, match="damaged"):
+            Units(folder, corpus)
+    about.write_text(json.dumps({**good, "kmeans": "cd" * 32}))
+    with pytest.raises(DataError, match="other centroids"):
+        Units(folder, corpus)
+    about.write_text(json.dumps({**good, "clusters": 2}))
     with pytest.raises(DataError, match="outside its clusters"):
-        read(offsets, clusters="2").of("b")
+        Units(folder, corpus).of(0)
+    about.unlink()
+    with pytest.raises(DataError, match="There are no units"):
+        Units(folder, corpus)
 
 
 def test_units_that_do_not_fit_are_not_written(tmp_path: Path) -> None:
-    path = tmp_path / "u.safetensors"
-    for units, clusters, rate_hz in (
-        ({"a": torch.tensor([10])}, 10, 50),
-        ({"a": torch.tensor([-1])}, 10, 50),
-        ({"a": torch.tensor([1.0])}, 10, 50),
-        ({"a": torch.tensor([1])}, 40_000, 50),
-        ({"a": torch.tensor([1])}, 10, 60),
-        ({}, 10, 50),
+    corpus = corpus_of(tmp_path, 1)
+    for row, clusters, rate_hz in (
+        (torch.tensor([10]), 10, 50),
+        (torch.tensor([-1]), 10, 50),
+        (torch.tensor([1.0]), 10, 50),
+        (torch.tensor([1]), 40_000, 50),
+        (torch.tensor([1]), 10, 60),
     ):
         with pytest.raises(DataError):
-            write(path, units, clusters, rate_hz)
-    assert not path.exists()
+            write(tmp_path / "u", corpus, [row], clusters, rate_hz)
+    assert not list(tmp_path.glob("u/*.safetensors"))
 
 
-def test_a_corpus_with_other_clips_or_lengths_is_counted_and_named(tmp_path: Path) -> None:
-    units = write(tmp_path / "u.safetensors", {"a": torch.arange(3), "b": torch.arange(2)})
-    units.require(["a", "b"], [400 + 2 * 320, 400 + 320 + 100])
-    with pytest.raises(DataError, match=r"2 of 3 clips have no units.*\(c, d\)"):
-        units.require(["a", "c", "d"], [1040, 1040, 1040])
-    with pytest.raises(DataError, match=r"1 of 2 clips have another length.*\(b\)"):
-        units.require(["a", "b"], [1040, 1040])
-    with pytest.raises(DataError, match="no units of clip 'c'"):
-        units.of("c")
+def test_a_clip_without_units_is_named(tmp_path: Path) -> None:
+    corpus = corpus_of(tmp_path, 2)
+    units = write(tmp_path / "u", corpus, [torch.arange(3), torch.zeros(0, dtype=torch.long)])
+    with pytest.raises(DataError, match="no units of 'a/1'"):
+        units.of(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from speechkit.cli.ssl import units as verb
 from speechkit.core.errors import CheckpointError, ConfigError, DataError, SpeechkitError
 from speechkit.core.rng import generator
 from speechkit.data.alignment import ClipAlignment, write_alignment
-from speechkit.data.packed import ClipInfo, PackedClip, PackedCorpus, write_packed
+from speechkit.data.packed import ClipInfo, PackedClip, PackedCorpus, Shard, write_packed
+from speechkit.data.work import Crew
 from speechkit.ssl.selection import Selection
 from speechkit.ssl.units import KMeans, KMeansConfig, Units, UnitsConfig, make_units
 from speechkit.ssl.units.features import Features, features_of, mfcc
@@ -65,7 +67,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for index, which in enumerate(tones.values())
         if index < 3
     }
-    write_alignment(path.with_suffix(".alignment.safetensors"), PHONES, list(tones), alignments)
+    write_alignment(Shard(path), PHONES, alignments)
     return path
 
 
@@ -80,21 +82,22 @@ class StandIn:
     hop_samples = 320
     rate_hz = 50
 
-    def hidden_states(self, wave_BT: Tensor) -> States:
+    def hidden_states(self, wave_BT: Tensor, lengths_B: object = None) -> States:
         windows_BFT = wave_BT.unfold(1, 400, self.hop_samples)
         spectrum = torch.fft.rfft(windows_BFT).abs()[..., :100]
         return States([spectrum * factor for factor in (1.0, 2.0, 3.0)])
 
 
 def test_tones_get_units_that_tell_them_apart(corpus: Path, tmp_path: Path) -> None:
-    report = make_units(corpus, tmp_path / "u.safetensors", SMALL)
-    units, packed = Units(report.out), PackedCorpus(corpus)
-    kmeans, sha256 = KMeans.load(tmp_path / "u.kmeans")
+    report = make_units(corpus, tmp_path / "u", SMALL)
+    packed = PackedCorpus(corpus)
+    units = Units(report.out, packed)
+    kmeans, sha256 = KMeans.load(tmp_path / "u" / "kmeans")
     for index in range(3):
         expected_F = kmeans.assign(mfcc(packed.wave(index)))[0]
-        assert units.of(packed.clips[index]["id"]).tolist() == expected_F.tolist()
+        assert units.of(index).tolist() == expected_F.tolist()
     assert report.too_short == ("x/short",)
-    assert not units.has("x/short")
+    assert not units.has(3)
     assert report.clips == 4
     assert units.kmeans_sha256 == sha256 == report.kmeans_sha256
     assert (units.rate_hz, units.features, kmeans.notes["features"]) == (
@@ -104,55 +107,120 @@ def test_tones_get_units_that_tell_them_apart(corpus: Path, tmp_path: Path) -> N
     assert report.quality.everything.pnmi > 0.7
     assert report.quality.everything.phones == 3
     assert 0 < report.usage.used <= 6
-    assert report.units == sum(len(units.of(name)) for name in ("x/a", "x/b", "y/c"))
+    assert report.units == sum(len(units.of(clip)) for clip in range(3))
     assert "x/short" in report.text()
     assert report.inertia == pytest.approx(kmeans.notes["inertia"], rel=1e-4)  # all frames seen
 
 
 def test_given_centroids_are_used_and_must_fit(corpus: Path, tmp_path: Path) -> None:
-    first = make_units(corpus, tmp_path / "u.safetensors", SMALL)
-    again = make_units(corpus, tmp_path / "v.safetensors", kmeans=first.kmeans)
+    first = make_units(corpus, tmp_path / "u", SMALL)
+    again = make_units(corpus, tmp_path / "v", kmeans=first.kmeans)
     assert (again.fitted_frames, again.kmeans_sha256) == (0, first.kmeans_sha256)
-    assert (tmp_path / "u.safetensors").read_bytes() == (tmp_path / "v.safetensors").read_bytes()
+    assert contents(tmp_path / "u") == contents(tmp_path / "v")
     other = features_of(StandIn(), 1, "ab")
     with pytest.raises(ConfigError, match="same features"):
-        make_units(corpus, tmp_path / "w.safetensors", kmeans=first.kmeans, features=other)
+        make_units(corpus, tmp_path / "w", kmeans=first.kmeans, features=other)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The files of units by name."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.fixture
+def sharded(corpus: Path, tmp_path: Path) -> Path:
+    """The clips in shards of two."""
+    packed = PackedCorpus(corpus)
+    clips = (
+        PackedClip(
+            info=info,
+            pcm_T=(packed.wave(n).numpy() * 32768).astype(np.int16),
+            f0_F=packed.f0(n).numpy(),
+        )
+        for n, info in enumerate(packed.clips)
+    )
+    write_packed(tmp_path / "x.corpus", clips, shard_clips=2)
+    return tmp_path / "x.corpus"
+
+
+def test_a_killed_run_goes_on(
+    sharded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = make_units(sharded, tmp_path / "whole", SMALL)
+    of, heard = Features.of, list[int]()
+
+    def dies(limit: int) -> Callable[[Features, Tensor], Tensor]:
+        def once(self: Features, wave_T: Tensor) -> Tensor:
+            if len(heard) == limit:
+                raise KeyboardInterrupt
+            heard.append(len(wave_T))
+            return of(self, wave_T)
+
+        return once
+
+    # Three clips are long enough. Killed in the sample's second shard, then in the units' second.
+    for limit in (2, 5):
+        monkeypatch.setattr(Features, "of", dies(limit))
+        with pytest.raises(KeyboardInterrupt):
+            make_units(sharded, tmp_path / "killed", SMALL)
+    heard.clear()
+    monkeypatch.setattr(Features, "of", dies(1))
+    report = make_units(sharded, tmp_path / "killed", SMALL)
+    assert len(heard) == 1
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+    assert (report.kmeans_sha256, report.missing_shards) == (whole.kmeans_sha256, 0)
+    assert report.inertia == pytest.approx(whole.inertia)
+    assert not (tmp_path / "killed" / "sample").exists()
+
+
+def test_parts_wait_for_the_centroids(sharded: Path, tmp_path: Path) -> None:
+    whole = make_units(sharded, tmp_path / "whole", SMALL)
+    with pytest.raises(ConfigError, match="begin with --shard 1/2"):
+        make_units(sharded, tmp_path / "parts", SMALL, crew=Crew(part=(2, 2)))
+    first = make_units(sharded, tmp_path / "parts", SMALL, crew=Crew(part=(1, 2)))
+    assert (first.missing_shards, first.clips) == (1, 2)
+    report = make_units(sharded, tmp_path / "parts", SMALL, crew=Crew(part=(2, 2)))
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+    assert (report.missing_shards, report.units) == (0, whole.units)
 
 
 @pytest.mark.slow
-def test_one_process_or_two_give_the_same_bytes(corpus: Path, tmp_path: Path) -> None:
+def test_one_process_or_two_give_the_same_bytes(sharded: Path, tmp_path: Path) -> None:
     config = replace(SMALL, max_frames=60, percent=70, seed=3)
-    for name, processes in (("a", 1), ("b", 2)):
-        make_units(corpus, tmp_path / f"{name}.safetensors", replace(config, processes=processes))
-    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
-    assert json.loads((tmp_path / "a.kmeans/config.json").read_text())["fitted_frames"] == 60
+    for name, workers in (("a", 1), ("b", 2)):
+        make_units(sharded, tmp_path / name, config, crew=Crew(workers=workers))
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    assert json.loads((tmp_path / "a/kmeans/config.json").read_text())["fitted_frames"] == 60
 
 
 def test_same_seed_same_bytes(corpus: Path, tmp_path: Path) -> None:
     config = replace(SMALL, max_frames=60, percent=70)
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
-        make_units(corpus, tmp_path / f"{name}.safetensors", replace(config, seed=seed))
-    first, again, other = ((tmp_path / f"{name}.safetensors").read_bytes() for name in "abc")
+        make_units(corpus, tmp_path / name, replace(config, seed=seed))
+    first, again, other = (contents(tmp_path / name) for name in "abc")
     assert first == again
     assert first != other
 
 
 def test_only_the_selection_is_written(corpus: Path, tmp_path: Path) -> None:
-    for selection, names in (
-        (Selection(languages=("de",)), ("y/c",)),
-        (Selection(sources=("x",), splits=("train",)), ("x/a", "x/b", "x/short")),
+    packed = PackedCorpus(corpus)
+    for selection, known in (
+        (Selection(languages=("de",)), [2]),
+        (Selection(sources=("x",), splits=("train",)), [0, 1]),
     ):
-        make_units(corpus, tmp_path / "u.safetensors", replace(SMALL, selection=selection))
-        assert Units(tmp_path / "u.safetensors").clip_ids == names
+        make_units(corpus, tmp_path / "u", replace(SMALL, selection=selection))
+        units = Units(tmp_path / "u", packed)
+        assert [clip for clip in range(4) if units.has(clip)] == known
 
 
 def test_layers_of_an_encoder_give_units_at_50_hz(corpus: Path, tmp_path: Path) -> None:
     features = features_of(StandIn(), 2, "ab" * 32)
-    report = make_units(corpus, tmp_path / "u.safetensors", SMALL, features=features)
-    units, packed = Units(report.out), PackedCorpus(corpus)
+    report = make_units(corpus, tmp_path / "u", SMALL, features=features)
+    packed = PackedCorpus(corpus)
+    units = Units(report.out, packed)
     kmeans, _ = KMeans.load(report.kmeans)
     states_FD = StandIn().hidden_states(packed.wave(0)[None]).layers[2][0]
-    assert units.of("x/a").tolist() == kmeans.assign(states_FD)[0].tolist()
+    assert units.of(0).tolist() == kmeans.assign(states_FD)[0].tolist()
     assert units.rate_hz == 50
     assert units.features == {"kind": "encoder", "layer": 2, "encoder_sha256": "ab" * 32}
     assert report.quality is not None
@@ -172,20 +240,23 @@ def test_a_folder_of_a_real_encoder(corpus: Path, tmp_path: Path) -> None:
     encoder = build_encoder(tiny).eval()
     save_model(tmp_path / "encoder", encoder)
     config = replace(SMALL, features=tmp_path / "encoder", layer=1)
-    report = make_units(corpus, tmp_path / "u.safetensors", config)
+    report = make_units(corpus, tmp_path / "u", config)
     kmeans, _ = KMeans.load(report.kmeans)
     with torch.inference_mode():
         states_FD = encoder.hidden_states(PackedCorpus(corpus).wave(1)[None]).layers[1][0]
-    assert Units(report.out).of("x/b").tolist() == kmeans.assign(states_FD)[0].tolist()
+    assert (
+        Units(report.out, PackedCorpus(corpus)).of(1).tolist()
+        == kmeans.assign(states_FD)[0].tolist()
+    )
     with pytest.raises(ConfigError, match="from 0 to 2"):
-        make_units(corpus, tmp_path / "v.safetensors", replace(config, layer=3))
+        make_units(corpus, tmp_path / "v", replace(config, layer=3))
 
 
 def test_an_encoder_of_another_rate_is_refused(corpus: Path, tmp_path: Path) -> None:
     slow = StandIn()
     slow.hop_samples = 640
     with pytest.raises(DataError, match="not 25 ms windows"):
-        make_units(corpus, tmp_path / "u.safetensors", SMALL, features=features_of(slow, 0, ""))
+        make_units(corpus, tmp_path / "u", SMALL, features=features_of(slow, 0, ""))
 
 
 def test_bad_input_is_refused_before_any_feature_is_made(
@@ -195,34 +266,33 @@ def test_bad_input_is_refused_before_any_feature_is_made(
         raise AssertionError("expensive work had begun")
 
     monkeypatch.setattr(Features, "of", refuse)
-    out = tmp_path / "u.safetensors"
+    out = tmp_path / "u"
     many = replace(SMALL, kmeans=replace(SMALL.kmeans, clusters=5000))
-    other_ids = tmp_path / "other.safetensors"
-    write_alignment(other_ids, PHONES, ["other"], {})
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
     cases: list[tuple[type[SpeechkitError], str, UnitsConfig, dict[str, Any]]] = [
         (DataError, "fewer than 5000", many, {}),
         (DataError, "languages de, en", replace(SMALL, selection=Selection(languages=("xx",))), {}),
         (DataError, "shorter than 25 ms",
          replace(SMALL, selection=Selection(sources=("x/short",))), {}),
-        (DataError, "another corpus", SMALL, {"alignment": other_ids}),
-        (DataError, "no alignment", SMALL, {"alignment": tmp_path / "none"}),
         (CheckpointError, "not a folder", SMALL, {"kmeans": tmp_path / "none"}),
         (CheckpointError, "There is no", replace(SMALL, features=tmp_path, layer=1), {}),
     ]  # fmt: skip
     for error, match, config, paths in cases:
         with pytest.raises(error, match=match):
             make_units(corpus, out, config, **paths)
-    for place, folder in ((tmp_path, None), (tmp_path / "no" / "u", None), (out, other_ids)):
+    for place in ("file", "full"):
         with pytest.raises(ConfigError, match="give"):
-            make_units(corpus, place, SMALL, kmeans_out=folder)
+            make_units(corpus, tmp_path / place, SMALL)
     with pytest.raises(DataError, match="no packed corpus"):
         make_units(tmp_path / "none", out)
-    assert [path.name for path in tmp_path.iterdir()] == ["other.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "full"]
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"layer": 3}, {"features": "folder"}, {"percent": 0.0}, {"max_frames": 5}, {"processes": 0}],
+    [{"layer": 3}, {"features": "folder"}, {"percent": 0.0}, {"max_frames": 5}],
 )
 def test_impossible_configs_are_refused(changes: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
@@ -247,16 +317,16 @@ def run(*arguments: str | Path) -> Outcome:
 
 
 def test_the_verb_reports_and_refuses(corpus: Path, tmp_path: Path) -> None:
-    out = tmp_path / "u.safetensors"
+    out = tmp_path / "u"
     outcome = run(corpus, "-o", out, "--clusters", "4", "--languages", "en", "--percent", "100")
-    assert Units(out).clip_ids == ("x/a", "x/b", "x/short")
+    units = Units(out, PackedCorpus(corpus))
+    assert [units.has(clip) for clip in range(4)] == [True, True, False, False]
     assert "PNMI" in outcome.text
     assert json.loads(json.dumps(outcome.data))["clusters"] == 4
     for bad in (
-        (corpus, "-o", tmp_path / "u.bin"),
         (corpus, "-o", corpus),
         (tmp_path / "none", "-o", out),
-        (corpus, "-o", out, "--kmeans", tmp_path / "u.kmeans", "--clusters", "4"),
+        (corpus, "-o", out, "--kmeans", tmp_path / "u" / "kmeans", "--clusters", "4"),
         (corpus, "-o", out, "--layer", "2"),
         (corpus, "-o", out, "--percent", "0"),
     ):
