@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -58,7 +59,7 @@ def small_encoder() -> Tensor:
     return codec.quantize(analysis).codes()
 
 
-def paper_codec(version: str) -> Tensor:
+def paper_codec(version: Literal["v1", "v2"]) -> Tensor:
     codec = paper.codec(replace(paper.TINY, version=version)).to(META)
     lengths_B, wave_BT = zeros(2, dtype=torch.long) + 5, zeros(2, 400)
     hidden_BDF = codec.encoder(wave_BT, 40 * lengths_B)

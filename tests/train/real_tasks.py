@@ -37,7 +37,7 @@ class RealTasks:
     def __init__(self, folder: Path) -> None:
         self.codec: TinyData = tiny_data(folder)
         self.tones = PackedCorpus(tiny_corpus(folder / "tones.safetensors", texts=True))
-        self.units = Units(tiny_units(folder / "units.safetensors"))
+        self.units = Units(tiny_units(folder / "units"), self.tones)
 
     def build(self, name: str, *, restarts: bool = True, validates: bool = False) -> Task:
         """Return a task.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -237,6 +237,24 @@ class _Plain:
         without: Collection[str] = (),
     ) -> Tensor:
         return torch.full((320 * codes.frames,), 0.05 if "detail" in without else 0.1)
+
+    def encode_batch(
+        self, waves: Sequence[Tensor], f0s: Sequence[Tensor] | None = None
+    ) -> list[tuple[Codes, Tensor]]:
+        return [self.encode(wave_T) for wave_T in waves]
+
+    def decode_batch(
+        self,
+        codes: Sequence[Codes],
+        timbre_BD: Tensor,
+        rngs: Sequence[torch.Generator],
+        *,
+        without: Collection[str] = (),
+    ) -> list[Tensor]:
+        return [
+            self.decode(item, timbre_D, rng, without=without)
+            for item, timbre_D, rng in zip(codes, timbre_BD, rngs, strict=True)
+        ]
 
 
 def test_any_codec_is_reported(clips: list[EvalClip], tmp_path: Path) -> None:
