@@ -134,16 +134,20 @@ class SegmentSampler:
         """A batch; all choices come from `rng`."""
         places = torch.rand(batch, generator=rng, dtype=torch.float64)
         picks = torch.searchsorted(self._cumulative_N, places).clamp_max(len(self.clips_N) - 1)
-        items = []
-        for pick in picks.tolist():
-            chosen, place = torch.rand(2, generator=rng, dtype=torch.float64).tolist()
-            if chosen < self.redrawn_share:
-                clip = self._redrawn_clips[int(place * len(self._redrawn_clips))]
-                items.append(self._item(clip, rng, drawn=True))
-            else:
-                items.append(self._item(int(self.clips_N[pick]), rng))
+        items = [self._drawn(int(self.clips_N[pick]), rng) for pick in picks.tolist()]
         fields = SegmentBatch.__dataclass_fields__
         return SegmentBatch(**{k: torch.stack([item[k] for item in items]) for k in fields})
+
+    def _drawn(self, clip: int, rng: torch.Generator) -> dict[str, Tensor]:
+        """A crop of the clip, or for a share of them one with drawn codes in its place."""
+        if not self.redrawn_share:
+            return self._item(clip, rng)
+        chosen, place = torch.rand(2, generator=rng, dtype=torch.float64).tolist()
+        if chosen >= self.redrawn_share:
+            return self._item(clip, rng)
+        return self._item(
+            self._redrawn_clips[int(place * len(self._redrawn_clips))], rng, drawn=True
+        )
 
     def _item(self, clip: int, rng: torch.Generator, *, drawn: bool = False) -> dict[str, Tensor]:
         frames = -(-self.corpus.samples(clip) // HOP)

@@ -141,11 +141,10 @@ def test_all_sources_give_the_frames_of_an_encoder(samples: int) -> None:
 
 def test_what_cannot_be_probed(tones: Path, encoder: Path, tmp_path: Path) -> None:
     def refused(kind: type[SpeechkitError], match: str, **changes: object) -> None:
-        given = {"encoders": [encoder], "corpus": tones, "config": CONFIG, **changes}
+        given = {"encoders": [encoder], "data": tones, "config": CONFIG, **changes}
         with pytest.raises(kind, match=match):
             run_probes(**given)  # type: ignore[arg-type]
 
-    refused(DataError, "align", alignment=tmp_path / "none.safetensors")
     refused(CheckpointError, "config.json", encoders=[tmp_path])
     refused(ConfigError, "encoder", encoders=[])
     refused(ConfigError, "no layer 3", config=replace(CONFIG, layers=(0, 3)))
