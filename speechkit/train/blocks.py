@@ -35,14 +35,21 @@ class ShardedModel:
     def __init__(self, task: Task, config: TrainConfig, world: World) -> None:
         """Prepare the blocks as ``config`` asks; the model is on its device and equal everywhere.
 
-        Raises ConfigError where the task has no blocks to checkpoint or to shard.
+        Raises ConfigError where that takes blocks and the task has none.
         """
         self.model = task.model
         blocks = task.blocks if isinstance(task, BlockTask) else ()
         sharded = config.parallelism == "fsdp" and world.size > 1
-        if not blocks and (sharded or config.activation_checkpointing):
-            what = 'parallelism="fsdp"' if sharded else "activation_checkpointing"
-            raise ConfigError(f"{type(task).__name__} names no blocks: train without {what}.")
+        wanted = {
+            'parallelism="fsdp"': sharded,
+            "activation_checkpointing": config.activation_checkpointing,
+            "compile": config.compile,
+        }
+        asked = [setting for setting, on in wanted.items() if on]
+        if asked and not blocks:
+            raise ConfigError(
+                f"{type(task).__name__} names no blocks: train without {', '.join(asked)}."
+            )
         self.whole: nn.Module | None = None
         if sharded and world.is_main:
             # What is exported; a sharded model cannot be copied any more.

@@ -169,8 +169,7 @@ class TrainConfig:
     """Where to train; `auto` takes CUDA if there is any."""
 
     compile: bool = False
-    """Compile the model's blocks, or the losses of a task without blocks, with torch.compile: slow
-    to start, then faster on GPUs."""
+    """Compile the model's blocks with torch.compile: slow to start, then faster on GPUs."""
 
     wandb: str | None = None
     """Project of Weights & Biases to log to as well; its package must be installed."""

@@ -25,7 +25,7 @@ from speechkit.core import checkpoint
 from speechkit.core.errors import ConfigError
 from speechkit.core.rng import derive, generator
 from speechkit.train.blocks import ShardedModel
-from speechkit.train.config import BlockTask, Task, TrainConfig, TrainReport, WatchedTask
+from speechkit.train.config import Task, TrainConfig, TrainReport, WatchedTask
 from speechkit.train.distributed import World, join_world
 from speechkit.train.ema import Ema
 from speechkit.train.evaluation import (
@@ -100,8 +100,6 @@ class _Run:
         saved = self.restore()
         self.model = ShardedModel(task, config, world)
         self.optimizer = build_optimizer(self.model.trained, config)
-        compiled = config.compile and not isinstance(task, BlockTask)
-        self.losses = torch.compile(task.losses) if compiled else task.losses
         self.ema: Ema | None = None
         if config.ema_decay > 0 and (world.is_main or self.model.sharded):
             self.ema = Ema(self.model.trained, config.ema_decay)
@@ -215,7 +213,7 @@ class _Run:
         # Dropout and the like know only the global generator.
         torch.manual_seed(derive(self.config.seed, "global", *path))
         with world.autocast(self.config.amp):
-            losses = self.losses(to_device(batch, world.device), rng, self.counters.step)
+            losses = self.task.losses(to_device(batch, world.device), rng, self.counters.step)
         for key in weights:
             if key not in losses:
                 raise ConfigError(
