@@ -290,7 +290,7 @@ def test_failing_late_and_interrupts_leave_nothing(
         patch.setattr("speechkit.core.audio.write_atomically", refuse)
         assert "No space left" in run(*argv).error
     with monkeypatch.context() as patch:
-        patch.setattr("speechkit.facodec.small.codec.FACodec.decode", interrupt)
+        patch.setattr("speechkit.facodec.small.codec.FACodec.decode_batch", interrupt)
         ran = run(*argv)
     assert ran.code == 130
     assert "Traceback" not in ran.err

@@ -27,7 +27,7 @@ EDGE_FRAMES = 2
 
 
 class VocoderTask:
-    """Trains `codec.vocoder`; with `coded=True` on the frozen codec's own mel."""
+    """Trains `codec.vocoder`; with `coded=True` on the frozen codec's own mel, F0 and voicing."""
 
     weights: Mapping[str, float] = {"stft/log": 1.0, "stft/convergence": 0.5, "mel/l1": 1.0}
 
@@ -57,6 +57,7 @@ class VocoderTask:
         self.codec.to(device), self.mel.to(device), self.stft.to(device)
         with torch.no_grad():
             mel_BMG = self.mel(batch.wave_BT)
+            contour_BG, voiced_BG = batch.contour_BG, batch.voiced_BG
             if self.coded:
                 analysis = analysis_of(self.codec, batch)
                 reference = self.codec.mel(batch.reference_BT)
@@ -64,14 +65,17 @@ class VocoderTask:
                 parts = self.codec.quantize(analysis)
                 z = parts.prosody.z_BFD + parts.content.z_BFD + parts.detail.z_BFD
                 mel_BMG = self.codec.decode_mel(z, timbre)
+                predicted = self.codec.predict_prosody(parts.prosody.z_BFD)
+                contour_BG = predicted.contour_BG
+                voiced_BG = (predicted.voiced_logit_BG > 0).to(contour_BG.dtype)
         frames = mel_BMG.shape[-1] // 2
         places = frames - self.window_frames + 1
         # Drawn on the CPU: a step must not wait for its device.
         draws = generator(derive(rng.initial_seed(), "window"))
         (first,) = torch.randint(places, (1,), generator=draws).tolist()
         span = slice(2 * first, 2 * (first + self.window_frames))
-        f0_BG = pitch_hz(batch.contour_BG, batch.median_B)[:, span]
-        wave = self.codec.vocoder(mel_BMG[..., span], f0_BG, batch.voiced_BG[:, span], rng)
+        f0_BG = pitch_hz(contour_BG, batch.median_B)[:, span]
+        wave = self.codec.vocoder(mel_BMG[..., span], f0_BG, voiced_BG[:, span], rng)
         target = batch.wave_BT[:, 320 * first : 320 * (first + self.window_frames)]
         inner = slice(320 * EDGE_FRAMES, -320 * EDGE_FRAMES)
         with torch.autocast(device.type, enabled=False):
