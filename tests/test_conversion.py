@@ -155,8 +155,9 @@ def test_folders_and_files(tmp_path: Path) -> None:
         soundfile.write(tmp_path / name, sound, rate_hz)
     made = converter.convert(tmp_path / "a.wav", str(tmp_path / "b.flac"))
     assert len(made.wave_T) == 24_000
+    (tmp_path / "empty").mkdir()
     with pytest.raises(CheckpointError):
-        VoiceConverter.from_pretrained(tmp_path)
+        VoiceConverter.from_pretrained(tmp_path / "empty")
 
 
 @pytest.fixture(scope="module")

@@ -144,7 +144,6 @@ def test_the_core_speaks_swaps_converts_and_codes(tmp_path: Path) -> None:
     [
         (["demo"], "demo"),
         (["serve"], "server"),
-        (["ssl", "export", "none", "-o", "none"], "train"),  # a part of the extra ssl, met first
         (["train", "codec", "vocoder", "--data", "none", "--out", "none"], "train"),
     ],
 )

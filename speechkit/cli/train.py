@@ -64,43 +64,7 @@ def add_train(verbs: arguments.Verbs[arguments.Parser]) -> None:
     codec.add_argument("--init", type=Path, metavar="FOLDER", help="export of an earlier phase")
     _add_training(codec, _train_codec)
 
-    statistics = models.add_parser(
-        "statistics",
-        help="what teachers know of each clip: for recipes of the codec's decoder with teachers",
-        description="Writes a sidecar beside each shard, about 0.1 s a clip; run again, it goes "
-        "on where it stopped. Such recipes train on the clips that are known.",
-    )
-    arguments.add_corpora(statistics)
-    statistics.add_argument(
-        "--clips",
-        type=arguments.whole_number(1, 10**9),
-        metavar="N",
-        help="how many to know in all, dealt out among the speakers (default: all)",
-    )
-    arguments.add_work(statistics)
-    arguments.add_device(statistics, generator=False)
-    arguments.add_json(statistics)
-    statistics.set_defaults(handler=_train_statistics)
-
-    redraw = models.add_parser(
-        "redraw",
-        help="codes of clips as a generator draws them: for the codec's decoder to forgive",
-        description="Writes a sidecar beside each shard of corpora that are aligned and encoded.",
-    )
-    arguments.add_corpora(redraw)
-    redraw.add_argument(
-        "--generator", type=Path, required=True, metavar="FOLDER", help="that draws them"
-    )
-    redraw.add_argument(
-        "--minutes",
-        type=arguments.number(0.0, 1e6),
-        required=True,
-        metavar="N",
-        help="how long to draw",
-    )
-    redraw.add_argument("--seed", type=arguments.whole_number(0, 2**63 - 1), default=0)
-    arguments.add_json(redraw)
-    redraw.set_defaults(handler=_redraw)
+    _add_helpers(models)
 
     generator = models.add_parser("generator", help="phones and a prompt as codes")
     _add_data(generator)
@@ -140,6 +104,47 @@ def _add_training(
     add_training_arguments(parser)
     arguments.add_json(parser)
     parser.set_defaults(handler=handler)
+
+
+def _add_helpers(models: arguments.Verbs[arguments.Parser]) -> None:
+    """Add what recipes of the codec's decoder want beside the corpus."""
+    statistics = models.add_parser(
+        "statistics",
+        help="what teachers know of each clip: for recipes of the codec's decoder with teachers",
+        description="Writes a sidecar beside each shard, about 0.1 s a clip; run again, it goes "
+        "on where it stopped. Such recipes train on the clips that are known.",
+    )
+    arguments.add_corpora(statistics)
+    statistics.add_argument(
+        "--clips",
+        type=arguments.whole_number(1, 10**9),
+        metavar="N",
+        help="how many to know in all, dealt out among the speakers (default: all)",
+    )
+    arguments.add_work(statistics)
+    arguments.add_device(statistics, generator=False)
+    arguments.add_json(statistics)
+    statistics.set_defaults(handler=_train_statistics)
+
+    redraw = models.add_parser(
+        "redraw",
+        help="codes of clips as a generator draws them: for the codec's decoder to forgive",
+        description="Writes a sidecar beside each shard of corpora that are aligned and encoded.",
+    )
+    arguments.add_corpora(redraw)
+    redraw.add_argument(
+        "--generator", type=Path, required=True, metavar="FOLDER", help="that draws them"
+    )
+    redraw.add_argument(
+        "--minutes",
+        type=arguments.number(0.0, 1e6),
+        required=True,
+        metavar="N",
+        help="how long to draw",
+    )
+    redraw.add_argument("--seed", type=arguments.whole_number(0, 2**63 - 1), default=0)
+    arguments.add_json(redraw)
+    redraw.set_defaults(handler=_redraw)
 
 
 def add_release(verbs: arguments.Verbs[arguments.Parser]) -> None:
