@@ -25,7 +25,14 @@ from speechkit.core import checkpoint
 from speechkit.core.errors import ConfigError
 from speechkit.core.rng import derive, generator
 from speechkit.train.blocks import ShardedModel
-from speechkit.train.config import BlockTask, Task, TrainConfig, TrainReport, WatchedTask
+from speechkit.train.config import (
+    BlockTask,
+    ScaledTask,
+    Task,
+    TrainConfig,
+    TrainReport,
+    WatchedTask,
+)
 from speechkit.train.distributed import World, join_world
 from speechkit.train.ema import Ema
 from speechkit.train.evaluation import (
@@ -99,7 +106,8 @@ class _Run:
         task.model.to(world.device)
         saved = self.restore()
         self.model = ShardedModel(task, config, world)
-        self.optimizer = build_optimizer(self.model.trained, config)
+        scale = {"lr_scale": task.lr_scale} if isinstance(task, ScaledTask) else {}
+        self.optimizer = build_optimizer(self.model.trained, config, **scale)
         compiled = config.compile and not isinstance(task, BlockTask)
         self.losses = torch.compile(task.losses) if compiled else task.losses
         self.ema: Ema | None = None
@@ -176,7 +184,7 @@ class _Run:
             final_lr_share=config.final_lr_share,
         )
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["lr_scale"]
         buffers = list(self.task.model.buffers())
         before = [buffer.clone() for buffer in buffers]
         losses = [self.backward(batch, index) for index, batch in enumerate(batches)]
@@ -278,7 +286,8 @@ class _Run:
         entry = {
             "step": step,
             "minutes": minutes,
-            "lr": self.optimizer.param_groups[0]["lr"],
+            # That of parameters without a factor.
+            "lr": self.optimizer.param_groups[0]["lr"] / self.optimizer.param_groups[0]["lr_scale"],
             "grad_norm": means.pop("grad_norm"),
             "losses": means,
             "steps_per_second": rate,
