@@ -24,6 +24,7 @@ from speechkit.ssl.probes.program import gather
 from speechkit.ssl.probes.sources import encoder_source, plain_sources
 from speechkit.ssl.probes.speakers import equal_error, speaker_material, verification_error
 from speechkit.ssl.selection import Selection
+from tests.ssl.tiny import tiny_corpus
 
 TINY = EncoderConfig(
     conv_channels=(8,) * 7, model_dim=16, layers=2, heads=2, ffn_dim=32,
@@ -141,11 +142,11 @@ def test_all_sources_give_the_frames_of_an_encoder(samples: int) -> None:
 
 def test_what_cannot_be_probed(tones: Path, encoder: Path, tmp_path: Path) -> None:
     def refused(kind: type[SpeechkitError], match: str, **changes: object) -> None:
-        given = {"encoders": [encoder], "corpus": tones, "config": CONFIG, **changes}
+        given = {"encoders": [encoder], "data": tones, "config": CONFIG, **changes}
         with pytest.raises(kind, match=match):
             run_probes(**given)  # type: ignore[arg-type]
 
-    refused(DataError, "align", alignment=tmp_path / "none.safetensors")
+    refused(DataError, "align", data=tiny_corpus(tmp_path / "tones.safetensors"))
     refused(CheckpointError, "config.json", encoders=[tmp_path])
     refused(ConfigError, "encoder", encoders=[])
     refused(ConfigError, "no layer 3", config=replace(CONFIG, layers=(0, 3)))
