@@ -55,7 +55,7 @@ class RandomProjectionQuantizer(nn.Module):
             # The last hop may end behind the wave: what is missing is the mean of its band, 0.
             missing = max(frames * self.hop_frames - mel_BMG.shape[-1], 0)
             mel_BMG = functional.pad(mel_BMG, (0, missing))[..., : frames * self.hop_frames]
-            stacked_BFS = mel_BMG.transpose(1, 2).unflatten(1, (frames, self.hop_frames)).flatten(2)
+            stacked_BFS = mel_BMG.transpose(1, 2).reshape(len(mel_BMG), frames, -1)
             code_BFD = functional.normalize(stacked_BFS @ self.projection_SD, dim=-1)
             # Of vectors of length one, the nearest is that of the largest cosine.
             return (code_BFD @ self.codebook_VD.T).argmax(dim=-1)
