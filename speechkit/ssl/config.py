@@ -1,7 +1,8 @@
-"""Configs of the encoders and of the two ways to pre-train them.
+"""Configs of the encoders and of the three ways to pre-train them.
 
 Defaults are the base models of the papers: wav2vec 2.0 (Baevski et al. 2020, section 4.2) and
-HuBERT (Hsu et al. 2021, table 1).
+HuBERT (Hsu et al. 2021, table 1); BEST-RQ has the same encoder here, with the targets and masks of
+Chiu et al. 2022.
 """
 
 from __future__ import annotations
@@ -226,4 +227,29 @@ class HubertConfig:
         )
 
 
-ModelConfig = Wav2Vec2Config | HubertConfig
+@dataclass(frozen=True, kw_only=True)
+class BestRqConfig:
+    """BEST-RQ (Chiu et al. 2022): name the random code of each masked frame."""
+
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    """The network that is kept; its frames must be whole multiples of 10 ms."""
+    mask: MaskConfig = field(default_factory=lambda: MaskConfig(share=0.4, span_frames=20))
+    """What is hidden: the paper starts a span of 400 ms at 1 % of its mel frames, which are of
+    10 ms."""
+    codebook_size: int = 8192
+    """Entries of the codebook, V."""
+    code_dim: int = 16
+    """Width of an entry."""
+    seen_weight: float = 0.0
+    """Weight of the loss on frames that were not hidden."""
+
+    def __post_init__(self) -> None:
+        require_range(self, codebook_size=(2, 100_000), code_dim=(1, 4096), seen_weight=(0, 1e6))
+        if self.encoder.hop_samples % MEL_HOP_SAMPLES:
+            raise ConfigError(
+                f"BEST-RQ's codes are of whole 10 ms: the strides of the encoder give frames of "
+                f"{self.encoder.hop_samples} samples, which is no multiple of {MEL_HOP_SAMPLES}."
+            )
+
+
+ModelConfig = Wav2Vec2Config | HubertConfig | BestRqConfig

@@ -235,7 +235,8 @@ def check_units(model: ModelConfig, units: Units | None) -> Units | None:
     """Return the units a model needs, or raise ConfigError where they do not fit."""
     if not isinstance(model, HubertConfig):
         if units is not None:
-            raise ConfigError("wav2vec 2.0 learns without units: leave --units out.")
+            name = "wav2vec 2.0" if isinstance(model, Wav2Vec2Config) else "BEST-RQ"
+            raise ConfigError(f"{name} learns without units: leave --units out.")
         return None
     if units is None:
         raise ConfigError("HuBERT needs --units: make them with `speechkit ssl units`.")

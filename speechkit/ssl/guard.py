@@ -1,7 +1,8 @@
 """Guards that see a pre-training run collapse.
 
 wav2vec 2.0 collapses when the quantiser uses few entries: then distractors equal the target. HuBERT
-collapses when it names one cluster always. Both show in the figures long before the loss says so.
+and BEST-RQ collapse when they name one class always. Both show in the figures long before the loss
+says so.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ class GuardConfig:
     patience_steps: int = 200
     """Updates in a row that must look collapsed, in the means that are logged."""
     min_perplexity: float = 4.0
-    """Entries (wav2vec 2.0, both groups together) or predicted clusters (HuBERT) in use."""
+    """Entries (wav2vec 2.0, both groups together) or predicted classes (HuBERT, BEST-RQ)
+    in use."""
     max_distractor_hits: float = 0.5
     """Share of distractors equal to the target (wav2vec 2.0)."""
     max_loss: float = 1e4
@@ -82,6 +84,6 @@ class CollapseGuard:
         for name in ("figure/hard_perplexity", "figure/prediction_perplexity"):
             used = figures.get(name, math.inf)
             if used < self.config.min_perplexity:
-                what = "codebook_size" if "hard" in name else "clusters"
+                what = "codebook entries" if "hard" in name else "classes"
                 return f"only {used:.1f} {what} are in use; lower the learning rate"
         return None

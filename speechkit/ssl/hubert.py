@@ -5,6 +5,8 @@ Shapes: B batch, T samples, F frames, D final width, V clusters, N frames of a b
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -39,34 +41,15 @@ class HubertPretrainer(nn.Module):
         features = self.encoder.features(batch.wave_BT)
         x_BFD = self.encoder.project(features, batch.masked_BF)
         x_BFD = self.encoder.transform(x_BFD, features.frames_B)
-        hidden_BF = batch.masked_BF & (batch.labels_BF != NO_LABEL)
-        targets = hidden_BF.sum()
         logits_BFV = self.logits(x_BFD)
-        logits_BVF = logits_BFV.transpose(1, 2)
-        losses = {
-            # All frames are named and those that do not count left out, for a mask as an index
-            # would have to be read first.
-            "masked": functional.cross_entropy(
-                logits_BVF, batch.labels_BF.masked_fill(~hidden_BF, NO_LABEL), reduction="sum"
-            ),
-            "penalty": targets * features.raw_BFC.float().square().mean(),
+        weights = {
+            "masked": config.masked_weight,
+            "seen": config.seen_weight,
+            "penalty": config.penalty_weight,
         }
-        weights = {"masked": config.masked_weight, "penalty": config.penalty_weight}
-        if config.seen_weight > 0:
-            losses["seen"] = functional.cross_entropy(
-                logits_BVF, batch.labels_BF.masked_fill(batch.masked_BF, NO_LABEL), reduction="sum"
-            )
-            weights["seen"] = config.seen_weight
-        predicted_BF = logits_BFV.detach().argmax(dim=2)
-        right_BF = (predicted_BF == batch.labels_BF) & hidden_BF
-        return counted(
-            losses,
-            weights,
-            targets,
-            accuracy=right_BF.sum() / targets.clamp(min=1),
-            prediction_perplexity=_perplexity_of(predicted_BF, hidden_BF, config.clusters),
-            label_perplexity=_perplexity_of(batch.labels_BF, hidden_BF, config.clusters),
-            masked_share=batch.masked_BF.float().mean(),
+        penalty = features.raw_BFC.float().square().mean()
+        return naming_losses(
+            logits_BFV, batch.labels_BF, batch.masked_BF, weights, {"penalty": penalty}
         )
 
     def logits(self, x_BFD: Tensor) -> Tensor:
@@ -74,6 +57,47 @@ class HubertPretrainer(nn.Module):
         x_BFD = functional.normalize(self.final_proj(x_BFD).float(), dim=-1, eps=1e-8)
         clusters_VD = functional.normalize(self.clusters_VD.float(), dim=-1, eps=1e-8)
         return x_BFD @ clusters_VD.T / self.config.logit_temperature
+
+
+def naming_losses(
+    logits_BFV: Tensor,
+    labels_BF: Tensor,
+    masked_BF: Tensor,
+    weights: Mapping[str, float],
+    means: Mapping[str, Tensor] | None = None,
+) -> dict[str, Tensor]:
+    """Return the losses of naming the class of each frame, see `counted`.
+
+    Losses are "masked", "seen" where its weight is above 0, and ``means``, other losses that are
+    means over the batch. Labels of `NO_LABEL` do not count.
+    """
+    hidden_BF = masked_BF & (labels_BF != NO_LABEL)
+    targets = hidden_BF.sum()
+    logits_BVF = logits_BFV.transpose(1, 2)
+    losses = {
+        # All frames are named and those that do not count left out, for a mask as an index would
+        # have to be read first.
+        "masked": functional.cross_entropy(
+            logits_BVF, labels_BF.masked_fill(~hidden_BF, NO_LABEL), reduction="sum"
+        )
+    }
+    losses |= {name: targets * mean for name, mean in (means or {}).items()}
+    if weights["seen"] > 0:
+        losses["seen"] = functional.cross_entropy(
+            logits_BVF, labels_BF.masked_fill(masked_BF, NO_LABEL), reduction="sum"
+        )
+    classes = logits_BFV.shape[-1]
+    predicted_BF = logits_BFV.detach().argmax(dim=2)
+    right_BF = (predicted_BF == labels_BF) & hidden_BF
+    return counted(
+        losses,
+        weights,
+        targets,
+        accuracy=right_BF.sum() / targets.clamp(min=1),
+        prediction_perplexity=_perplexity_of(predicted_BF, hidden_BF, classes),
+        label_perplexity=_perplexity_of(labels_BF, hidden_BF, classes),
+        masked_share=masked_BF.float().mean(),
+    )
 
 
 def _perplexity_of(labels_BF: Tensor, counts_BF: Tensor, classes: int) -> Tensor:

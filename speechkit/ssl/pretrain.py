@@ -1,4 +1,4 @@
-"""Pre-train wav2vec 2.0 or HuBERT on packed corpora.
+"""Pre-train wav2vec 2.0, HuBERT or BEST-RQ on packed corpora.
 
 `speechkit ssl pretrain A.corpus B.corpus --config recipes/ssl/hubert-small.toml --out run`
 Run the same command again to go on after an interruption; under torchrun or srun for many devices.
@@ -15,7 +15,7 @@ from speechkit.core.config import to_dict
 from speechkit.core.errors import ConfigError
 from speechkit.data.packed import Data, PackedCorpus
 from speechkit.ssl.checkpoints import build_pretrainer, load_model
-from speechkit.ssl.config import HubertConfig, ModelConfig, Wav2Vec2Config
+from speechkit.ssl.config import BestRqConfig, HubertConfig, ModelConfig, Wav2Vec2Config
 from speechkit.ssl.crops import CropConfig, CropDataset
 from speechkit.ssl.guard import CollapseGuard, GuardConfig
 from speechkit.ssl.task import PretrainTask
@@ -41,12 +41,14 @@ class PretrainTrainConfig(TrainConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig:
-    """One of the two models, and how it is trained."""
+    """One of the three models, and how it is trained."""
 
     wav2vec2: Wav2Vec2Config | None = None
     """Given for wav2vec 2.0."""
     hubert: HubertConfig | None = None
     """Given for HuBERT."""
+    bestrq: BestRqConfig | None = None
+    """Given for BEST-RQ."""
     data: CropConfig = field(default_factory=CropConfig)
     """Clips and batches."""
     guard: GuardConfig = field(default_factory=GuardConfig)
@@ -57,9 +59,12 @@ class PretrainConfig:
     @property
     def model(self) -> ModelConfig:
         """The config of the one model that is given; raises ConfigError otherwise."""
-        if (self.wav2vec2 is None) == (self.hubert is None):
-            raise ConfigError("The config must have exactly one section of wav2vec2 and hubert.")
-        return self.wav2vec2 or self.hubert  # type: ignore[return-value]
+        given = [one for one in (self.wav2vec2, self.hubert, self.bestrq) if one is not None]
+        if len(given) != 1:
+            raise ConfigError(
+                "The config must have exactly one section of wav2vec2, hubert and bestrq."
+            )
+        return given[0]
 
 
 def pretrain(

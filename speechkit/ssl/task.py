@@ -1,4 +1,4 @@
-"""Pre-training of wav2vec 2.0 or HuBERT as a task of the training loop."""
+"""Pre-training of wav2vec 2.0, HuBERT or BEST-RQ as a task of the training loop."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from speechkit.ssl.batch import PretrainBatch
-from speechkit.ssl.checkpoints import save_model
+from speechkit.ssl.checkpoints import Pretrainer, save_model
 from speechkit.ssl.crops import CropDataset
 from speechkit.ssl.guard import CollapseGuard
 from speechkit.ssl.heard import write_heard
-from speechkit.ssl.hubert import HubertPretrainer
-from speechkit.ssl.wav2vec2 import Wav2Vec2Pretrainer
 from speechkit.train.prefetch import to_device
 
 
@@ -27,9 +25,7 @@ class PretrainTask:
 
     weights: Mapping[str, float] = {"loss": 1.0}
 
-    def __init__(
-        self, model: Wav2Vec2Pretrainer | HubertPretrainer, crops: CropDataset, guard: CollapseGuard
-    ) -> None:
+    def __init__(self, model: Pretrainer, crops: CropDataset, guard: CollapseGuard) -> None:
         self.model: nn.Module = model
         self._crops, self._guard = crops, guard
         self.blocks: Sequence[nn.Module] = tuple(model.encoder.encoder.layers)
@@ -65,7 +61,7 @@ class PretrainTask:
 
     def export(self, folder: Path, model: nn.Module) -> None:
         """The model, and which clips it was trained on."""
-        assert isinstance(model, (Wav2Vec2Pretrainer, HubertPretrainer))
+        assert isinstance(model, Pretrainer)
         save_model(folder, model, trained=True)
         corpus = self._crops.corpus
         write_heard(folder, [corpus.clips[clip]["id"] for clip in self._crops.clips])

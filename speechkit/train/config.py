@@ -68,6 +68,14 @@ class BlockTask(Protocol):
 
 
 @runtime_checkable
+class ScaledTask(Protocol):
+    """A task whose parameters learn at different rates, such as a new head on a trained encoder."""
+
+    def lr_scale(self, name: str) -> float:
+        """Return the factor, above 0, on the learning rate of the parameter of that name."""
+
+
+@runtime_checkable
 class WatchedTask(Protocol):
     """A task that can tell from the log that its model has collapsed."""
 

@@ -25,7 +25,7 @@ from speechkit.core import checkpoint
 from speechkit.core.errors import ConfigError
 from speechkit.core.rng import derive, generator
 from speechkit.train.blocks import ShardedModel
-from speechkit.train.config import Task, TrainConfig, TrainReport, WatchedTask
+from speechkit.train.config import ScaledTask, Task, TrainConfig, TrainReport, WatchedTask
 from speechkit.train.distributed import World, join_world
 from speechkit.train.ema import Ema
 from speechkit.train.evaluation import (
@@ -99,7 +99,8 @@ class _Run:
         task.model.to(world.device)
         saved = self.restore()
         self.model = ShardedModel(task, config, world)
-        self.optimizer = build_optimizer(self.model.trained, config)
+        scale = {"lr_scale": task.lr_scale} if isinstance(task, ScaledTask) else {}
+        self.optimizer = build_optimizer(self.model.trained, config, **scale)
         self.ema: Ema | None = None
         if config.ema_decay > 0 and (world.is_main or self.model.sharded):
             self.ema = Ema(self.model.trained, config.ema_decay)
@@ -174,7 +175,7 @@ class _Run:
             final_lr_share=config.final_lr_share,
         )
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["lr_scale"]
         buffers = list(self.task.model.buffers())
         before = [buffer.clone() for buffer in buffers]
         losses = [self.backward(batch, index) for index, batch in enumerate(batches)]
@@ -276,7 +277,8 @@ class _Run:
         entry = {
             "step": step,
             "minutes": minutes,
-            "lr": self.optimizer.param_groups[0]["lr"],
+            # That of parameters without a factor.
+            "lr": self.optimizer.param_groups[0]["lr"] / self.optimizer.param_groups[0]["lr_scale"],
             "grad_norm": means.pop("grad_norm"),
             "losses": means,
             "steps_per_second": rate,

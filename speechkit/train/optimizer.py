@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -12,21 +12,24 @@ from speechkit.train.config import TrainConfig
 
 
 def build_optimizer(
-    parameters: Mapping[str, nn.Parameter], config: TrainConfig
+    parameters: Mapping[str, nn.Parameter],
+    config: TrainConfig,
+    lr_scale: Callable[[str], float] = lambda name: 1.0,
 ) -> torch.optim.Optimizer:
     """Return AdamW, fused into one kernel, that decays only matrices and larger tensors.
 
     Decaying biases and norm gains makes no model simpler, only worse (He et al. 2019, bag of
-    tricks, section 3.1).
+    tricks, section 3.1). Each group says in `lr_scale` what ``lr_scale`` says of its parameters.
     """
-    decayed = [p for p in parameters.values() if p.ndim >= 2]
-    plain = [p for p in parameters.values() if p.ndim < 2]
-    groups = [
-        {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in parameters.items():
+        decay = config.weight_decay if parameter.ndim >= 2 else 0.0
+        groups.setdefault((lr_scale(name), decay), []).append(parameter)
     return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
+        [
+            {"params": members, "weight_decay": decay, "lr_scale": scale}
+            for (scale, decay), members in groups.items()
+        ],
         lr=config.lr,
         betas=config.betas,
         eps=config.eps,

@@ -66,7 +66,9 @@ def test_same_seed_same_model() -> None:
 @pytest.mark.parametrize("kind", ["speechkit-aligner", "wav2vec2", None])
 def test_other_kinds_are_refused(kind: str | None, folder: Path) -> None:
     edit(folder, kind=kind)
-    with pytest.raises(CheckpointError, match="not a wav2vec 2.0, HuBERT or encoder folder"):
+    with pytest.raises(
+        CheckpointError, match="not a wav2vec 2.0, HuBERT, BEST-RQ or encoder folder"
+    ):
         load_model(folder)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from speechkit.core.config import load_toml
-from speechkit.ssl.config import HubertConfig, Wav2Vec2Config
+from speechkit.ssl.config import BestRqConfig, HubertConfig, Wav2Vec2Config
 from speechkit.ssl.ctc.finetune import FinetuneConfig
 from speechkit.ssl.masking import fewest_frames
 from speechkit.ssl.pretrain import PretrainConfig
@@ -49,6 +49,24 @@ def test_the_base_recipes_are_the_papers() -> None:
         32_000,
     )
     assert (hubert.train.steps, hubert.train.clip_norm) == (250_000, 10.0)
+
+
+def test_best_rq_differs_from_hubert_on_log_mel_in_its_targets_alone() -> None:
+    ours = load_toml(RECIPES / "bestrq-small.toml", PretrainConfig)
+    hubert = load_toml(RECIPES / "hubert-mel-small.toml", PretrainConfig)
+    assert isinstance(ours.model, BestRqConfig)
+    assert ours.model.encoder == hubert.model.encoder
+    assert ours.model.mask == hubert.model.mask
+    assert (ours.data, ours.train) == (hubert.data, hubert.train)
+
+
+def test_the_small_fine_tuning_trains_the_head_alone_first() -> None:
+    tuned = load_toml(RECIPES / "finetune-small.toml", FinetuneConfig)
+    assert tuned.train.steps is not None
+    assert tuned.batch_seconds >= 40
+    # Longer than the warm-up of a tenth, so that the head learns at its full rate by itself.
+    assert tuned.freeze_encoder_updates >= 0.3 * tuned.train.steps
+    assert tuned.encoder_lr_scale < 1
 
 
 @pytest.mark.slow

@@ -94,12 +94,15 @@ def _export(args: argparse.Namespace) -> Outcome:
     _check_folders(args.model, args.out)
 
     from speechkit.core.checkpoint import read_config
+    from speechkit.ssl.bestrq import BestRqPretrainer
     from speechkit.ssl.checkpoints import load_model
     from speechkit.ssl.ctc.model import KIND, load_ctc
     from speechkit.ssl.interop.transformers import to_transformers
 
     recogniser = read_config(args.model).get("kind") == KIND
     model = load_ctc(args.model) if recogniser else load_model(args.model)
+    # No library has BEST-RQ's head, or the random codebook.
+    model = model.encoder if isinstance(model, BestRqPretrainer) else model
     exported = to_transformers(model, args.out, family=args.family)
     lines = [f"{args.out}: {exported.architecture} of transformers"]
     if exported.left_out:

@@ -13,7 +13,9 @@ from speechkit.train import add_training_arguments
 
 def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     """Add `pretrain`."""
-    pretrain = verbs.add_parser("pretrain", help="train wav2vec 2.0 or HuBERT on audio alone")
+    pretrain = verbs.add_parser(
+        "pretrain", help="train wav2vec 2.0, HuBERT or BEST-RQ on audio alone"
+    )
     arguments.add_corpora(pretrain)
     pretrain.add_argument(
         "--units", type=Path, metavar="FOLDER", help="for HuBERT, from `ssl units`"

@@ -8,7 +8,7 @@ from pathlib import Path
 from speechkit.cli import arguments, inputs
 from speechkit.cli.output import Outcome, say_aside
 
-TASKS = ("phones", "ctc", "speaker", "verification", "keywords")
+TASKS = ("phones", "ctc", "speaker", "verification", "words", "query")
 """As `speechkit.ssl.probes.TASKS`, which needs torch to be read."""
 
 
@@ -34,7 +34,7 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
         type=arguments.number(0.01, 1e6),
         default=30.0,
         metavar="MINUTES",
-        help="audio for the phones, for the speakers, and at most for the words (30)",
+        help="audio for the phones, the speakers, the queries, and at most for the words (30)",
     )
     probe.add_argument(
         "--layers",

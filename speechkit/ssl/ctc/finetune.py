@@ -63,6 +63,9 @@ class FinetuneConfig:
     freeze_encoder_updates: int = 10_000
     """Updates in which only the classifier learns; 0 from 100 h of labels on, and always without
     pre-training."""
+    encoder_lr_scale: float = 1.0
+    """Learning rate of the encoder as a share of `train.lr`, which the classifier has; without
+    pre-training always 1."""
     freeze_convolutions: bool = True
     """Whether the convolutions stay as pre-training left them, as in the papers. Without
     pre-training they learn in any case."""
@@ -78,6 +81,7 @@ class FinetuneConfig:
             self,
             batch_seconds=(0.1, 1e6),
             freeze_encoder_updates=(0, 10**9),
+            encoder_lr_scale=(1e-6, 1e3),
             held_out_clips=(0, 10**6),
         )
         if self.alphabet not in ("english", "text"):
@@ -125,7 +129,9 @@ def finetune(
     ctc_config = CtcConfig(
         encoder=config.noise.of(encoder_config), final_dropout=config.noise.final_dropout
     )
-    frozen = config.freeze_encoder_updates if isinstance(encoder, SslEncoder) else 0
+    pre_trained = isinstance(encoder, SslEncoder)
+    frozen = config.freeze_encoder_updates if pre_trained else 0
+    encoder_lr_scale = config.encoder_lr_scale if pre_trained else 1.0
     model = build_ctc(ctc_config, characters, config.train.seed)
     if isinstance(encoder, SslEncoder):
         load_state(model.encoder, encoder.state_dict())
@@ -140,12 +146,14 @@ def finetune(
         "mask": to_dict(config.mask),
         "batch_seconds": config.batch_seconds,
         "frozen": [frozen, config.freeze_convolutions],
+        "encoder_lr_scale": encoder_lr_scale,
     }
     task = CtcTask(
         model,
         training_batches(split.train, config, encoder_config),
         lambda: validation_batches(split.held_out, config),
         frozen,
+        encoder_lr_scale,
     )
     return FinetuneReport(
         run=train(task, config.train, out, identity=identity), labels=_labels(split)

@@ -25,15 +25,22 @@ class CtcTask:
         draw: Callable[[int], CtcBatch],
         held_out: Callable[[], Sequence[CtcBatch]],
         frozen_steps: int,
+        encoder_lr_scale: float = 1.0,
     ) -> None:
-        """``frozen_steps`` are those at the start in which only the classifier learns."""
+        """``frozen_steps`` are those at the start in which only the classifier learns;
+        ``encoder_lr_scale`` is a factor on the encoder's learning rate."""
         self.model: CtcModel = model
         self._draw, self._held_out, self._frozen = draw, held_out, frozen_steps
+        self._encoder_lr_scale = encoder_lr_scale
         self.blocks: Sequence[nn.Module] = tuple(model.encoder.encoder.layers)
 
     def batch(self, rng: torch.Generator, number: int) -> CtcBatch:
         """Return the batch of that number: each clip comes once an epoch, whoever draws."""
         return self._draw(number)
+
+    def lr_scale(self, name: str) -> float:
+        """Return the factor on the learning rate of a parameter: 1 for the classifier."""
+        return self._encoder_lr_scale if name.startswith("encoder.") else 1.0
 
     def losses(self, batch: CtcBatch, rng: torch.Generator, step: int) -> dict[str, Tensor]:
         """CTC's loss of a sentence and of a character."""

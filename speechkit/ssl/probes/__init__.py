@@ -1,4 +1,5 @@
-"""Probes of frozen features in the manner of SUPERB (Yang et al. 2021), small enough for one core.
+"""Probes of frozen features, small enough for one core. After SUPERB (Yang et al. 2021), but none
+is one of its tasks: corpora, heads and metrics are others, and so are the names.
 
 `run_probes` asks encoders about phones, speakers and words, beside encoders with random weights,
 log-mel and MFCCs, and chance.

@@ -8,7 +8,7 @@ from speechkit.core.config import require_range
 from speechkit.core.errors import ConfigError
 from speechkit.ssl.selection import Selection
 
-TASKS = ("phones", "ctc", "speaker", "verification", "keywords")
+TASKS = ("phones", "ctc", "speaker", "verification", "words", "query")
 """What encoders can be asked."""
 
 
@@ -19,7 +19,8 @@ class ProbeConfig:
     tasks: tuple[str, ...] = TASKS
     """Some of `TASKS`."""
     minutes: float = 30.0
-    """Audio for the phone tasks, for the speaker tasks and, at most, for the words, each."""
+    """Audio for the phone tasks, for the speaker tasks, for what queries look through and, at most,
+    for the words, each."""
     selection: Selection = Selection()
     """Clips of the corpus that are used."""
     layers: tuple[int, ...] | None = None

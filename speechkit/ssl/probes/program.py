@@ -14,7 +14,6 @@ from speechkit.data.alignment import Alignment
 from speechkit.data.packed import Data, PackedCorpus
 from speechkit.ssl.heard import clip_key, read_heard
 from speechkit.ssl.probes.config import ProbeConfig
-from speechkit.ssl.probes.keywords import WordMaterial, probe_words, word_material
 from speechkit.ssl.probes.phones import (
     PhoneFrames,
     PhoneMaterial,
@@ -22,9 +21,11 @@ from speechkit.ssl.probes.phones import (
     probe_ctc,
     probe_frames,
 )
+from speechkit.ssl.probes.queries import QueryMaterial, probe_queries, query_material
 from speechkit.ssl.probes.report import ProbeReport, SourceFigures, TaskFigures
 from speechkit.ssl.probes.sources import Source, encoder_sources, plain_sources
 from speechkit.ssl.probes.speakers import SpeakerMaterial, probe_speakers, speaker_material
+from speechkit.ssl.probes.words import WordMaterial, probe_words, word_material
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,13 +39,20 @@ class Material:
     speakers: SpeakerMaterial | None
     """For speaker and verification."""
     words: WordMaterial | None
-    """For keywords."""
+    """For words."""
+    queries: QueryMaterial | None
+    """For query."""
     clips: dict[str, float]
     """Clips that may be used, and those left out because pre-training had heard them."""
 
     def counts(self) -> dict[str, dict[str, float]]:
         """Return what was taken and left out, by kind."""
-        kinds = {"phones": self.phones, "speakers": self.speakers, "words": self.words}
+        kinds = {
+            "phones": self.phones,
+            "speakers": self.speakers,
+            "words": self.words,
+            "queries": self.queries,
+        }
         found = {kind: one.counts for kind, one in kinds.items() if one is not None}
         return {"clips": self.clips, **found}
 
@@ -66,13 +74,15 @@ def gather(
             f"All {len(whole)} clips were heard in pre-training: probe on another corpus, or give "
             "--heard and say so beside the figures."
         )
-    phones = words = speakers = None
-    if config.wants("phones", "ctc", "keywords"):
+    phones = words = queries = speakers = None
+    if config.wants("phones", "ctc", "words", "query"):
         sidecar = Alignment(corpus)
         if config.wants("phones", "ctc"):
             phones = phone_material(corpus, sidecar, chosen, config)
-        if config.wants("keywords"):
+        if config.wants("words"):
             words = word_material(corpus, sidecar, chosen, config)
+        if config.wants("query"):
+            queries = query_material(corpus, sidecar, chosen, config)
     if config.wants("speaker", "verification"):
         speakers = speaker_material(corpus, chosen, config)
     return Material(
@@ -80,6 +90,7 @@ def gather(
         phones=phones,
         speakers=speakers,
         words=words,
+        queries=queries,
         clips={"chosen": len(chosen), "heard_and_left_out": len(whole) - len(chosen)},
     )
 
@@ -141,4 +152,6 @@ def probe_source(source: Source, material: Material, config: ProbeConfig) -> lis
         found.append(probe_speakers(source, material.corpus, material.speakers, config))
     if material.words is not None:
         found.append(probe_words(source, material.corpus, material.words, config))
+    if material.queries is not None:
+        found.append(probe_queries(source, material.corpus, material.queries))
     return found

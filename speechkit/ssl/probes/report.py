@@ -12,11 +12,12 @@ COLUMNS = {
     "speaker_accuracy": "speaker%",
     "eer_mean": "EER%",
     "eer_trained": "EER-tr%",
-    "keyword_accuracy": "word%",
+    "word_accuracy": "word%",
+    "query_precision": "query-MAP%",
 }
 """Headings by figure: share of frames right; phone error rate of the joined frames, and of CTC;
 share of speakers right; equal error rate of the layers' plain mean, and of the trained speaker
-embedding; share of words right."""
+embedding; share of words right; mean average precision of spoken queries."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +70,9 @@ class ProbeReport:
         keys = [key for key in COLUMNS if key in self.chance]
         rows = [(source.name, source.figures) for source in self.sources]
         width = max(len(name) for name, _ in [*rows, ("chance", {})])
-        lines = [" ".join([" " * width, *(COLUMNS[key].rjust(9) for key in keys)])]
+        lines = [" ".join([" " * width, *(COLUMNS[key].rjust(10) for key in keys)])]
         for name, figures in [*rows, ("chance", self.chance)]:
-            cells = [f"{100 * figures[key]:9.1f}" for key in keys]
+            cells = [f"{100 * figures[key]:10.1f}" for key in keys]
             lines.append(" ".join([name.ljust(width), *cells]))
         lines += [
             f"layer weights, {task}, {source.name}: "

@@ -98,6 +98,26 @@ def test_encoder_stays_while_frozen(corpus: Path, tmp_path: Path) -> None:
     assert float(model.final_proj.bias.detach().abs().sum()) > 0
 
 
+def test_encoder_and_classifier_have_learning_rates_of_their_own(
+    corpus: Path, tmp_path: Path
+) -> None:
+    # Adam's first update moves a weight by its learning rate, whatever the gradient.
+    encoder = build_encoder(ENCODER, seed=1)
+    train = FinetuneTrainConfig(steps=1, lr=1e-2, warmup_steps=0, decay="constant", seed=3)
+    settings = config(1, encoder_lr_scale=0.05, train=train)
+    finetune(corpus, settings, tmp_path / "run", encoder=encoder, source="a")
+    model = load_ctc(tmp_path / "run" / "last")
+    start = build_ctc(model.config, model.characters, settings.train.seed)
+    for name, moved in (
+        ("encoder.layers.0.ffn.inner_proj.weight", 5e-4),
+        ("encoder.layers.1.ffn.output_proj.weight", 5e-4),
+    ):
+        change = model.encoder.state_dict()[name] - encoder.state_dict()[name]
+        assert float(change.abs().max()) == pytest.approx(moved, rel=0.02), name
+    change = model.final_proj.weight - start.final_proj.weight
+    assert float(change.abs().max()) == pytest.approx(1e-2, rel=0.02)
+
+
 def test_without_pre_training_everything_learns_at_once(corpus: Path, tmp_path: Path) -> None:
     settings = config(1, freeze_encoder_updates=10)
     finetune(corpus, settings, tmp_path / "run", encoder=ENCODER, source="random")

@@ -24,6 +24,7 @@ from speechkit.ssl.probes.program import gather
 from speechkit.ssl.probes.sources import encoder_source, plain_sources
 from speechkit.ssl.probes.speakers import equal_error, speaker_material, verification_error
 from speechkit.ssl.selection import Selection
+from tests.ssl.tiny import tiny_corpus
 
 TINY = EncoderConfig(
     conv_channels=(8,) * 7, model_dim=16, layers=2, heads=2, ffn_dim=32,
@@ -48,13 +49,13 @@ def test_all_probes_of_an_encoder(tones: Path, encoder: Path) -> None:
         assert source.figures.keys() == report.chance.keys()
         assert all(0 <= value <= 1.5 for value in source.figures.values()), source
         layers = 1 if source.name in ("log-mel", "MFCC") else 3
-        assert source.layer_weights.keys() == {"phones", "ctc", "speaker", "keywords"}
+        assert source.layer_weights.keys() == {"phones", "ctc", "speaker", "words"}
         for weights in source.layer_weights.values():
             assert len(weights) == layers
             assert sum(weights) == pytest.approx(1, abs=1e-5)
     log_mel, chance = report.sources[2].figures, report.chance
     # A tone is easy to tell, and so is how loud a hum is.
-    for name in ("phone_accuracy", "speaker_accuracy", "keyword_accuracy"):
+    for name in ("phone_accuracy", "speaker_accuracy", "word_accuracy"):
         assert log_mel[name] > chance[name] + 0.25, name
     for name in ("phone_error_rate", "ctc_error_rate", "eer_mean"):
         assert log_mel[name] < chance[name] - 0.1, name
@@ -67,7 +68,7 @@ def test_all_probes_of_an_encoder(tones: Path, encoder: Path) -> None:
 
 
 def test_same_seed_same_figures(tones: Path, encoder: Path) -> None:
-    config = replace(CONFIG, tasks=("keywords", "verification"), steps=5)
+    config = replace(CONFIG, tasks=("words", "verification"), steps=5)
     first, second = (run_probes([encoder], tones, config) for _ in range(2))
     for one, other in zip(first.sources, second.sources, strict=True):
         assert one.figures == other.figures
@@ -76,7 +77,7 @@ def test_same_seed_same_figures(tones: Path, encoder: Path) -> None:
 
 def test_phones_are_tested_on_other_speakers(tones: Path) -> None:
     corpus = PackedCorpus(tones)
-    material = gather(corpus, replace(CONFIG, tasks=("phones", "keywords")))
+    material = gather(corpus, replace(CONFIG, tasks=("phones", "words")))
     assert material.phones is not None
     assert material.words is not None
     assert material.speakers is None
@@ -145,13 +146,14 @@ def test_what_cannot_be_probed(tones: Path, encoder: Path, tmp_path: Path) -> No
         with pytest.raises(kind, match=match):
             run_probes(**given)  # type: ignore[arg-type]
 
+    refused(DataError, "align", data=tiny_corpus(tmp_path / "tones.safetensors"))
     refused(CheckpointError, "config.json", encoders=[tmp_path])
     refused(ConfigError, "encoder", encoders=[])
     refused(ConfigError, "no layer 3", config=replace(CONFIG, layers=(0, 3)))
     refused(ConfigError, "fewer minutes", config=replace(CONFIG, max_gigabytes=1e-6))
     alone = Selection(sources=("tones/18",))
     refused(DataError, "two speakers", config=replace(CONFIG, selection=alone))
-    for tasks, match in (("speaker",), "Only 1 speakers"), (("keywords",), "two speakers"):
+    for tasks, match in (("speaker",), "Only 1 speakers"), (("words",), "two speakers"):
         config = replace(CONFIG, selection=alone, tasks=tasks)
         refused(DataError, match, config=config)
     moment = replace(CONFIG, selection=Selection(sources=("tones/19",)))
@@ -166,7 +168,7 @@ def test_what_cannot_be_probed(tones: Path, encoder: Path, tmp_path: Path) -> No
 
 def test_the_verb(tones: Path, encoder: Path, tmp_path: Path) -> None:
     line = ["ssl", "probe", "--encoder", str(encoder), "--corpus"]
-    options = ["--tasks", "keywords", "--steps", "3", "--words", "2", "--layers", "1"]
+    options = ["--tasks", "words", "--steps", "3", "--words", "2", "--layers", "1"]
     args = build_parser().parse_args([*line, str(tones), *options])
     outcome = args.handler(args)
     assert "word%" in outcome.text

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from speechkit.ssl.probes.keywords import spoken_words
+from speechkit.ssl.probes.words import spoken_words
 
 WORD = st.tuples(
     st.text("abcdefgh", min_size=1, max_size=6),

@@ -1,8 +1,8 @@
 """The word probe: which of a few words was cut out of a sentence.
 
 Words are cut by the phone alignment and encoded by themselves, so that no context gives them away;
-the mean over time of the weighted sum goes through a linear layer, as in SUPERB. Speakers of test
-pieces are not heard in training.
+the mean over time of the weighted sum goes through a linear layer. Speakers of test pieces are not
+heard in training.
 """
 
 from __future__ import annotations
@@ -68,6 +68,11 @@ class Spoken:
     """The frame behind its last."""
 
 
+def words_of(text: str) -> list[str]:
+    """Return the words of a text, in lower case."""
+    return re.findall(r"[^\W\d_]+(?:['’][^\W\d_]+)*", text.lower())
+
+
 def spoken_words(text: str, symbols: Sequence[str], frames: Sequence[int]) -> list[Spoken] | None:
     """Return the words of a clip and when they are spoken, or None where text and phones differ.
 
@@ -85,7 +90,7 @@ def spoken_words(text: str, symbols: Sequence[str], frames: Sequence[int]) -> li
         now += length
     if start is not None:
         runs.append((start, now))
-    words = re.findall(r"[^\W\d_]+(?:['’][^\W\d_]+)*", text.lower())
+    words = words_of(text)
     if len(words) != len(runs) or re.search(r"\d", text):
         return None
     return [
@@ -103,7 +108,7 @@ def word_material(
     """
     aligned = [clip for clip in chosen if alignment.has(clip)]
     counts = Counter[str]()
-    cuts = list(_cuts(corpus, alignment, shuffled(aligned, config.seed, "words"), counts))
+    cuts = list(content_cuts(corpus, alignment, shuffled(aligned, config.seed, "words"), counts))
     test_speakers = held_out((speaker for speaker, _, _ in cuts), TEST_SHARE, config.seed, "word")
     taken = Counter[tuple[str, int]]()
     found: dict[str, list[Piece]] = {}
@@ -143,7 +148,7 @@ def word_material(
     )
 
 
-def _cuts(
+def content_cuts(
     corpus: PackedCorpus, alignment: Alignment, clips: Sequence[int], counts: Counter[str]
 ) -> Iterator[tuple[int, str, tuple[int, int, int]]]:
     """Yield speaker, word and (clip, start, stop) of every content word; count what is left out."""
@@ -175,7 +180,7 @@ def probe_words(
     test_N = torch.tensor([piece.test for piece in material.pieces])
     commonest = label_N[~test_N].bincount().argmax()
     return TaskFigures(
-        figures={"keyword_accuracy": pooled_accuracy(probe, states_NLD, material.pieces)},
-        chance={"keyword_accuracy": float((label_N[test_N] == commonest).double().mean())},
-        layer_weights={"keywords": probe.layer_weights},
+        figures={"word_accuracy": pooled_accuracy(probe, states_NLD, material.pieces)},
+        chance={"word_accuracy": float((label_N[test_N] == commonest).double().mean())},
+        layer_weights={"words": probe.layer_weights},
     )
