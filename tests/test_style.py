@@ -185,9 +185,11 @@ FACODEC = DATA | {"data"}
 DIFFUSION = FACODEC | {"facodec"}
 MODELS = DIFFUSION | {"diffusion"}
 TTS = MODELS | {"watermark", "reading", "pieces"}
-ENTRY = TTS | {"tts", "swap", "ssl", "evaluate", "conversion", "doctor", "narration", "subtitles"} | {
-    "voice_training"
-}
+ENTRY = (
+    TTS
+    | {"tts", "swap", "ssl", "evaluate", "conversion", "doctor", "narration", "subtitles"}
+    | {"voice_training"}
+)
 MAY_IMPORT: dict[str, set[str]] = {
     "core": set(),
     "text": TEXT,

@@ -52,7 +52,7 @@ class VoiceReport:
         """Lines for people."""
         if not self.finished:
             return self.message
-        rows = [("held out", "phones right", "similarity", "word errors")]
+        rows: list[tuple[str, ...]] = [("held out", "phones right", "similarity", "word errors")]
         for name, one in self.figures.items():
             cells = [one["phone_accuracy"], one["similarity"], one["wer"]]
             rows.append((name, *("-" if cell is None else f"{cell:.3f}" for cell in cells)))
