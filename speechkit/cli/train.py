@@ -102,7 +102,12 @@ def add_train(verbs: arguments.Verbs[arguments.Parser]) -> None:
     redraw.add_argument("--seed", type=arguments.whole_number(0, 2**63 - 1), default=0)
     arguments.add_json(redraw)
     redraw.set_defaults(handler=_redraw)
+    _add_generators(models)
+    _add_voice(models)
 
+
+def _add_generators(models: arguments.Verbs[arguments.Parser]) -> None:
+    """Add `train generator` and `train unit-generator`."""
     generator = models.add_parser("generator", help="phones and a prompt as codes")
     _add_data(generator)
     generator.add_argument(
@@ -127,7 +132,6 @@ def add_train(verbs: arguments.Verbs[arguments.Parser]) -> None:
         "--init", type=Path, metavar="FOLDER", help="export of an earlier run to go on from"
     )
     _add_training(units, _train_unit_generator)
-    _add_voice(models)
 
 
 def _add_voice(models: arguments.Verbs[arguments.Parser]) -> None:

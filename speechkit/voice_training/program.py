@@ -191,7 +191,7 @@ def _put_together(report: VoiceReport, start: Path, out: Path) -> VoiceReport:
     after = json.loads((best / FIGURES_FILE).read_text(encoding="utf-8"))["figures"]
     kept = after["score"] > report.before["score"]
     if kept:
-        about = {"fine_tuned_from": load_checkpoint(start / "generator").sha256}
+        about: dict[str, Any] = {"fine_tuned_from": load_checkpoint(start / "generator").sha256}
         about |= {"steps": report.steps, "clips": report.clips, "figures": after}
         release(best, out / "generator", about)
     else:
