@@ -134,7 +134,8 @@ def train_voice(
         notes += (f"durations stay as they are: {found.phones} phones, not {ENOUGH_PHONES}",)
     plan = GeneratorTraining(task=task, train=_with_budget(recipe.train))
     measured = Measured(out / MEASURED_FILE)
-    before = measured(("losses", start, task), lambda: _start_losses(plan, found, start))
+    begun = load_checkpoint(start / "generator").sha256
+    before = measured(("losses", begun, task), lambda: _start_losses(plan, found, start))
     trained = train_generator(
         plan, found.corpus.path, start / "codec", out / "run", init=start / "generator"
     )
