@@ -185,7 +185,11 @@ FACODEC = DATA | {"data"}
 DIFFUSION = FACODEC | {"facodec"}
 MODELS = DIFFUSION | {"diffusion"}
 TTS = MODELS | {"watermark", "reading", "pieces"}
-ENTRY = TTS | {"tts", "swap", "ssl", "evaluate", "conversion", "doctor", "narration", "subtitles"}
+ENTRY = (
+    TTS
+    | {"tts", "swap", "ssl", "evaluate", "conversion", "doctor", "narration", "subtitles"}
+    | {"voice_training"}
+)
 MAY_IMPORT: dict[str, set[str]] = {
     "core": set(),
     "text": TEXT,
@@ -208,6 +212,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "narration": TTS | {"tts"},
     "export": TTS | {"tts"},
     "subtitles": {"core", "text"},
+    "voice_training": TTS | {"tts", "evaluate"},
     "doctor": {"core", "data", "tts"},
     "demo": TTS | {"tts", "conversion", "narration", "subtitles", "swap", "voices"},
     "server": TTS | {"tts", "narration", "subtitles", "voices"},

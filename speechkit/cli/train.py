@@ -1,4 +1,4 @@
-"""The verbs that make models: `train` with aligner, codec, generator and unit-generator, `release`.
+"""The verbs that make models: `train` with a model or `voice`, the whole way to one; `release`.
 
 `speechkit train` also runs under torchrun (`torchrun … -m speechkit train …`) and srun: every
 process trains, the first one reports.
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from speechkit.cli import arguments
+from speechkit.cli.data import STOPPED
 from speechkit.cli.output import Outcome
 from speechkit.train import add_training_arguments, config_from_args
 
@@ -65,7 +66,12 @@ def add_train(verbs: arguments.Verbs[arguments.Parser]) -> None:
     _add_training(codec, _train_codec)
 
     _add_helpers(models)
+    _add_generators(models)
+    _add_voice(models)
 
+
+def _add_generators(models: arguments.Verbs[arguments.Parser]) -> None:
+    """Add `train generator` and `train unit-generator`."""
     generator = models.add_parser("generator", help="phones and a prompt as codes")
     _add_data(generator)
     generator.add_argument(
@@ -90,6 +96,30 @@ def add_train(verbs: arguments.Verbs[arguments.Parser]) -> None:
         "--init", type=Path, metavar="FOLDER", help="export of an earlier run to go on from"
     )
     _add_training(units, _train_unit_generator)
+
+
+def _add_voice(models: arguments.Verbs[arguments.Parser]) -> None:
+    """Add `train voice`."""
+    voice = models.add_parser(
+        "voice",
+        help="from a folder of recordings with texts to a sentence: all steps in one",
+        description="Prepares, aligns and encodes one speaker's recordings, fine-tunes the "
+        "generator on them (200 steps, unless --steps or --minutes say more), measures before and "
+        "after on recordings held out, and speaks. The same command goes on where it stopped.",
+    )
+    voice.add_argument(
+        "folder",
+        type=Path,
+        metavar="FOLDER",
+        help="recordings, each with a .txt of the same name; or a table, as prepare takes",
+    )
+    voice.add_argument("--text", help="what to say at the end")
+    voice.add_argument("--speaker", help="name of the speaker (that of the folder)")
+    voice.add_argument(
+        "--asr", default="base", metavar="NAME", help="recogniser for word errors, or none (base)"
+    )
+    arguments.add_model(voice)
+    _add_training(voice, _train_voice)
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
@@ -252,6 +282,25 @@ def _train_generator(args: argparse.Namespace) -> Outcome:
 
     recipe = recipe_of(args, GeneratorTraining)
     return outcome_of(train_generator(recipe, args.data, args.codec, args.out, init=args.init))
+
+
+def _train_voice(args: argparse.Namespace) -> Outcome:
+    """Train a voice on a folder of recordings."""
+    from speechkit.evaluate.scorers import ScorerConfig, build_scorers
+    from speechkit.voice_training.program import SENTENCE, VoiceTraining, train_voice
+
+    measures = ScorerConfig(asr=args.asr, dnsmos=False, reference=False)
+    report = train_voice(
+        args.folder,
+        args.out,
+        recipe_of(args, VoiceTraining),
+        scorers=partial(build_scorers, measures),
+        model=args.model,
+        text=SENTENCE if args.text is None else args.text,
+        speaker=args.speaker,
+    )
+    exit_code = 0 if report.finished else STOPPED
+    return Outcome(text=report.text(), data=asdict(report), exit_code=exit_code)
 
 
 def _train_unit_generator(args: argparse.Namespace) -> Outcome:

@@ -75,6 +75,30 @@ def start_generator(
     return model
 
 
+def generator_task(
+    recipe: GeneratorTraining,
+    alignment: Alignment,
+    codes: CorpusCodes,
+    codec: Path,
+    init: Path | None = None,
+) -> GeneratorTask:
+    """What there is to train on a corpus that is aligned and encoded: see `train_generator`."""
+    model = start_generator(recipe.generator, from_pretrained(codec), init, recipe.train.seed)
+    alignment.require_symbols(model.config.phone_symbols)
+
+    def dataset(validation: bool) -> GeneratorDataset:
+        return GeneratorDataset(
+            alignment.corpus,
+            alignment,
+            codes,
+            model.config,
+            prompt_drop=recipe.task.prompt_drop,
+            validation=validation,
+        )
+
+    return GeneratorTask(model, dataset(False), dataset(True), recipe.task)
+
+
 def train_generator(
     recipe: GeneratorTraining, data: Data, codec: Path, out: Path, *, init: Path | None = None
 ) -> TrainReport:
@@ -86,19 +110,7 @@ def train_generator(
     """
     corpus = PackedCorpus(data)
     alignment, codes = Alignment(corpus), CorpusCodes(corpus)
-    model = start_generator(recipe.generator, from_pretrained(codec), init, recipe.train.seed)
-    alignment.require_symbols(model.config.phone_symbols)
-
-    def dataset(validation: bool) -> GeneratorDataset:
-        return GeneratorDataset(
-            corpus,
-            alignment,
-            codes,
-            model.config,
-            prompt_drop=recipe.task.prompt_drop,
-            validation=validation,
-        )
-
+    task = generator_task(recipe, alignment, codes, codec, init)
     settings = {name: part for name, part in to_dict(recipe).items() if name != "train"}
     identity = {
         **settings,
@@ -107,5 +119,4 @@ def train_generator(
         "alignment": alignment.sha256,
         "codes": codes.codec_sha256,
     }
-    task = GeneratorTask(model, dataset(False), dataset(True), recipe.task)
     return train(task, recipe.train, out, identity=identity)

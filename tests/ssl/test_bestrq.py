@@ -95,8 +95,8 @@ def test_codes_are_the_nearest_entries_of_each_hop() -> None:
     wave_BT = 0.1 * torch.randn(2, 16_000, generator=generator(2))
     codes_BF = quantizer(wave_BT, 25)
     mel_BMG = quantizer.log_mel(wave_BT)
-    mean, deviation = (f(mel_BMG) for f in (lambda x: x.mean(-1), lambda x: x.var(-1, False)))
-    normal_BMG = (mel_BMG - mean[..., None]) / (deviation[..., None] + 1e-4).sqrt()
+    mean, variance = mel_BMG.mean(-1), mel_BMG.var(-1, correction=0)
+    normal_BMG = (mel_BMG - mean[..., None]) / (variance[..., None] + 1e-4).sqrt()
     for row, frame in ((0, 0), (1, 11), (1, 24)):
         stacked_S = normal_BMG[row, :, 4 * frame : 4 * frame + 4].T.flatten()
         vector_D = stacked_S @ quantizer.projection_SD
