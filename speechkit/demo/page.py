@@ -27,8 +27,8 @@ CSS = """
 .gradio-container { padding-top: 4px !important }
 body:not(.dark) { --neutral-400: #6b6b74 }
 :root body.dark { --color-accent: var(--primary-400) }
-:root body.dark { --link-text-color: var(--primary-300); --link-text-color-hover: var(--primary-200);
-  --link-text-color-visited: var(--primary-300) }
+:root body.dark { --link-text-color: var(--primary-300);
+  --link-text-color-visited: var(--primary-300); --link-text-color-hover: var(--primary-200) }
 #consent h1, #consent p { margin: 0 }
 /* A result is shown when there is one. */
 .result:has(.empty), .results:has(.result.block .empty) .sends { display: none !important }
