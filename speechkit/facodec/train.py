@@ -32,6 +32,7 @@ from speechkit.facodec.small.config import FACodecConfig
 from speechkit.facodec.training.acoustic_task import AcousticConfig, AcousticTask
 from speechkit.facodec.training.adversarial_task import AdversarialConfig, AdversarialTask
 from speechkit.facodec.training.decoder_task import DecoderConfig, DecoderTask
+from speechkit.facodec.training.growth import grown_config, grown_state
 from speechkit.facodec.training.paper_config import PaperConfig
 from speechkit.facodec.training.paper_task import PaperTask
 from speechkit.facodec.training.segments import SegmentSampler
@@ -89,11 +90,17 @@ class CodecTraining:
 def start_codec(
     config: FACodecConfig, corpus: PackedCorpus, init: Path | None, seed: int
 ) -> FACodec:
-    """A fresh small codec for the corpus, or the one exported in `init`."""
+    """A fresh small codec for the corpus, or the one exported in `init`.
+
+    Where `config` asks for more blocks of decoder or vocoder than `init` has, it grows: the new
+    blocks change nothing yet.
+    """
     if init is not None:
         checkpoint = load_checkpoint(init)
-        codec = build_codec(replace(codec_config(checkpoint.config), speakers=len(corpus.speakers)))
-        load_state(codec, checkpoint.state)
+        network = grown_config(codec_config(checkpoint.config), config)
+        with _seeded(seed):
+            codec = build_codec(replace(network, speakers=len(corpus.speakers)))
+        load_state(codec, grown_state(checkpoint.state, codec))
         return codec
     symbols = FrameClasses(DEFAULT_VOCABULARY).symbols
     with _seeded(seed):
