@@ -12,6 +12,7 @@ import torch
 from speechkit.core.checkpoint import save_checkpoint
 from speechkit.core.config import load_toml, to_dict
 from speechkit.core.errors import CheckpointError, ConfigError
+from speechkit.core.rng import generator
 from speechkit.facodec import from_pretrained
 from speechkit.facodec import train as program
 from speechkit.facodec.paper.codec import PaperCodec, build_paper_codec
@@ -117,6 +118,34 @@ def test_the_small_codecs_phases_follow_each_other(
     for phase in ("vocoder", "acoustic", "decoder", "finetune", "adversarial"):
         last = run(data, recipe, phase, tmp_path / phase, last)
         assert isinstance(from_pretrained(last), FACodec)
+
+
+def test_a_codec_that_grows_says_the_same_until_it_learns(
+    data: TinyData, recipe: Path, tmp_path: Path
+) -> None:
+    first = run(data, recipe, "vocoder", tmp_path / "vocoder")
+    before = from_pretrained(first)
+    settings = load_toml(recipe, program.CodecTraining)
+    wanted = replace(
+        settings.codec, decoder_blocks=3, vocoder=replace(settings.codec.vocoder, blocks=2)
+    )
+    after = program.start_codec(wanted, data.corpus, first, seed=0).eval()
+    assert isinstance(before, FACodec)
+    assert (after.config.decoder_blocks, after.config.vocoder.blocks) == (3, 2)
+    wave_T = data.corpus.wave(0)
+    codes, timbre_D = before.encode(wave_T)
+    spoken_T, grown_T = (
+        codec.decode(codes, timbre_D, generator(0)) for codec in (before, after)
+    )
+    assert torch.equal(spoken_T, grown_T)
+    # All of what is new learns: its last layer at once, the rest of it once that is not zero.
+    after.decode_mel(torch.randn(1, 20, 16), timbre_D[None]).square().mean().backward()
+    down = after.decoder.blocks[2].down
+    assert down.weight.grad is not None and down.weight.grad.abs().max() > 0
+    # A recipe that asks for less than there is takes nothing away.
+    assert program.start_codec(settings.codec, data.corpus, first, 0).config == replace(
+        before.config, speakers=2
+    )
 
 
 def test_the_papers_phase_goes_on_from_its_own_export(
