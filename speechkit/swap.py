@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -97,6 +98,8 @@ def swap_recording(
             (timbre or own).timbre_D,
             Draws(sampler=sampler, seeds=(seed,), begin=stages.enter),
         )
+    # The phones were recognised, not read: the decoder must not rely on them.
+    codes = replace(codes, phone_F=None)
     stages.enter("decode")
     rng = generator(derive(seed, "noise"), tts.device)
     wave_T = tts.codec.decode(codes, (timbre or own).timbre_D, rng).cpu()

@@ -29,6 +29,7 @@ TINY_CODEC = FACodecConfig(
     timbre_channels=12,
     timbre_blocks=1,
     phone_symbols=FrameClasses(DEFAULT_VOCABULARY).symbols,
+    told_phones=True,
 )
 
 TINY_GENERATOR = GeneratorConfig(
@@ -61,6 +62,9 @@ def tiny_model(folder: Path, seed: int = 0) -> Path:
         torch.manual_seed(seed)
         codec = build_codec(TINY_CODEC)
         generator = build_generator(TINY_GENERATOR)
+        # A decoder that grew ears for phones does not listen at first.
+        assert codec.told_phones is not None
+        codec.told_phones.of_class.weight.data.normal_()
         # Gates start at 0; open them, or prompts would have no effect on anything.
         for parameter in generator.parameters():
             parameter.data.add_(0.3 * torch.randn_like(parameter))

@@ -39,6 +39,10 @@ class Codes:
     detail_KF: Tensor
     """Detail codes, int64, three codebooks."""
 
+    phone_F: Tensor | None = None
+    """Phone class of each frame where a text tells it, int64; a decoder may listen to it. It is
+    not part of the recording: neither `stacked` nor a file of codes has it."""
+
     @property
     def frames(self) -> int:
         """Frames F."""
@@ -60,6 +64,7 @@ class Codes:
             prosody_KF=self.prosody_KF.to(device),
             content_KF=self.content_KF.to(device),
             detail_KF=self.detail_KF.to(device),
+            phone_F=None if self.phone_F is None else self.phone_F.to(device),
         )
 
     def between(self, start: int, end: int) -> Codes:
@@ -68,15 +73,18 @@ class Codes:
             prosody_KF=self.prosody_KF[:, start:end],
             content_KF=self.content_KF[:, start:end],
             detail_KF=self.detail_KF[:, start:end],
+            phone_F=None if self.phone_F is None else self.phone_F[start:end],
         )
 
 
 def join(pieces: Sequence[Codes]) -> Codes:
-    """Codes one after the other, as one recording."""
+    """Codes one after the other, as one recording; phones are told where all pieces tell them."""
+    told = [piece.phone_F for piece in pieces if piece.phone_F is not None]
     return Codes(
         prosody_KF=torch.cat([piece.prosody_KF for piece in pieces], dim=-1),
         content_KF=torch.cat([piece.content_KF for piece in pieces], dim=-1),
         detail_KF=torch.cat([piece.detail_KF for piece in pieces], dim=-1),
+        phone_F=torch.cat(told) if told and len(told) == len(pieces) else None,
     )
 
 

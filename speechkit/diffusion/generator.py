@@ -24,6 +24,7 @@ from speechkit.diffusion.config import FRAME_STAGES, STAGES, GeneratorConfig, Sa
 from speechkit.diffusion.denoiser import NULL_CODE, Denoiser
 from speechkit.diffusion.duration import phone_positions, regulate_length
 from speechkit.diffusion.stage import Segment, Stage, StageItem
+from speechkit.text.frames import classes_of
 from speechkit.text.vocab import PAD, is_boundary
 
 Progress = Callable[[str], None]
@@ -76,6 +77,9 @@ class Generator(nn.Module):
             "_pauses", torch.tensor(pauses, dtype=torch.bool, device="cpu"), persistent=False
         )
         self._pauses: Tensor
+        classes = torch.tensor(classes_of(config.phone_symbols), device="cpu")
+        self.register_buffer("_frame_classes", classes, persistent=False)
+        self._frame_classes: Tensor
 
     @property
     def device(self) -> torch.device:
@@ -187,12 +191,12 @@ class Generator(nn.Module):
         return self.codes_of(target)
 
     def codes_of(self, target: Segment) -> Codes:
-        """The code streams of a target that went through all stages."""
+        """The code streams of a target that went through all stages, and the phones they are of."""
         parts = {}
         for name in FRAME_STAGES:
             codebooks = self.config.codebooks_of(name)
             parts[f"{name}_KF"] = target.codes_KN[codebooks.start : codebooks.stop]
-        return Codes(**parts)
+        return Codes(**parts, phone_F=self._frame_classes[target.phones_N])
 
     def _prompt(self, attribute: PromptCodes) -> Segment:
         limit = self.config.prompt_frames

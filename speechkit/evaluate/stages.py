@@ -71,17 +71,15 @@ def regenerate(
 
     Example: ``regenerate(tts, truth, tts.voice("prompt.wav"), ("detail",), seed=0)``.
     """
-    codes = truth.codes
-    if stages:
-        with tts.number_format():
-            codes = tts.generator.fill(
-                truth.phones_P,
-                truth.frames_P,
-                codes.stacked(),
-                {stage: getattr(voice, stage) for stage in stages},
-                voice.timbre_D,
-                Draws(sampler=tts.sampling(steps), seeds=(seed,)),
-            )
+    with tts.number_format():
+        codes = tts.generator.fill(
+            truth.phones_P,
+            truth.frames_P,
+            truth.codes.stacked(),
+            {stage: getattr(voice, stage) for stage in stages},
+            voice.timbre_D,
+            Draws(sampler=tts.sampling(steps), seeds=(seed,)),
+        )
     return tts.codec.decode(codes, voice.timbre_D, generator(derive(seed, "noise"))).cpu()
 
 

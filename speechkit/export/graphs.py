@@ -151,7 +151,11 @@ class AcousticDecoder(nn.Module):
         self.codec = codec
 
     def forward(
-        self, codes_BKF: Tensor, timbre_BD: Tensor, share_3: Tensor
+        self,
+        codes_BKF: Tensor,
+        timbre_BD: Tensor,
+        share_3: Tensor,
+        phone_BF: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """`(mel_BMG, f0_BG, voiced_BG)`; `share_3` is 1, or 0 where a factor is left out."""
         codec, sizes = self.codec, self.codec.quantizer
@@ -160,7 +164,7 @@ class AcousticDecoder(nn.Module):
         z_prosody = codec.prosody_codebooks.embed(codes_BKF[:, :content]) * share_3[0]
         z_BFD = z_prosody + codec.content_codebooks.embed(codes_BKF[:, content:detail]) * share_3[1]
         z_BFD = z_BFD + codec.detail_codebooks.embed(codes_BKF[:, detail:]) * share_3[2]
-        mel_BMG = codec.decode_mel(z_BFD, timbre_BD)
+        mel_BMG = codec.decode_mel(z_BFD, timbre_BD, None, phone_BF)
         predicted = codec.predict_prosody(z_prosody)
         f0_BG = pitch_hz(predicted.contour_BG, timbre_BD[:, -1] * TIMBRE_PITCH_SCALE)
         return mel_BMG, f0_BG, (predicted.voiced_logit_BG > 0).to(f0_BG.dtype)

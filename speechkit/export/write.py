@@ -165,6 +165,7 @@ def codec_graphs(codec: FACodec) -> dict[str, Graph]:
         "voiced_BG": track_BG.round(),
     }
     heard_axes = {"mel_BMG": mel, "f0_BG": track, "voiced_BG": track}
+    told = {"phone_BF": codes_BKF[:, 0] % len(config.phone_symbols)} if config.told_phones else {}
     return {
         "encoder": Graph(
             module=Encoder(codec),
@@ -192,9 +193,19 @@ def codec_graphs(codec: FACodec) -> dict[str, Graph]:
         ),
         "acoustics": Graph(
             module=AcousticDecoder(codec),
-            inputs={"codes_BKF": codes_BKF, "timbre_BD": timbre_BD, "share_3": torch.ones(3)},
+            inputs={
+                "codes_BKF": codes_BKF,
+                "timbre_BD": timbre_BD,
+                "share_3": torch.ones(3),
+                **told,
+            },
             outputs=tuple(heard),
-            axes={"codes_BKF": codes, "timbre_BD": batch, **heard_axes},
+            axes={
+                "codes_BKF": codes,
+                "timbre_BD": batch,
+                **heard_axes,
+                **dict.fromkeys(told, {0: "batch", 1: "frames"}),
+            },
         ),
         "vocoder": Graph(
             module=Vocoder(codec),

@@ -35,6 +35,16 @@ class Acoustics:
     batch."""
 
 
+def told(codes: Sequence[Codes]) -> Tensor:
+    """`phone_BF` of items, −1 where they tell none and after their ends."""
+    longest = max(item.frames for item in codes)
+    phone_BF = torch.full((len(codes), longest), -1, dtype=torch.long, device="cpu")
+    for row, item in enumerate(codes):
+        if item.phone_F is not None:
+            phone_BF[row, : item.frames] = item.phone_F.cpu()
+    return phone_BF
+
+
 class SmallCodec:
     """The small codec by its configuration; a subclass computes `acoustics`, `speak`, `encode`."""
 

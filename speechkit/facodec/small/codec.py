@@ -25,7 +25,7 @@ from speechkit.facodec.convnext import ConvNeXtStack
 from speechkit.facodec.lengths import held, kept, lengths_of, padded
 from speechkit.facodec.predictors import FramePredictor
 from speechkit.facodec.quantizer import Quantized, ResidualVectorQuantizer
-from speechkit.facodec.small.base import Acoustics, SmallCodec
+from speechkit.facodec.small.base import Acoustics, SmallCodec, told
 from speechkit.facodec.small.config import FACodecConfig
 from speechkit.facodec.small.features import (
     TIMBRE_PITCH_SCALE,
@@ -136,6 +136,23 @@ class TimbreEncoder(nn.Module):
         return timbre
 
 
+class PhoneHints(nn.Module):
+    """What the decoder is told of the phones: a vector a class, none where nobody knows.
+
+    Codes that a generator drew are wrong in part; the text it spoke from is not.
+    """
+
+    def __init__(self, classes: int, channels: int) -> None:
+        super().__init__()
+        self.of_class = nn.Embedding(classes, channels)
+        nn.init.zeros_(self.of_class.weight)
+
+    def forward(self, phone_BF: Tensor) -> Tensor:
+        """Vectors `[B, F, D]` of phone classes, zero where the class is negative: not known."""
+        vectors_BFD: Tensor = self.of_class(phone_BF.clamp_min(0))
+        return vectors_BFD * (phone_BF >= 0)[..., None]
+
+
 class FACodec(SmallCodec, nn.Module):
     """The codec: `encode` a wave into `Codes` and a timbre vector, `decode` them again."""
 
@@ -165,6 +182,8 @@ class FACodec(SmallCodec, nn.Module):
         self.decoder = ConvNeXtStack(
             width, width, config.decoder_blocks, condition_channels=config.timbre_channels
         )
+        hints = PhoneHints(len(config.phone_symbols), width) if config.told_phones else None
+        self.told_phones: PhoneHints | None = hints
         self.to_mel = nn.Linear(width, 2 * mel.n_mels)
         self.vocoder = build_vocoder(config.vocoder, mel)
 
@@ -211,10 +230,16 @@ class FACodec(SmallCodec, nn.Module):
         )
 
     def decode_mel(
-        self, z_BFD: Tensor, timbre_BD: Tensor, keep_BF1: Tensor | None = None
+        self,
+        z_BFD: Tensor,
+        timbre_BD: Tensor,
+        keep_BF1: Tensor | None = None,
+        phone_BF: Tensor | None = None,
     ) -> Tensor:
         """Log-mel `mel_BMG` of summed parts in a timbre; frames where `keep_BF1` is 0 are not
-        heard."""
+        heard. `phone_BF` tells phone classes, negative where not known."""
+        if self.told_phones is not None and phone_BF is not None:
+            z_BFD = z_BFD + self.told_phones(phone_BF)
         scaled = self.to_mel(self.decoder(z_BFD, timbre_BD, keep_BF1)).float()
         return unpair_frames(scaled) * 3.0 - 5.0
 
@@ -329,8 +354,9 @@ class FACodec(SmallCodec, nn.Module):
             pitches.append(pitch_hz(predicted.contour_BG, median_B)[0])
             voicings.append((predicted.voiced_logit_BG[0] > 0).to(pitches[-1].dtype))
         lengths_B = None if lengths_B is None else 2 * lengths_B
+        phone_BF = None if "content" in without else told(codes).to(timbre_BD.device)
         return Acoustics(
-            mel_BMG=held(self.decode_mel(z_BFD, timbre_BD, keep_BF1), lengths_B),
+            mel_BMG=held(self.decode_mel(z_BFD, timbre_BD, keep_BF1, phone_BF), lengths_B),
             f0_BG=held(padded(pitches), lengths_B),
             voiced_BG=held(padded(voicings), lengths_B),
             lengths_B=lengths_B,

@@ -67,6 +67,9 @@ class FACodecConfig:
     phone_symbols: tuple[str, ...] = ()
     """Symbols the phone predictor tells apart, index 0 being silence."""
 
+    told_phones: bool = False
+    """Whether the decoder listens to the phones that a text tells of, see `Codes.phone_F`."""
+
     speakers: int = 0
     """Training speakers; size of the speaker classifiers, which are dropped from the shipped
     weights."""

@@ -7,6 +7,7 @@ D channels of the timbre vector, B batch.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from speechkit.core.errors import ConfigError
 from speechkit.core.onnx import Graphs
 from speechkit.core.results import Codes
 from speechkit.facodec.codec import FACTORS, check_factors
-from speechkit.facodec.small.base import Acoustics, SmallCodec
+from speechkit.facodec.small.base import Acoustics, SmallCodec, told
 from speechkit.facodec.small.codec import codec_config
 from speechkit.facodec.small.config import FACodecConfig
 from speechkit.facodec.small.features import prepare
@@ -65,11 +66,13 @@ class OnnxCodec(SmallCodec):
     ) -> Acoustics:
         """Log-mel, pitch and voicing of codes in a timbre."""
         check_factors(without)
+        told_BF = told([replace(codes, phone_F=None)] if "content" in without else [codes])
         mel_BMG, f0_BG, voiced_BG = self.graphs.run(
             "acoustics",
             codes_BKF=codes.stacked()[None],
             timbre_BD=timbre_D.float()[None],
             share_3=torch.tensor([float(factor not in without) for factor in FACTORS]),
+            **({"phone_BF": told_BF} if self.config.told_phones else {}),
         )
         return Acoustics(mel_BMG=mel_BMG, f0_BG=f0_BG, voiced_BG=voiced_BG)
 

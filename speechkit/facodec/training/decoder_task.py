@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from speechkit.core.checkpoint import save_checkpoint
 from speechkit.core.config import require_range, to_dict
+from speechkit.core.errors import ConfigError
 from speechkit.core.rng import generator
 from speechkit.facodec.small.codec import FACodec, Parts
 from speechkit.facodec.small.features import (
@@ -103,12 +104,23 @@ class DecoderConfig:
     redrawn: float = 0.0
     """Share of the items with codes that a generator drew, see `speechkit train redraw`."""
 
+    told_phones: float = 0.0
+    """Share of the items whose phones the decoder is told; those with drawn codes always are."""
+
     with_text: bool = False
     """Train on clips with a text alone: those of the voices that a generator learns from."""
 
     def __post_init__(self) -> None:
         shares = dict.fromkeys(
-            ("detail_dropout", "substituted", "other_reference", "resampled", "redrawn"), (0, 1)
+            (
+                "detail_dropout",
+                "substituted",
+                "other_reference",
+                "resampled",
+                "redrawn",
+                "told_phones",
+            ),
+            (0, 1),
         )
         require_range(
             self, batch_size=(2, 65_536), crop_frames=(8, 10**6), taught_items=(1, 65_536), **shares
@@ -128,6 +140,13 @@ class DecoderModel(nn.Module):
         self.codec = codec.requires_grad_(False).eval()
         codec.decoder.requires_grad_(True)
         codec.to_mel.requires_grad_(True)
+        if codec.told_phones is not None:
+            codec.told_phones.requires_grad_(True)
+        elif config.told_phones:
+            raise ConfigError(
+                "This codec's decoder cannot be told phones: set codec.told_phones = true too, and "
+                "it grows the part for it."
+            )
         self.discriminator = build_patch_discriminator(config.patch)
 
 
@@ -239,14 +258,17 @@ class DecoderTask:
         drawn_B11 = torch.rand(len(known.mel_BMG), 1, 1, generator=rng, device=rng.device)
         redrawn_B11 = (batch.redrawn_BKF >= 0).flatten(1).any(1)[:, None, None]
         keep_B11 = (drawn_B11 >= self.config.detail_dropout) | redrawn_B11
-        made_BMG = codec.decode_mel(known.coarse_BFD + known.detail_BFD * keep_B11, known.timbre_BD)
+        told_BF = self._told(batch, redrawn_B11[:, 0, 0], rng)
+        made_BMG = codec.decode_mel(
+            known.coarse_BFD + known.detail_BFD * keep_B11, known.timbre_BD, None, told_BF
+        )
         losses = mel_losses(made_BMG, known.mel_BMG)
         adversarial = adversarial_losses(
             self.model.discriminator, known.mel_BMG, made_BMG, schedule, step
         )
         losses |= adversarial.named("patch")
         other_BD = known.timbre_BD.roll(1, dims=0)
-        converted_BMG = codec.decode_mel(known.coarse_BFD, other_BD)
+        converted_BMG = codec.decode_mel(known.coarse_BFD, other_BD, None, told_BF)
         adversarial = adversarial_losses(
             self.model.discriminator, known.mel_BMG, converted_BMG, schedule, step
         )
@@ -260,6 +282,16 @@ class DecoderTask:
             }
             losses |= self._taught(self.teachers, batch, known, made, rng)
         return losses
+
+    def _told(
+        self, batch: SegmentBatch, redrawn_B: Tensor, rng: torch.Generator
+    ) -> Tensor | None:
+        """Phone classes of the items that the decoder is told of, negative for the others."""
+        if not self.config.told_phones:
+            return None
+        drawn_B = torch.rand(len(redrawn_B), generator=rng, device=rng.device)
+        told_B = (drawn_B < self.config.told_phones) | redrawn_B
+        return torch.where(told_B[:, None], batch.phone_BF, -1)
 
     def _taught(
         self,

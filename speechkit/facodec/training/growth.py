@@ -18,21 +18,26 @@ from speechkit.facodec.small.config import FACodecConfig
 
 
 def grown_config(found: FACodecConfig, wanted: FACodecConfig) -> FACodecConfig:
-    """`found` with as many blocks in decoder and vocoder as `wanted` asks for, never fewer."""
+    """`found` with as many blocks in decoder and vocoder as `wanted` asks for, never fewer.
+
+    And with a decoder that listens to phones, where `wanted` has one.
+    """
     blocks = max(found.vocoder.blocks, wanted.vocoder.blocks)
     return replace(
         found,
         decoder_blocks=max(found.decoder_blocks, wanted.decoder_blocks),
         vocoder=replace(found.vocoder, blocks=blocks),
+        told_phones=found.told_phones or wanted.told_phones,
     )
 
 
 def grown_state(state: dict[str, Tensor], codec: FACodec) -> dict[str, Tensor]:
-    """The weights of a shallower codec with those blocks of `codec` that it lacks, as identities.
+    """The weights of a smaller codec with the parts of `codec` that it lacks, silent at first.
 
     `codec` is deeper than the one `state` is of, or as deep; its weights are fresh.
     """
-    fresh, grown = codec.state_dict(), dict(state)
+    fresh = codec.state_dict()
+    grown = {key: value for key, value in fresh.items() if key.startswith("told_phones.")} | state
     stacks = {"decoder": codec.decoder, "vocoder.net": codec.vocoder.net}
     for name, stack in stacks.items():
         assert isinstance(stack, ConvNeXtStack)

@@ -64,7 +64,10 @@ class VocoderTask:
                 timbre = self.codec.timbre(analysis_of(self.codec, batch, reference))
                 parts = self.codec.quantize(analysis)
                 z = parts.prosody.z_BFD + parts.content.z_BFD + parts.detail.z_BFD
-                mel_BMG = self.codec.decode_mel(z, timbre)
+                # Half of the items as text-to-speech hears them, half as a codec does.
+                phone_BF = batch.phone_BF.clone()
+                phone_BF[::2] = -1
+                mel_BMG = self.codec.decode_mel(z, timbre, None, phone_BF)
                 predicted = self.codec.predict_prosody(parts.prosody.z_BFD)
                 contour_BG = predicted.contour_BG
                 voiced_BG = (predicted.voiced_logit_BG > 0).to(contour_BG.dtype)

@@ -199,3 +199,23 @@ def test_a_foreign_model_is_refused(codec: FACodec, tmp_path: Path, config: dict
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(CheckpointError):
         load_codec(tmp_path)
+
+
+def test_the_decoder_listens_to_the_phones_it_is_told() -> None:
+    codec = fresh(seed=2)
+    assert codec.told_phones is not None
+    torch.nn.init.normal_(codec.told_phones.of_class.weight, generator=generator(1))
+    codes, timbre_D = random_codes(30), random_timbre()
+    plain = codec.acoustics(codes, timbre_D)
+    phone_F = torch.zeros(codes.frames, dtype=torch.long)
+    told = codec.acoustics(replace(codes, phone_F=phone_F), timbre_D)
+    assert (plain.mel_BMG - told.mel_BMG).abs().max() > 1e-2
+    assert torch.equal(plain.f0_BG, told.f0_BG)
+    # Nothing is told where a phone is not known, nor where content is left out.
+    nothing = replace(codes, phone_F=torch.full_like(phone_F, -1))
+    assert torch.equal(codec.acoustics(nothing, timbre_D).mel_BMG, plain.mel_BMG)
+    without = [
+        codec.acoustics(item, timbre_D, without=("content",)).mel_BMG
+        for item in (codes, replace(codes, phone_F=phone_F))
+    ]
+    assert torch.equal(*without)

@@ -127,21 +127,29 @@ def test_a_codec_that_grows_says_the_same_until_it_learns(
     before = from_pretrained(first)
     settings = load_toml(recipe, program.CodecTraining)
     wanted = replace(
-        settings.codec, decoder_blocks=3, vocoder=replace(settings.codec.vocoder, blocks=2)
+        settings.codec,
+        decoder_blocks=3,
+        vocoder=replace(settings.codec.vocoder, blocks=2),
+        told_phones=True,
     )
     after = program.start_codec(wanted, data.corpus, first, seed=0).eval()
     assert isinstance(before, FACodec)
     assert (after.config.decoder_blocks, after.config.vocoder.blocks) == (3, 2)
     wave_T = data.corpus.wave(0)
     codes, timbre_D = before.encode(wave_T)
+    codes = replace(codes, phone_F=torch.ones(codes.frames, dtype=torch.long))
     spoken_T, grown_T = (
         codec.decode(codes, timbre_D, generator(0)) for codec in (before, after)
     )
     assert torch.equal(spoken_T, grown_T)
     # All of what is new learns: its last layer at once, the rest of it once that is not zero.
-    after.decode_mel(torch.randn(1, 20, 16), timbre_D[None]).square().mean().backward()
-    down = after.decoder.blocks[2].down
-    assert down.weight.grad is not None and down.weight.grad.abs().max() > 0
+    phone_BF = torch.ones(1, 20, dtype=torch.long)
+    made_BMG = after.decode_mel(torch.randn(1, 20, 16), timbre_D[None], None, phone_BF)
+    made_BMG.square().mean().backward()
+    assert after.told_phones is not None
+    for new in (after.decoder.blocks[2].down.weight, after.told_phones.of_class.weight):
+        assert new.grad is not None
+        assert new.grad.abs().max() > 0
     # A recipe that asks for less than there is takes nothing away.
     assert program.start_codec(settings.codec, data.corpus, first, 0).config == replace(
         before.config, speakers=2
