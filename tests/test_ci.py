@@ -1,4 +1,4 @@
-"""What the check of every change runs, and in which order: `.ci/run` with a `make` that notes it."""
+"""What the check of every change runs, in which order: `.ci/run` with a `make` that notes it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAKE = """#!/bin/sh
 for target; do :; done
 echo "$target" >> "$MADE"
 case "$target" in
-  chromium) [ "$BROWSER" != none ] || { echo "Chromium is missing, and there is no way" >&2; exit 1; } ;;
+  chromium) [ "$BROWSER" != none ] || { echo "Chromium is missing, no way" >&2; exit 1; } ;;
   test-browser) [ "$BROWSER" != fails ] || exit 3 ;;
   test) echo "1 passed" ;;
 esac
@@ -53,7 +53,7 @@ def test_the_browser_comes_first_and_the_main_summary_last(tmp_path: Path) -> No
 def test_without_a_browser_it_says_why(tmp_path: Path) -> None:
     made, done = checked(tmp_path, "none")
     assert made == ["chromium", "test"]
-    assert "browser tests skipped: Chromium is missing, and there is no way" in done.stdout
+    assert "browser tests skipped: Chromium is missing, no way" in done.stdout
     assert done.returncode == 0
 
 

@@ -1,11 +1,10 @@
-"""The paper-size trainings, each with a batch of a few made-up items: for `projection.py`.
+"""The paper-size trainings, each with a batch of made-up items: for `projection.py`.
 
 Clips are noise, phones, codes and units are random: what is computed does not depend on them.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -27,11 +26,12 @@ from speechkit.facodec import from_pretrained
 from speechkit.facodec.paper.codec import build_paper_codec
 from speechkit.facodec.paper.config import PaperCodecConfig
 from speechkit.facodec.train import PHASES, CodecTraining, Start
+from speechkit.facodec.training.paper_task import PaperTask
 from speechkit.ssl.checkpoints import build_pretrainer
 from speechkit.ssl.crops import CropDataset
 from speechkit.ssl.ctc.characters import Characters
 from speechkit.ssl.ctc.clips import select_clips
-from speechkit.ssl.ctc.finetune import FinetuneConfig, training_batches, validation_batches
+from speechkit.ssl.ctc.finetune import FinetuneConfig, training_batches
 from speechkit.ssl.ctc.model import CtcConfig, build_ctc
 from speechkit.ssl.ctc.task import CtcTask
 from speechkit.ssl.diffs4l.config import Experiment
@@ -50,20 +50,16 @@ RATE_HZ = 16_000
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A few items of a training."""
+    """What a process of a training does in a step."""
 
     task: Task
-    """The training at full size, with a small batch."""
+    """The training at full size."""
     batch: Any
-    """The small batch."""
-    scale: float
-    """Batches of this size in one of the recipe."""
+    """A batch of the recipe."""
+    few: Any
+    """A batch of so few items that a CPU does it in a minute."""
     train: TrainConfig
-    """The recipe's optimiser and steps."""
-    apart: tuple[Task, Any] | None = None
-    """What of it scales otherwise, as a task and its batch."""
-    apart_scale: float = 0.0
-    """The scale of that."""
+    """The recipe's optimiser."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,21 +147,18 @@ def units_of(folder: Path, corpus: PackedCorpus, rate_hz: int, clusters: int) ->
 
 
 def paper_codec(folder: Path) -> Part:
-    """The paper's codec: one crop."""
+    """The paper's codec; few: one crop."""
     recipe = load_toml(RECIPES / "facodec/paper.toml", CodecTraining)
-    small = replace(recipe, paper=replace(recipe.paper, batch_size=1, start_from_batch=False))
     corpus = corpus_of(folder, WEIGHTS / "codec")
-    task = PHASES["paper"](Start(recipe=small, data=corpus.path, init=None))
-    return Part(
-        task=task,
-        batch=task.batch(generator(0), 0),
-        scale=recipe.paper.batch_size,
-        train=recipe.train,
-    )
+    task = PHASES["paper"](Start(recipe=recipe, data=corpus.path, init=None))
+    assert isinstance(task, PaperTask)
+    batch = task.batch(generator(0))
+    task.config = replace(task.config, batch_size=1)
+    return Part(task=task, batch=batch, few=task.batch(generator(0)), train=recipe.train)
 
 
 def paper_generator(folder: Path) -> Part:
-    """The paper-size generator over the paper's codec: one frame sequence, two of phones."""
+    """The paper-size generator over the paper's codec; few: one frame sequence, two of phones."""
     recipe = load_toml(RECIPES / "diffusion/paper.toml", GeneratorTraining)
     codec = folder / "codec"
     codec.mkdir(parents=True)
@@ -173,33 +166,19 @@ def paper_generator(folder: Path) -> Part:
     save_checkpoint(codec, built.state_dict(), {"paper_codec": to_dict(built.config)})
     del built
     corpus = corpus_of(folder / "corpus", codec)
-    longest = sorted(recipe.task.target_frames)[len(recipe.task.target_frames) // 2]
-    durations = 2
-    one = replace(
-        recipe.task,
-        frames=longest + recipe.generator.prompt_frames,
-        target_frames=(longest,),
-        duration_batch_size=durations,
-        prompt_drop=0.0,
-    )
+    # The middle of the lengths that are drawn from.
+    middle = sorted(recipe.task.target_frames)[len(recipe.task.target_frames) // 2]
+    usual = replace(recipe.task, target_frames=(middle,))
     alignment, codes = Alignment(corpus), CorpusCodes(corpus)
-    task = generator_task(replace(recipe, task=one), alignment, codes, codec)
-    batch = task.batch(generator(0), 0)
-    frame_task = copy.copy(task)
-    frame_task.weights = {"frame/nll": recipe.task.frame}
-    return Part(
-        task=task,
-        batch=batch,
-        scale=recipe.task.duration_batch_size / durations,
-        train=recipe.train,
-        apart=(frame_task, {"frame": batch["frame"]}),
-        apart_scale=recipe.task.frames / batch["frame"].batch.phones_BL.numel(),
-    )
+    task = generator_task(replace(recipe, task=usual), alignment, codes, codec)
+    batch = task.batch(generator(0))
+    task.config = replace(usual, frames=400, target_frames=(300,), duration_batch_size=2)
+    return Part(task=task, batch=batch, few=task.batch(generator(0)), train=recipe.train)
 
 
 @cache
 def pretraining(recipe: Path) -> Callable[[Path], Part]:
-    """One crop of the greatest length."""
+    """Crops of the greatest length; few: one of 4 s."""
 
     def build(folder: Path) -> Part:
         config = load_toml(recipe, PretrainConfig)
@@ -210,74 +189,70 @@ def pretraining(recipe: Path) -> Callable[[Path], Part]:
             if hubert is None
             else units_of(folder / "units", corpus, hubert.label_rate_hz, hubert.clusters)
         )
-        data = replace(config.data, batch_seconds=config.data.max_seconds, held_out_clips=2)
-        crops = CropDataset(corpus, data, config.model, 0, units)
         model = build_pretrainer(config.model, 0).train()
-        task = PretrainTask(model, crops, CollapseGuard(config=GuardConfig()))
-        batch = task.batch(generator(0), 0)
-        seconds = batch.wave_BT.numel() / RATE_HZ
-        return Part(
-            task=task, batch=batch, scale=config.data.batch_seconds / seconds, train=config.train
+        small = replace(config.data, max_seconds=4.0, batch_seconds=4.0)
+        task, short = (
+            PretrainTask(
+                model,
+                CropDataset(corpus, replace(data, held_out_clips=2), config.model, 0, units),
+                CollapseGuard(config=GuardConfig()),
+            )
+            for data in (config.data, small)
         )
+        batch, few = (one.batch(generator(0), 0) for one in (task, short))
+        return Part(task=task, batch=batch, few=few, train=config.train)
 
     return build
 
 
 def fine_tuning(recipe: Path) -> Callable[[Path], Part]:
-    """One clip."""
+    """A recogniser of the size of wav2vec 2.0 base; few: one clip."""
 
     def build(folder: Path) -> Part:
         config = load_toml(recipe, FinetuneConfig)
         pre_trained = load_toml(RECIPES / "ssl/wav2vec2-base.toml", PretrainConfig)
         encoder = pre_trained.model.encoder
         corpus = corpus_of(folder, WEIGHTS / "codec")
-        one = replace(config, batch_seconds=CLIP_SECONDS)
         characters = Characters.english()
         split = select_clips(corpus, characters, encoder.frames, config.clips, held_out=2, seed=0)
         ctc = CtcConfig(encoder=config.noise.of(encoder), final_dropout=config.noise.final_dropout)
         model = build_ctc(ctc, characters, 0).train()
-        draw = training_batches(split.train, one, encoder)
-        task = CtcTask(
-            model,
-            draw,
-            lambda: validation_batches(split.held_out, one),
-            config.freeze_encoder_updates,
+        batch, few = (
+            training_batches(split.train, replace(config, batch_seconds=seconds), encoder)(0)
+            for seconds in (config.batch_seconds, CLIP_SECONDS)
         )
-        return Part(
-            task=task,
-            batch=task.batch(generator(0), 0),
-            scale=config.batch_seconds / CLIP_SECONDS,
-            train=config.train,
-        )
+        task = CtcTask(model, lambda number: batch, list, config.freeze_encoder_updates)
+        return Part(task=task, batch=batch, few=few, train=config.train)
 
     return build
 
 
 def unit_generator(recipe: Path, clusters: int) -> Callable[[Path], Part]:
-    """One crop of the generator that speaks from units."""
+    """The generator that speaks from units; few: one crop."""
 
     def build(folder: Path) -> Part:
         config = load_toml(recipe, UnitGeneratorTraining)
         corpus = corpus_of(folder, WEIGHTS / "codec")
         units = units_of(folder / "units", corpus, 50, clusters)
-        longest = sorted(config.task.target_frames)[len(config.task.target_frames) // 2]
-        one = replace(config.task, frames=longest, target_frames=(longest,))
-        task = unit_generator_task(replace(config, task=one), corpus, units, WEIGHTS / "codec")
-        batch = task.batch(generator(0), 0)
-        frames = batch.batch.phones_BL.numel()
-        return Part(task=task, batch=batch, scale=config.task.frames / frames, train=config.train)
+        middle = sorted(config.task.target_frames)[len(config.task.target_frames) // 2]
+        usual = replace(config.task, target_frames=(middle,))
+        task = unit_generator_task(replace(config, task=usual), corpus, units, WEIGHTS / "codec")
+        batch = task.batch(generator(0))
+        task.config = replace(usual, frames=middle)
+        return Part(task=task, batch=batch, few=task.batch(generator(0)), train=config.train)
 
     return build
 
 
 def small_codec(recipe: Path, phase: str) -> Callable[[Path], Part]:
-    """A phase of the small codec, its whole batch."""
+    """A phase of the small codec."""
 
     def build(folder: Path) -> Part:
         config = load_toml(recipe, CodecTraining)
         corpus = corpus_of(folder, WEIGHTS / "codec")
         task = PHASES[phase](Start(recipe=config, data=corpus.path, init=None))
-        return Part(task=task, batch=task.batch(generator(0), 0), scale=1.0, train=config.train)
+        batch = task.batch(generator(0), 0)
+        return Part(task=task, batch=batch, few=batch, train=config.train)
 
     return build
 

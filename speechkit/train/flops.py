@@ -1,4 +1,4 @@
-"""Floating-point operations of a training step, counted while it is done, and what they cost.
+"""Floating-point operations of a training step, counted without doing them, and what they cost.
 
 Counted are matrix products, attention and convolutions, forward and backward, a multiplication and
 an addition as two; element-wise work and Fourier transforms are not.
@@ -6,17 +6,21 @@ an addition as two; element-wise work and Fourier transforms are not.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from speechkit.core.config import require_range
 from speechkit.core.rng import generator
 from speechkit.train.config import Task
+from speechkit.train.prefetch import map_tensors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,15 +60,38 @@ def training_step(task: Task, batch: Any, step: int, seed: int = 0) -> None:
 
 
 def step_flops(task: Task, batch: Any, step: int, seed: int = 0) -> int:
-    """Operations of the forward and backward pass of a batch; gradients are left in the model."""
+    """Operations of the forward and backward pass of a batch, of which only the shapes are worked
+    out: a batch that would take a GPU is counted in seconds."""
     counter = FlopCounterMode(
         display=False,
         custom_mapping={torch.ops.aten.convolution_backward: _convolution_backward},
     )
     # The fused attention of a CPU is unknown to the counter; its products are not.
-    with sdpa_kernel(SDPBackend.MATH), counter:
-        training_step(task, batch, step, seed)
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    shapes = map_tensors(batch, mode.from_tensor)
+    with sdpa_kernel(SDPBackend.MATH), _shapes_alone(task.model, mode), mode, counter:
+        training_step(task, shapes, step, seed)
     return int(counter.get_total_flops())
+
+
+@contextmanager
+def _shapes_alone(model: nn.Module, mode: FakeTensorMode) -> Iterator[None]:
+    """Put tensors without values in the place of a model's for a while."""
+    stores: list[dict[str, Any]] = [
+        store
+        for module in model.modules()
+        for store in (module._parameters, module._buffers)  # noqa: SLF001
+    ]
+    real = [dict(store) for store in stores]
+    try:
+        for store in stores:
+            for name, tensor in store.items():
+                if tensor is not None:
+                    store[name] = mode.from_tensor(tensor)
+        yield
+    finally:
+        for store, before in zip(stores, real, strict=True):
+            store.update(before)
 
 
 def _convolution_backward(
