@@ -102,9 +102,9 @@ def test_pitch_can_be_left_out(
         # As where pyworld is not installed.
         without.setitem(sys.modules, "pyworld", None)
         report = prepare([corpus], out, pitch=False)
-        # What was begun with other settings is not gone on with.
-        with pytest.raises(ConfigError, match="other clips or limits"):
-            prepare([corpus], out)
+    # What was begun with other settings is not gone on with.
+    with pytest.raises(ConfigError, match="other clips or limits"):
+        prepare([corpus], out)
     packed = PackedCorpus(out)
     assert (report.clips, report.voiced_share) == (3, None)
     assert "not worked out" in report.table()
