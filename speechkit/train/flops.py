@@ -68,7 +68,7 @@ def step_flops(task: Task, batch: Any, step: int, seed: int = 0) -> int:
     )
     # The fused attention of a CPU is unknown to the counter; its products are not.
     mode = FakeTensorMode(allow_non_fake_inputs=True)
-    shapes = map_tensors(batch, mode.from_tensor)
+    shapes = map_tensors(mode.from_tensor, batch)
     with sdpa_kernel(SDPBackend.MATH), _shapes_alone(task.model, mode), mode, counter:
         training_step(task, shapes, step, seed)
     return int(counter.get_total_flops())

@@ -53,7 +53,7 @@ def test_a_linear_layer_is_two_operations_a_weight_and_row_thrice() -> None:
 @pytest.mark.parametrize("transposed", [False, True])
 def test_convolutions_count_their_groups(groups: int, transposed: bool) -> None:
     batch, channels, length, kernel = 2, 12, 50, 5
-    kind = nn.ConvTranspose1d if transposed else nn.Conv1d
+    kind: Any = nn.ConvTranspose1d if transposed else nn.Conv1d
     model = kind(channels, channels, kernel, padding=2, groups=groups)
     forward = 2 * batch * length * channels * (channels // groups) * kernel
     x_BCL = torch.ones(batch, channels, length)
