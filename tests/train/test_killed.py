@@ -63,6 +63,7 @@ def curve(out: Path) -> list[tuple[int, float]]:
     return [(line["step"], line["losses"]["total"]) for line in lines if "losses" in line]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are forked")
 def test_training_survives_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # As if TensorBoard were not installed: its import takes seconds.
