@@ -16,7 +16,7 @@ PLATFORMS := x86_64-manylinux_2_28 aarch64-apple-darwin x86_64-pc-windows-msvc
 PYTHONS := 3.10 3.11 3.12 3.13
 EXTRAS := demo server onnx train data hub lm eval ssl
 
-.PHONY: help demo test test-all test-browser docs lint format lock platforms venv clean
+.PHONY: help demo test test-all test-browser chromium docs lint format lock platforms venv clean
 .DEFAULT_GOAL := help
 
 help: ## what there is to make
@@ -31,9 +31,15 @@ test: lint ## set up, then lint, types and all tests but the slow ones
 test-all: lint ## the same with the slow tests
 	$(BIN)/python -m pytest -q
 
+chromium: ## install the Chromium of the system, where it is missing and root has apt-get
+	@command -v chromium >/dev/null || { \
+		[ "$$(id -u)" = 0 ] || { echo "Chromium is missing, and only root can install it" >&2; exit 1; }; \
+		command -v apt-get >/dev/null || { echo "Chromium is missing, and there is no apt-get" >&2; exit 1; }; \
+		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } >/dev/null \
+			|| { echo "Chromium is missing, and apt-get cannot install it here" >&2; exit 1; }; }
+
 test-browser: $(STAMP) ## set up, then the demo's tests in Chromium, installed if root, else skipped with a reason
-	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null \
-		|| { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
+	-@$(MAKE) --no-print-directory chromium
 	@$(BIN)/python -c 'import playwright' 2>/dev/null || $(BIN)/uv pip install --python $(BIN)/python 'playwright==1.*' \
 		|| $(BIN)/python -m pip install --quiet 'playwright==1.*'
 	$(BIN)/python -m pytest -q tests/e2e
@@ -44,7 +50,7 @@ docs: $(STAMP) ## set up, then build the documentation into build/docs, every wa
 	$(BIN)/python -m mkdocs build --strict
 
 lint: $(STAMP) ## ruff and mypy --strict over package, recipes and tests
-	$(BIN)/ruff check $(CHECKED)
+	$(BIN)/ruff check $(CHECKED) docs
 	$(BIN)/mypy --strict $(CHECKED)
 
 format: $(STAMP) ## let ruff fix what it can

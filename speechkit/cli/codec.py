@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from speechkit.facodec.files import CodecFile
 
 SUFFIX = ".skc"
-ENCODED_AT_ONCE = {"cuda": 16, "mps": 16}
-"""Recordings that are encoded together; a CPU is no faster for it."""
 
 HEARD_SUFFIXES = (
     *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".caf"),
@@ -114,6 +112,7 @@ def _encode(args: argparse.Namespace) -> Outcome:
     codec, codec_hash = _open(args)
 
     from speechkit.core.devices import pick_device
+    from speechkit.facodec.encode_corpus import ENCODED_AT_ONCE
     from speechkit.facodec.files import write_codec_file
 
     seconds, size_bytes = 0.0, 0

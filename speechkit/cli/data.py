@@ -69,6 +69,12 @@ def add_encode(verbs: arguments.Verbs[arguments.Parser]) -> None:
     arguments.add_corpora(encode)
     arguments.add_codec(encode)
     encode.add_argument("--all", action="store_true", help="also clips without an alignment")
+    encode.add_argument(
+        "--batch",
+        type=arguments.whole_number(1, 4096),
+        metavar="N",
+        help="clips encoded together, with the codes of each alone (16 on GPUs, else 1)",
+    )
     arguments.add_work(encode)
     _add_device(encode)
     arguments.add_json(encode)
@@ -125,6 +131,12 @@ def add_prepare(verbs: arguments.Verbs[arguments.Parser]) -> None:
         metavar="N",
         help="clips of a shard, which is what an interruption loses (500)",
     )
+    prepare.add_argument(
+        "--no-pitch",
+        action="store_true",
+        help="work out no pitch, which takes most of the time: training a codec needs it, aligner, "
+        "generator and SSL do not",
+    )
     arguments.add_work(prepare)
     arguments.add_json(prepare)
     prepare.set_defaults(handler=_prepare)
@@ -160,6 +172,7 @@ def _prepare(args: argparse.Namespace) -> Outcome:
         limits=limits,
         crew=arguments.crew(args),
         shard_clips=args.shard_clips,
+        pitch=not args.no_pitch,
     )
     return Outcome(text=report.table(), data={"out": str(args.out), **report.to_dict()})
 
@@ -226,6 +239,7 @@ def _encode(args: argparse.Namespace) -> Outcome:
         args.corpus,
         args.codec,
         unaligned=args.all,
+        batch=args.batch,
         crew=arguments.crew(args, device),
     )
     return Outcome(text=made.text(), data=made.to_json())

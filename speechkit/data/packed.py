@@ -195,8 +195,18 @@ class PackedCorpus:
         shard, place = self.place(clip)
         return self.shards[shard].wave(place, start, stop)
 
+    def require_pitch(self) -> None:
+        """Raise DataError where a shard has no pitch."""
+        for shard in self.shards:
+            if not shard.has_pitch:
+                raise DataError(
+                    f"'{shard.path}' was prepared without pitch, which this training needs: "
+                    "prepare the corpus again without --no-pitch."
+                )
+
     def f0(self, clip: int, start: int = 0, stop: int | None = None) -> Tensor:
-        """f0_F float32 in Hz (0 = unvoiced), 10 ms frames start to stop of a clip."""
+        """f0_F float32 in Hz (0 = unvoiced), 10 ms frames start to stop of a clip; none where the
+        corpus was prepared without pitch."""
         shard, place = self.place(clip)
         return self.shards[shard].f0(place, start, stop)
 

@@ -86,18 +86,21 @@ def prepare(
     limits: PrepareLimits | None = None,
     crew: Crew = ALONE,
     shard_clips: int = SHARD_CLIPS,
+    pitch: bool = True,
 ) -> PrepareReport:
     """Pack the clips of all sources into shards in the folder `out`; return what became of them.
 
     One corpus after the other, in its own order; of the corpus only the list of its clips is held
     in memory. Called again it goes on where it was stopped. Of a `crew` that makes a part of the
-    shards, whoever finds all of them made writes the index.
+    shards, whoever finds all of them made writes the index. Without `pitch`, which takes most of
+    the time and only the training of codecs reads, none is worked out.
 
     Raises DataError where a source is unusable or no clip is left, and ConfigError for a folder
     that holds something else.
     """
     limits = limits or PrepareLimits()
-    import_pyworld()
+    if pitch:
+        import_pyworld()
     started = time.monotonic()
     folder = Path(out)
     corpora = [
@@ -110,11 +113,11 @@ def prepare(
         raise _nothing_left(counter)
     shards = [wanted[first : first + shard_clips] for first in range(0, len(wanted), shard_clips)]
     mine = part_of(range(len(shards)), crew.part)
-    _begin(folder, _plan(wanted, limits, shard_clips), lines)
+    _begin(folder, _plan(wanted, limits, shard_clips, pitch), lines)
     missing = [number for number in mine if not _is_made(folder, number)]
     run_tasks(
         "packing",
-        PrepareWork(folder=folder, limits=limits),
+        PrepareWork(folder=folder, limits=limits, pitch=pitch),
         [((number, shards[number]), len(shards[number])) for number in missing],
         crew=crew,
         done=sum(len(shards[number]) for number in mine if number not in set(missing)),
@@ -147,7 +150,9 @@ def _is_made(folder: Path, number: int) -> bool:
     return manifest_path(folder, number).is_file() and shard_path(folder, number).is_file()
 
 
-def _plan(wanted: Sequence[ClipSource], limits: PrepareLimits, shard_clips: int) -> dict[str, Any]:
+def _plan(
+    wanted: Sequence[ClipSource], limits: PrepareLimits, shard_clips: int, pitch: bool
+) -> dict[str, Any]:
     """What the shards follow from; where the files lie on this machine is none of it."""
     digest = hashlib.sha256(json.dumps(to_dict(limits), sort_keys=True).encode())
     for clip in wanted:
@@ -159,6 +164,7 @@ def _plan(wanted: Sequence[ClipSource], limits: PrepareLimits, shard_clips: int)
         "shard_clips": shard_clips,
         "clips": len(wanted),
         "sha256": digest.hexdigest(),
+        **({} if pitch else {"pitch": False}),
     }
 
 
@@ -223,6 +229,7 @@ class PrepareWork:
 
     folder: Path
     limits: PrepareLimits
+    pitch: bool
 
     def load(self) -> PrepareWork:
         """There is nothing to load."""
@@ -235,7 +242,7 @@ class PrepareWork:
 
         def packed() -> Iterator[PackedClip]:
             for clip in clips:
-                result = load_clip(clip, self.limits)
+                result = load_clip(clip, self.limits, pitch=self.pitch)
                 report(1)
                 if isinstance(result, Rejected):
                     lines.append(_rejected_line(result))
@@ -252,8 +259,10 @@ class PrepareWork:
         write_text(manifest_path(self.folder, number), "".join(lines))
 
 
-def load_clip(clip: ClipSource, limits: PrepareLimits) -> PackedClip | Rejected:
-    """Return the decoded clip with its pitch, or why it cannot be used."""
+def load_clip(
+    clip: ClipSource, limits: PrepareLimits, *, pitch: bool = True
+) -> PackedClip | Rejected:
+    """Return the decoded clip, with its pitch if wanted, or why it cannot be used."""
 
     def reject(reason: Reason, detail: str) -> Rejected:
         """Return the clip's rejection."""
@@ -297,7 +306,8 @@ def load_clip(clip: ClipSource, limits: PrepareLimits) -> PackedClip | Rejected:
         split=clip.split,
         source=clip.source,
     )
-    return PackedClip(info=info, pcm_T=pcm_T, f0_F=extract_f0(pcm_T / 32768.0))
+    f0_F = extract_f0(pcm_T / 32768.0) if pitch else np.zeros(0)
+    return PackedClip(info=info, pcm_T=pcm_T, f0_F=f0_F)
 
 
 def _open_audio(clip: ClipSource) -> BinaryIO:

@@ -20,8 +20,8 @@ class PrepareReport:
     """Packed speech that has a transcript."""
     speakers: int
     """Different speaker names."""
-    voiced_share: float
-    """Share of 10 ms frames with a pitch."""
+    voiced_share: float | None
+    """Share of 10 ms frames with a pitch; None where no pitch was worked out."""
     clips_by_language: Mapping[str, int]
     """Packed clips of each language."""
     clips_by_license: Mapping[str, int]
@@ -49,11 +49,12 @@ class PrepareReport:
 
     def table(self) -> str:
         """Return the report as lines of text for a terminal."""
+        voiced = self.voiced_share
         rows = [
             ("clips", f"{self.clips}"),
             ("hours", f"{self.hours:.2f} ({self.hours_with_text:.2f} with text)"),
             ("speakers", f"{self.speakers}"),
-            ("voiced", f"{self.voiced_share:.0%} of frames"),
+            ("voiced", "not worked out" if voiced is None else f"{voiced:.0%} of frames"),
             ("languages", _counts(self.clips_by_language)),
             ("licences", _counts(self.clips_by_license)),
             ("rejected", _counts(self.rejected) or "none"),
@@ -120,7 +121,7 @@ class ReportCounter:
             hours=sum(hours.values()),
             hours_with_text=self._text_seconds / 3600,
             speakers=len(self._speakers),
-            voiced_share=self._voiced_frames / max(self._frames, 1),
+            voiced_share=self._voiced_frames / self._frames if self._frames else None,
             clips_by_language=dict(self._clips_by_language.most_common()),
             clips_by_license=dict(self._clips_by_license.most_common()),
             hours_by_language=hours,

@@ -1,7 +1,8 @@
 """A shard: some hundred clips in one safetensors file that needs no audio library to be read.
 
 Tensors: `audio_S` int16 at 16 kHz, all clips end to end; `audio_offsets_N1` int64; `f0_G` float16
-in Hz on the 10 ms grid (0 = unvoiced, see `f0`); `f0_offsets_N1` int64; `speaker_N` int32;
+in Hz on the 10 ms grid (0 = unvoiced, see `f0`; nothing in a shard without pitch);
+`f0_offsets_N1` int64; `speaker_N` int32;
 `infos_U` uint8, the description of each clip as JSON, end to end; `infos_offsets_N1` int64.
 Metadata: `format`, `speakers` (JSON list of names), `ids_sha256` (of the clip ids in order, which
 ties sidecars to the shard).
@@ -82,7 +83,7 @@ class PackedClip:
     pcm_T: npt.NDArray[np.int16]
     """Samples, 16 kHz mono."""
     f0_F: npt.NDArray[np.floating[Any]]
-    """Pitch in Hz, 0 = unvoiced; ceil(T / 160) values."""
+    """Pitch in Hz, 0 = unvoiced; ceil(T / 160) values, or none where nobody worked it out."""
 
 
 def ids_hash(clip_ids: Iterable[str]) -> str:
@@ -118,6 +119,12 @@ class Shard:
         """Hash of the clip ids in order."""
         return self._expected or str(self._file[0]["ids_sha256"])
 
+    @property
+    def has_pitch(self) -> bool:
+        """Whether the pitch of its clips is known; it is of all or of none."""
+        arrays = self._file[1]
+        return len(arrays["f0_G"]) > 0 or len(arrays["audio_S"]) == 0
+
     def lengths(self) -> npt.NDArray[np.int64]:
         """Samples of each clip `[N]`."""
         return np.diff(self._file[1]["audio_offsets_N1"])
@@ -144,7 +151,8 @@ class Shard:
         return torch.from_numpy(pcm_T / np.float32(32768.0))
 
     def f0(self, clip: int, start: int = 0, stop: int | None = None) -> Tensor:
-        """f0_F float32 in Hz (0 = unvoiced), 10 ms frames start to stop of a clip."""
+        """f0_F float32 in Hz (0 = unvoiced), 10 ms frames start to stop of a clip; none without
+        pitch."""
         return torch.from_numpy(self._cut("f0_offsets_N1", "f0_G", clip, start, stop))
 
     def sidecar(self, kind: str) -> Path:
@@ -169,7 +177,7 @@ class Shard:
             if offsets_N1[0] != 0 or offsets_N1[-1] != total or (np.diff(offsets_N1) < 0).any():
                 raise _broken(self.path, "its clip offsets do not fit its samples")
         audio_N1, f0_N1 = arrays["audio_offsets_N1"], arrays["f0_offsets_N1"]
-        if (np.diff(f0_N1) != f0_frames(np.diff(audio_N1))).any():
+        if f0_N1[-1] > 0 and (np.diff(f0_N1) != f0_frames(np.diff(audio_N1))).any():
             raise _broken(self.path, "its pitch is not one value each 10 ms")
         speaker_N = arrays["speaker_N"]
         names = _speaker_names(metadata.get("speakers"), self.path)
@@ -234,8 +242,13 @@ class _Tables:
         if clip.pcm_T.dtype != np.int16:
             raise DataError(f"Clip '{name}' has {clip.pcm_T.dtype} samples instead of int16.")
         samples, frames = clip.pcm_T.shape[0], clip.f0_F.shape[0]
-        if frames != f0_frames(samples):
+        if frames not in (f0_frames(samples), 0):
             raise DataError(f"Clip '{name}' has {frames} pitch values for {samples} samples.")
+        if samples and self._audio_offsets_N1[-1] and (frames > 0) != (self._f0_offsets_N1[-1] > 0):
+            raise DataError(
+                f"Clip '{name}' and those before it do not agree on whether pitch is known: pack "
+                "them with it or without."
+            )
         self._ids[name] = None
         self._infos.append(json.dumps(info).encode())
         self._speaker_N.append(self._speakers.setdefault(info["speaker"], len(self._speakers)))

@@ -166,6 +166,40 @@ class UnitGeneratorTask:
         save_checkpoint(folder, model.state_dict(), config)
 
 
+def unit_generator_task(
+    recipe: UnitGeneratorTraining,
+    corpus: PackedCorpus,
+    units: FrameUnits,
+    codec: Path,
+    init: Path | None = None,
+) -> UnitGeneratorTask:
+    """What there is to train on a corpus with codes and units: see `train_unit_generator`."""
+    codes, checkpoint = CorpusCodes(corpus), load_checkpoint(codec)
+    if codes.codec_sha256 != checkpoint.sha256:
+        raise ConfigError(
+            f"The codes beside {corpus} are not of the codec in {codec}: run encode --all with it."
+        )
+    speaker = codec_of(checkpoint)
+    model = start_generator(
+        recipe.generator, speaker, init, recipe.train.seed, unit_symbols(units.clusters)
+    )
+    check_unit_generator(model, units, speaker.timbre_channels)
+
+    def dataset(validation: bool) -> UnitDataset:
+        return UnitDataset(
+            corpus,
+            units,
+            codes,
+            patch=model.config.frame.patch,
+            hop_samples=speaker.hop_samples,
+            masked_items=recipe.task.masked_items,
+            masked_share=recipe.task.masked_share,
+            validation=validation,
+        )
+
+    return UnitGeneratorTask(model, dataset(False), dataset(True), recipe.task, units.kmeans_sha256)
+
+
 def train_unit_generator(
     recipe: UnitGeneratorTraining,
     data: Data,
@@ -183,37 +217,14 @@ def train_unit_generator(
     codec.
     """
     corpus = PackedCorpus(data)
-    codes, found = CorpusCodes(corpus), units(corpus)
-    checkpoint = load_checkpoint(codec)
-    if codes.codec_sha256 != checkpoint.sha256:
-        raise ConfigError(
-            f"The codes beside {corpus} are not of the codec in {codec}: run encode --all with it."
-        )
-    speaker = codec_of(checkpoint)
-    model = start_generator(
-        recipe.generator, speaker, init, recipe.train.seed, unit_symbols(found.clusters)
-    )
-    check_unit_generator(model, found, speaker.timbre_channels)
-
-    def dataset(validation: bool) -> UnitDataset:
-        return UnitDataset(
-            corpus,
-            found,
-            codes,
-            patch=model.config.frame.patch,
-            hop_samples=speaker.hop_samples,
-            masked_items=recipe.task.masked_items,
-            masked_share=recipe.task.masked_share,
-            validation=validation,
-        )
-
+    found = units(corpus)
+    task = unit_generator_task(recipe, corpus, found, codec, init)
     settings = {name: part for name, part in to_dict(recipe).items() if name != "train"}
     identity = {
         **settings,
         "init": None if init is None else load_checkpoint(init).sha256,
         "data": corpus.sha256,
         "units": found.kmeans_sha256,
-        "codes": codes.codec_sha256,
+        "codes": load_checkpoint(codec).sha256,
     }
-    task = UnitGeneratorTask(model, dataset(False), dataset(True), recipe.task, found.kmeans_sha256)
     return train(task, recipe.train, out, identity=identity)

@@ -170,8 +170,10 @@ class Start:
 
     @cached_property
     def corpus(self) -> PackedCorpus:
-        """The corpus, opened."""
-        return PackedCorpus(self.data)
+        """The corpus, opened; raises DataError for one that was prepared without pitch."""
+        corpus = PackedCorpus(self.data)
+        corpus.require_pitch()
+        return corpus
 
     @cached_property
     def alignment(self) -> Alignment | None:

@@ -60,10 +60,15 @@ class MetricLog:
 
     def __init__(self, out: Path, step: int, wandb: str | None = None) -> None:
         self._path = out / METRICS_FILE
+        self.validated_step = 0
+        """Step of the last entry with "validation" when the log was opened; 0 without any."""
         if self._path.exists():
             kept = [line for line in self._path.read_text().splitlines() if _is_up_to(line, step)]
             text = "".join(f"{line}\n" for line in kept)
             write_text(self._path, text)
+            entries = [json.loads(line) for line in kept]
+            steps = [int(entry["step"]) for entry in entries if "validation" in entry]
+            self.validated_step = max(steps, default=0)
         self._board = _open_board(out / "tensorboard", step)
         self._wandb = None if wandb is None else _open_wandb(out, wandb)
 

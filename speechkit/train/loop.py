@@ -116,7 +116,9 @@ class _Run:
             out.mkdir(parents=True, exist_ok=True)
             recover_exports(out)
             self.log = MetricLog(out, self.counters.step, config.wandb)
-        (exported,) = world.total(float(exported_step(out) or 0) if world.is_main else 0.0)
+        # The entry of a validation is written after its exports.
+        done = 0 if self.log is None else min(exported_step(out) or 0, self.log.validated_step)
+        (exported,) = world.total(float(done))
         self.exported = int(exported)
 
     def go(self, request: StopRequest) -> TrainReport:
@@ -130,6 +132,9 @@ class _Run:
             # The log has its own lines.
             plain=False,
         )
+        if counters.step and counters.step % config.validate_every_steps == 0:
+            # The run may have ended between saving this step and its validation.
+            self.evaluate_once()
         with self.batches() as batches, bar:
             while True:
                 seconds, asked = self.world.total(
@@ -154,8 +159,8 @@ class _Run:
                 if counters.step % config.validate_every_steps == 0:
                     self.evaluate()
         finished = share >= 1
-        if finished and self.exported != counters.step:
-            self.evaluate()
+        if finished:
+            self.evaluate_once()
         self.save()
         if self.log is not None:
             self.log.close()
@@ -293,6 +298,11 @@ class _Run:
             means["total"],
             _listed(means),
         )
+
+    def evaluate_once(self) -> None:
+        """Evaluate, unless that is done for this step."""
+        if self.exported != self.counters.step:
+            self.evaluate()
 
     def evaluate(self) -> None:
         """Validate and export the averaged weights, in the first process."""

@@ -112,6 +112,37 @@ def transcripts_task(tones: tuple[Path, list[list[int]]]) -> AlignTask:
     return AlignTask(model, found, FeatureCache(corpus, CONFIG), AlignTaskConfig(utterances=4))
 
 
+class Counted(FeatureCache):
+    """Features that note whose they are."""
+
+    def __init__(self, corpus: PackedCorpus) -> None:
+        super().__init__(corpus, CONFIG)
+        self.asked: list[int] = []
+
+    def __call__(self, clip: int) -> torch.Tensor:
+        self.asked.append(clip)
+        return super().__call__(clip)
+
+
+def test_a_corpus_of_four_times_the_weight_is_heard_four_times_as_often(tmp_path: Path) -> None:
+    clips = [make_clip(index)[0] for index in range(40)]
+    write_packed(tmp_path / "a.safetensors", clips[::2])
+    write_packed(tmp_path / "b.safetensors", clips[1::2])
+    corpus = PackedCorpus([f"{tmp_path / 'a.safetensors'}:1", f"{tmp_path / 'b.safetensors'}:4"])
+    model, config = Aligner(CONFIG), AlignTaskConfig(utterances=4, held_out=0)
+    found = read_transcripts(corpus, model.classes, phones_of)
+    asked = {}
+    for name, weight_N in (("weighted", corpus.weight_N), ("alike", None)):
+        features_of = Counted(corpus)
+        task = AlignTask(model, found, features_of, config, weight_N)
+        for number in range(150):
+            task.batch(generator(derive(0, number)), number)
+        asked[name] = [sum(clip < 20 for clip in features_of.asked), len(features_of.asked)]
+    share = {name: first / of for name, (first, of) in asked.items()}
+    assert share["alike"] == pytest.approx(0.5, abs=0.1)
+    assert share["weighted"] == pytest.approx(0.2, abs=0.06)
+
+
 def test_batches_follow_from_the_generator(tones: tuple[Path, list[list[int]]]) -> None:
     """Same seed, same batch; loss and held-out likelihood are finite."""
     task = transcripts_task(tones)

@@ -11,8 +11,8 @@ import pytest
 import soundfile
 
 from speechkit.cli import build_parser
-from speechkit.cli.codec import ENCODED_AT_ONCE
 from speechkit.core.checkpoint import load_checkpoint
+from speechkit.facodec.encode_corpus import ENCODED_AT_ONCE
 from speechkit.facodec.files import read_codec_file
 from tests.tiny import tiny_model
 

@@ -140,8 +140,12 @@ def test_reading_needs_only_torch_numpy_and_safetensors() -> None:
                 f0_F=np.zeros(2),
             )
         ],
+        [
+            make_clip("a", 320),
+            PackedClip(info=make_clip("b", 9).info, pcm_T=np.zeros(9, np.int16), f0_F=np.zeros(0)),
+        ],
     ],
-    ids=["none", "same id", "pitch of another length", "float samples"],
+    ids=["none", "same id", "pitch of another length", "float samples", "pitch of one alone"],
 )
 def test_what_does_not_fit_leaves_the_old_file(tmp_path: Path, clips: list[PackedClip]) -> None:
     path = tmp_path / "corpus.safetensors"

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from speechkit.core.errors import ConfigError, DataError
 from speechkit.data import prepare as prepare_module
 from speechkit.data.clips import ClipSource, Corpus
+from speechkit.data.codes import CorpusCodes
 from speechkit.data.packed import PackedClip, PackedCorpus
 from speechkit.data.prepare import PrepareLimits, Rejected, prepare
 from speechkit.data.work import Crew
+from speechkit.facodec.encode_corpus import encode_corpus
+from speechkit.facodec.train import CodecTraining, train_codec
+from speechkit.train import TrainConfig
+from tests.tiny import tiny_model
 
 from .conftest import WriteTone
 
@@ -70,6 +77,7 @@ def test_good_clips_are_packed_and_bad_ones_counted(corpus: Path, tmp_path: Path
     assert report.hours_with_text == pytest.approx(2.5 / 3600)
     assert report.clips_by_language == {"en": 2, "de": 1}
     assert report.clips_by_license == {"unknown": 2, "CC0-1.0": 1}
+    assert report.voiced_share is not None
     assert report.voiced_share > 0.9
     assert report.megabytes == pytest.approx((out / "00000.safetensors").stat().st_size / 1e6)
     assert "silent 1" in report.table()
@@ -84,6 +92,36 @@ def test_samples_and_pitch_survive(corpus: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(packed.wave(0).numpy() * 32768, expected_T)
     for clip in range(3):
         assert np.median(packed.f0(clip)) == pytest.approx(140.0, rel=0.01)
+
+
+def test_pitch_can_be_left_out(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "small.corpus"
+    with monkeypatch.context() as without:
+        # As where pyworld is not installed.
+        without.setitem(sys.modules, "pyworld", None)
+        report = prepare([corpus], out, pitch=False)
+    # What was begun with other settings is not gone on with.
+    with pytest.raises(ConfigError, match="other clips or limits"):
+        prepare([corpus], out)
+    packed = PackedCorpus(out)
+    assert (report.clips, report.voiced_share) == (3, None)
+    assert "not worked out" in report.table()
+    assert [len(packed.f0(clip)) for clip in range(3)] == [0, 0, 0]
+    whole = tmp_path / "whole.corpus"
+    prepare([corpus], whole)
+    for clip in range(3):
+        assert torch.equal(packed.wave(clip), PackedCorpus(whole).wave(clip))
+    codec = CodecTraining(train=TrainConfig(steps=1, device="cpu"))
+    with pytest.raises(DataError, match="without pitch.*--no-pitch"):
+        train_codec("vocoder", codec, out, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    # Encoding works it out for itself.
+    model = tiny_model(tmp_path / "model") / "codec"
+    for place in (out, whole):
+        encode_corpus(place, model, unaligned=True)
+    assert CorpusCodes(packed).frames(0) == CorpusCodes(PackedCorpus(whole)).frames(0) > 0
 
 
 def test_the_manifest_names_every_clip(corpus: Path, tmp_path: Path) -> None:

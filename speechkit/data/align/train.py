@@ -18,6 +18,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -118,7 +120,8 @@ def train_aligner(
     _log.info(
         "%d clips to train on; left out: %s", len(transcripts.utterances), transcripts.skipped
     )
-    task = AlignTask(model, transcripts, FeatureCache(corpus, recipe.model), recipe.task)
+    cache = FeatureCache(corpus, recipe.model)
+    task = AlignTask(model, transcripts, cache, recipe.task, corpus.weight_N)
     settings = {name: part for name, part in to_dict(recipe).items() if name != "train"}
     identity = {**settings, "data": corpus.sha256, "languages": sorted(languages)}
     return train(task, recipe.train, out, identity=identity)
@@ -144,7 +147,9 @@ class AlignTask:
         transcripts: Transcripts,
         features: FeatureCache,
         config: AlignTaskConfig,
+        weight_N: npt.NDArray[np.float64] | None = None,
     ) -> None:
+        """`weight_N` says how often each clip of the corpus is drawn; all alike where None."""
         self.model = model
         self.config = config
         self._features = features
@@ -154,14 +159,22 @@ class AlignTask:
         self._held = ordered[stride // 2 :: stride][:held]
         chosen = {utterance.clip for utterance in self._held}
         self._train = [utterance for utterance in ordered if utterance.clip not in chosen]
+        clips = [utterance.clip for utterance in self._train]
+        weight_U = torch.ones(len(clips)) if weight_N is None else torch.from_numpy(weight_N[clips])
+        self._share_U = weight_U / weight_U.max()
+        """How many batches, as a share, each utterance U may be in."""
 
     def batch(self, rng: torch.Generator, number: int = 0) -> AlignBatch:
         """A random utterance and its neighbours in length, augmented."""
-        middle = int(torch.randint(len(self._train), (1,), generator=rng))
-        longest = self._train[min(middle + self.config.utterances, len(self._train) - 1)].frames
+        there = self._train
+        if float(self._share_U.min()) < 1:
+            passed_U = torch.rand(len(there), generator=rng) < self._share_U
+            there = [there[place] for place in passed_U.nonzero()[:, 0].tolist()] or there
+        middle = int(torch.randint(len(there), (1,), generator=rng))
+        longest = there[min(middle + self.config.utterances, len(there) - 1)].frames
         size = max(1, min(self.config.utterances, self.config.batch_frames // longest))
-        first = max(0, min(middle - size // 2, len(self._train) - size))
-        chosen = self._train[first : first + size]
+        first = max(0, min(middle - size // 2, len(there) - size))
+        chosen = there[first : first + size]
         return _collate(
             chosen, [self._augment(self._features(item.clip).float(), rng) for item in chosen]
         )
