@@ -79,7 +79,7 @@ class GeneratorDataset:
         for clip in self._clips(batch, rng):
             whole = self.track(clip, self._marked(clip, rng))
             start = _start(whole.frames, longest, rng)
-            target = _cut(whole, start, longest)
+            target = whole.between(start, start + longest)
             if float(torch.rand((), generator=rng)) < self.phone_drop:
                 target = without_phones(target)
             items.append((self.prompt(clip, (start, longest), rng), target))
@@ -136,7 +136,7 @@ class GeneratorDataset:
             position_N2=phone_positions(frames_P),
             codes_KN=codes_KF,
         )
-        return _cut(whole, 0, min(int(frames_P.sum()), codes_KF.shape[-1]))
+        return whole.between(0, min(int(frames_P.sum()), codes_KF.shape[-1]))
 
     def prompt(self, clip: int, target: tuple[int, int], rng: torch.Generator) -> Segment | None:
         """A prompt for the frames of a clip from `target[0]` on, `target[1]` at most."""
@@ -165,7 +165,7 @@ class GeneratorDataset:
             start = begin - length
             if start < 0:
                 return None
-        return _cut(whole, start, length)
+        return whole.between(start, start + length)
 
     def _duration_prompt(
         self, clip: int | None, tempo: float, rng: torch.Generator
@@ -189,7 +189,7 @@ class GeneratorDataset:
             position_N2=torch.zeros(len(phones_P), 2),
             codes_KN=frames_P[None].clamp_max(longest),
         )
-        return _cut(whole, start, length)
+        return whole.between(start, start + length)
 
 
 def mark_pauses(phones_P: Tensor, frames_P: Tensor, plain: int, comma: int, stop: int) -> Tensor:
@@ -197,15 +197,6 @@ def mark_pauses(phones_P: Tensor, frames_P: Tensor, plain: int, comma: int, stop
     boundary_P = phones_P == plain
     marked_P = torch.where(boundary_P & (frames_P >= COMMA_FRAMES), comma, phones_P)
     return torch.where(boundary_P & (frames_P >= STOP_FRAMES), stop, marked_P)
-
-
-def _cut(whole: Segment, start: int, length: int) -> Segment:
-    span = slice(start, start + length)
-    return Segment(
-        phones_N=whole.phones_N[span],
-        position_N2=whole.position_N2[span],
-        codes_KN=whole.codes_KN[:, span],
-    )
 
 
 def _start(available: int, wanted: int, rng: torch.Generator) -> int:

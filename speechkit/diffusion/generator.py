@@ -7,6 +7,7 @@ Shapes: P phones, F frames, K codebooks, N frames of a segment, D timbre channel
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,6 +44,9 @@ class Draws:
 
     begin: Progress = lambda stage: None
     """Told which stage begins."""
+
+    prompt_frames: int = sys.maxsize
+    """Longest prompt of the frame stages, where that is less than the configuration's."""
 
 
 class Generator(nn.Module):
@@ -145,15 +149,16 @@ class Generator(nn.Module):
     ) -> list[Segment]:
         """A frame stage: the targets with its codes, drawn given those of the stages before it.
 
-        Codes that a target has of later stages are not looked at, and stay. `timbres` are the
-        `timbre_D` that the utterances will be decoded in.
+        Frames that have codes of the stage keep them, and the others are drawn to fit; codes of
+        later stages are not looked at, and stay. `timbres` are the `timbre_D` that the utterances
+        will be decoded in.
         """
         draws.begin(name)
         stage = self.stages[name]
         items = [
             StageItem(
                 target=target,
-                prompt=self._prompt(prompt),
+                prompt=self._prompt(prompt, draws.prompt_frames),
                 rng=rng,
                 timbre_D=timbre_D.to(self.device) if stage.told_timbre else None,
             )
@@ -183,6 +188,7 @@ class Generator(nn.Module):
         target = replace(self.regulate(phones_P, frames_P), codes_KN=codes_KF.to(self.device))
         for name in FRAME_STAGES:
             if name in prompts:
+                target = target.without(self.stages[name].codebooks)
                 (target,) = self.draw(name, [target], [prompts[name]], [timbre_D], draws)
         return self.codes_of(target)
 
@@ -194,8 +200,8 @@ class Generator(nn.Module):
             parts[f"{name}_KF"] = target.codes_KN[codebooks.start : codebooks.stop]
         return Codes(**parts)
 
-    def _prompt(self, attribute: PromptCodes) -> Segment:
-        limit = self.config.prompt_frames
+    def _prompt(self, attribute: PromptCodes, longest: int) -> Segment:
+        limit = min(self.config.prompt_frames, longest)
         phones_F = attribute.phone_F.to(self.device)
         _, frames_P = torch.unique_consecutive(phones_F, return_counts=True)
         return Segment(
