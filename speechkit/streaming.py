@@ -96,11 +96,14 @@ def _in_parts(
 
 def parts_of(frames_P: Tensor, first: int) -> list[slice]:
     """Phones in parts: the first lasts up to `first` frames, each after it up to twice as many as
-    the one before; one phone at least, and no short rest at the end."""
+    the one before, but one phone that sounds at least; no short rest at the end."""
     ends = frames_P.cumsum(0).tolist()
     parts, start, at, size = [], 0, 0, first
     while ends[-1] - at > 1.5 * size:
-        stop = max(start + 1, sum(end <= at + size for end in ends))
+        sounding = sum(end <= at for end in ends) + 1
+        stop = max(sounding, sum(end <= at + size for end in ends))
+        if ends[stop - 1] == ends[-1]:
+            break
         parts.append(slice(start, stop))
         start, at, size = stop, ends[stop - 1], 2 * size
     return [*parts, slice(start, len(ends))]

@@ -343,7 +343,7 @@ class ZeroShotTTS:
         stages = self.generator
         phones = [torch.tensor(self.vocabulary.ids(piece.phones)) for piece in pieces]
         with self.number_format():
-            drawn = stages.draw_durations(phones, [piece.voice.duration for piece in pieces], draws)
+            drawn = stages.draw_durations(phones, [piece.voice for piece in pieces], draws)
         frames = []
         for piece, phones_P, frames_P in zip(pieces, phones, drawn, strict=True):
             frames_P = bound_durations(frames_P, stages.pauses(phones_P), self.frame_seconds)

@@ -134,7 +134,8 @@ def test_parts_cover_the_phones_and_grow(frames: list[int], first: int) -> None:
     size = first
     for part in parts[:-1]:
         # Nothing but a single phone is longer than the part may be.
-        assert sum(frames[part]) <= size or part.stop == part.start + 1
+        assert sum(frames[part]) > 0
+        assert sum(frames[part]) <= size or not any(frames[part][:-1])
         size *= 2
 
 

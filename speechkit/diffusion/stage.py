@@ -51,6 +51,14 @@ class Segment:
             codes_KN=self.codes_KN[:, span],
         )
 
+    def to(self, device: torch.device) -> Segment:
+        """The segment on a device."""
+        return Segment(
+            phones_N=self.phones_N.to(device),
+            position_N2=self.position_N2.to(device),
+            codes_KN=self.codes_KN.to(device),
+        )
+
     def without(self, codebooks: range) -> Segment:
         """The same frames with the codes of some codebooks unknown."""
         codes_KN = self.codes_KN.clone()
