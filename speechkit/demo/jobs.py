@@ -26,7 +26,7 @@ from speechkit.core.errors import PromptError
 from speechkit.core.prompt import Prompt, prepare_prompt
 from speechkit.core.results import Codes, Speech, Voice, mix_voices
 from speechkit.core.rng import generator
-from speechkit.diffusion.config import STAGES
+from speechkit.diffusion.config import PHONE_PROSODY, STAGES
 from speechkit.facodec.codec import Codec
 from speechkit.facodec.stream import decode_stream, encode_long, levelled, own_gain
 from speechkit.pieces import Progress
@@ -39,7 +39,7 @@ from speechkit.watermark import Watermark, apply_watermark
 Report = Callable[[float, str], None]
 """Called with the share done, 0 to 1, and what begins."""
 
-_STAGES = (*STAGES, "decode", "watermark")
+_STAGES = (PHONE_PROSODY, *STAGES, "decode", "watermark")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
