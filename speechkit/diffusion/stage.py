@@ -166,10 +166,10 @@ class Stage:
             # The network never saw later stages while it learnt this one.
             codes_KN[self.codebooks.stop :] = NULL_CODE
             known.append(codes_KN)
-        hidden = self._hidden(items, known, time)
-        other = hidden
-        if settings.guidance:
-            other = self._hidden([_without(item, settings.drop) for item in items], known, time)
+        # Both sides of guidance go through the network together.
+        sides = [_without(item, settings.drop) for item in items] if settings.guidance else []
+        both = self._hidden([*items, *sides], [*known, *(known if sides else [])], time)
+        hidden, other = both[: len(items)], both[-len(items) :]
         return [
             self._draw(hidden_NE, other_NE, own_KN, item, settings, temperature)
             for hidden_NE, other_NE, own_KN, item in zip(hidden, other, codes, items, strict=True)

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from speechkit.core.results import Voice
 from speechkit.core.rng import generator
 from speechkit.diffusion.config import GeneratorConfig, SamplerConfig
 from speechkit.diffusion.generator import Draws, Generator
@@ -67,9 +68,9 @@ def test_durations_follow_the_prosody_of_phones(model: Generator) -> None:
     voice, other = random_voice(0), random_voice(1)
     seen: list[str] = []
 
-    def drawn(seed: int, **changes: object) -> list[int]:
+    def drawn(seed: int, said_by: Voice = voice) -> list[int]:
         draws = Draws(sampler=SamplerConfig(), seeds=(seed,), begin=seen.append)
-        (frames_P,) = model.draw_durations(phones, [replace(voice, **changes)], draws)
+        (frames_P,) = model.draw_durations(phones, [said_by], draws)
         frames: list[int] = frames_P.tolist()
         return frames
 
@@ -78,7 +79,7 @@ def test_durations_follow_the_prosody_of_phones(model: Generator) -> None:
     assert min(first) >= 1
     assert first == drawn(0)
     # Another voice's prosody moves the durations, though their own prompt is the same.
-    assert first != drawn(0, prosody=other.prosody)
+    assert first != drawn(0, replace(voice, prosody=other.prosody))
 
 
 def test_a_network_that_cannot_hold_both_is_refused() -> None:

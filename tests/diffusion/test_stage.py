@@ -269,25 +269,25 @@ def counted(
 
 
 @pytest.mark.parametrize("drop", DROPS)
-def test_guidance_doubles_the_passes(drop: Drop) -> None:
+def test_guidance_doubles_each_pass(drop: Drop) -> None:
     settings_ = StageSampling(steps=3, top_k=1)
     plain, _ = counted(settings_, range(1, 3), segment_of(6, 1))
     guided, _ = counted(replace(settings_, guidance=1.0, drop=drop), range(1, 3), segment_of(6, 1))
-    assert (len(plain), len(guided)) == (3, 6)
-    times = [float(inputs.time_B[0]) for inputs in guided]
-    assert times == pytest.approx([1, 1, 2 / 3, 2 / 3, 1 / 3, 1 / 3])
-    for whole, without in zip(guided[::2], guided[1::2], strict=True):
-        assert bool(whole.prompt_BL.any())
-        assert bool(without.prompt_BL.any()) is (drop == "phones")
-        target = without.phones_BL[0, -9:], without.position_BL2[0, -9:]
+    assert [len(inputs.time_B) for inputs in (*plain, *guided)] == [1] * 3 + [2] * 3
+    for time, inputs in zip((1, 2 / 3, 1 / 3), guided, strict=True):
+        assert inputs.time_B.tolist() == pytest.approx([time] * 2)
+        heard_BL = inputs.prompt_BL & inputs.keep_BL
+        assert heard_BL.any(dim=1).tolist() == [True, drop == "phones"]
+        whole_L, without_L = inputs.phones_BL
         if drop == "prompt":
-            assert torch.equal(target[0], whole.phones_BL[0, -9:])
+            assert torch.equal(without_L[-9:], whole_L[-9:])
         else:
-            assert not any(bool(part.any()) for part in target)
+            assert not bool(without_L[-9:].any())
+            assert not bool(inputs.position_BL2[1, -9:].any())
         if drop == "phones":
-            assert torch.equal(without.phones_BL[0, :-9], whole.phones_BL[0, :-9])
+            assert torch.equal(without_L[:-9], whole_L[:-9])
         # What is known of the codes is the same on both sides.
-        assert torch.equal(without.codes_BKL[..., -9:], whole.codes_BKL[..., -9:])
+        assert torch.equal(*inputs.codes_BKL[..., -9:])
 
 
 @pytest.mark.parametrize("drop", DROPS)
