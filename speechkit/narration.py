@@ -144,8 +144,8 @@ def _parts(
     """All turns, the one iterator behind whole and pieces."""
     sampler = tts.sampling(steps)
     said = [turn for turn in turns if isinstance(turn, Turn)]
-    for turn in said:
-        voices[turn.voice].check(tts.voice_sizes)
+    for name in {turn.voice for turn in said}:
+        voices[name].check(tts.voice_sizes)
     count = sum(len(turn.script.chunks) for turn in said)
     number = frames = 0
     for turn in turns:
