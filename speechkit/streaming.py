@@ -11,21 +11,21 @@ Shapes: P phones, F frames, T samples, K codebooks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from speechkit.core.results import Voice
 from speechkit.core.rng import derive, generator
 from speechkit.diffusion.config import SamplerConfig
-from speechkit.diffusion.generator import Draws
+from speechkit.diffusion.generator import Draws, Generator
+from speechkit.diffusion.stage import Segment
+from speechkit.facodec.codec import Codec
 from speechkit.facodec.stream import GrowingDecoder
 from speechkit.pieces import Piece, Spoken, level_gain
-
-if TYPE_CHECKING:
-    from speechkit.tts import ZeroShotTTS
 
 FIRST_SECONDS = 0.9
 """Longest first part; each one after it is twice as long, for it is made while that one plays."""
@@ -41,8 +41,38 @@ SHORTEST_PROMPT_SECONDS = 1.0
 longer. The generator trained with prompts of 1 s and more."""
 
 
+class Speaker(Protocol):
+    """What speaks: `ZeroShotTTS`."""
+
+    codec: Codec
+    generator: Generator
+
+    @property
+    def device(self) -> torch.device:
+        """Where its models are."""
+
+    @property
+    def frame_seconds(self) -> float:
+        """How long a frame lasts."""
+
+    def speak(
+        self, pieces: Sequence[Piece], sampler: SamplerConfig, begin: Callable[[str], None]
+    ) -> list[Spoken]:
+        """Pieces as speech, each whole."""
+
+    def draw_durations(
+        self, pieces: Sequence[Piece], draws: Draws
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Phone ids and durations of pieces."""
+
+    def draw_frames(
+        self, targets: Sequence[Segment], voices: Sequence[Voice], draws: Draws
+    ) -> list[Segment]:
+        """Targets with the codes of all frame stages."""
+
+
 def speak_piece(
-    tts: ZeroShotTTS,
+    tts: Speaker,
     piece: Piece,
     sampler: SamplerConfig,
     begin: Callable[[str], None] = lambda stage: None,
@@ -57,7 +87,7 @@ def speak_piece(
 
 
 def _in_parts(
-    tts: ZeroShotTTS, piece: Piece, sampler: SamplerConfig, begin: Callable[[str], None]
+    tts: Speaker, piece: Piece, sampler: SamplerConfig, begin: Callable[[str], None]
 ) -> Iterator[Spoken]:
     """One piece, part by part."""
     stages, second = tts.generator, 1 / tts.frame_seconds
