@@ -5,22 +5,22 @@ Shapes: T samples.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, groupby
+from itertools import chain, islice
 from typing import TYPE_CHECKING, TypedDict
 
 import torch
 from torch import Tensor
 
-from speechkit.core.results import Speech, TimedLabel, Voice
-from speechkit.core.rng import derive
+from speechkit.core.results import Speech, TimedLabel, Voice, timed
+from speechkit.pieces import Clock, Progress, Spoken, pieces_of, timed_words, word_runs
+from speechkit.streaming import speak_piece
 from speechkit.text import is_boundary
 from speechkit.text.script import MAX_SPEED, MIN_SPEED, Pause
-from speechkit.text.turns import Script, Turn
+from speechkit.text.turns import Turn
 from speechkit.text.vocab import END
-from speechkit.tts import Progress, ZeroShotTTS
+from speechkit.tts import ZeroShotTTS
 from speechkit.watermark import StreamingEmbedder, Watermark, apply_watermark
 
 if TYPE_CHECKING:
@@ -72,19 +72,24 @@ def narrate(
 
         narrate(tts, turns, {"": tts.voice("me.wav")}, seed=1, speed=1.2)
     """
-    whole = _joined(list(_spoken(tts, turns, voices, **delivery)))
-    began = time.perf_counter()
-    marked = apply_watermark(whole.wave_T, whole.sample_rate_hz, watermark)
-    stages = dict(whole.stages_seconds)
+    clock = Clock()
+    parts = list(_parts(tts, turns, voices, clock, **delivery))
     if watermark is not None:
-        stages["watermark"] = time.perf_counter() - began
-    return replace(
-        whole,
-        stages_seconds=stages,
+        clock.enter("watermark")
+    wave_T = torch.cat([part.spoken.wave_T for part in parts])
+    marked = apply_watermark(wave_T, tts.sample_rate_hz, watermark)
+    clock.enter("")
+    notes = dict.fromkeys(note for part in parts for note in part.notes)
+    return Speech(
         wave_T=marked.wave_T,
-        notes=(*whole.notes, *marked.notes),
-        watermark=marked.payload,
+        sample_rate_hz=tts.sample_rate_hz,
+        phones=tuple(chain.from_iterable(part.spoken.phones for part in parts)),
+        frames=tuple(chain.from_iterable(part.spoken.frames for part in parts)),
         seed=delivery.get("seed", 0),
+        words=tuple(chain.from_iterable(part.words for part in parts)),
+        stages_seconds=clock.seconds,
+        notes=(*notes, *marked.notes),
+        watermark=marked.payload,
     )
 
 
@@ -102,105 +107,97 @@ def narrate_pieces(
     """
     rate_hz = tts.sample_rate_hz
     embedder = None if watermark is None else StreamingEmbedder(rate_hz, watermark.payload)
-    samples = 0
     noted: dict[str, None] = {}
-    for speech in _spoken(tts, turns, voices, **delivery):
-        words = _shifted(speech.words, samples / speech.sample_rate_hz)
-        samples += len(speech.wave_T)
-        fresh = tuple(note for note in speech.notes if note not in noted)
+    for part in _parts(tts, turns, voices, Clock(), **delivery):
+        fresh = tuple(note for note in part.notes if note not in noted)
         noted |= dict.fromkeys(fresh)
-        wave_T = embedder.push(speech.wave_T) if embedder else speech.wave_T
-        yield SpeechPiece(wave_T=wave_T, words=words, notes=fresh)
+        wave_T = part.spoken.wave_T
+        wave_T = embedder.push(wave_T) if embedder else wave_T
+        yield SpeechPiece(wave_T=wave_T, words=part.words, notes=fresh)
     if embedder:
         yield SpeechPiece(wave_T=embedder.flush())
 
 
-def _spoken(
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Part:
+    """What is spoken at a time, without a mark."""
+
+    spoken: Spoken
+
+    words: tuple[TimedLabel, ...] = ()
+    """Words that end in it; times count from the start of the whole."""
+
+    notes: tuple[str, ...] = ()
+
+
+def _parts(
     tts: ZeroShotTTS,
     turns: Sequence[Turn | Pause],
     voices: Mapping[str, Voice],
+    clock: Clock,
     *,
     seed: int = 0,
     speed: float = 1.0,
     steps: int | None = None,
     progress: Progress | None = None,
-) -> Iterator[Speech]:
-    """Unmarked speech of each chunk and each pause, the one iterator behind whole and pieces.
-
-    Times of words count from its own start.
-    """
-    count = sum(len(turn.script.chunks) for turn in turns if isinstance(turn, Turn))
-    number = 0
+) -> Iterator[_Part]:
+    """All turns, the one iterator behind whole and pieces."""
+    sampler = tts.sampling(steps)
+    said = [turn for turn in turns if isinstance(turn, Turn)]
+    for name in {turn.voice for turn in said}:
+        voices[name].check(tts.voice_sizes)
+    count = sum(len(turn.script.chunks) for turn in said)
+    number = frames = 0
     for turn in turns:
         if isinstance(turn, Pause):
-            yield _silence(tts, turn.seconds)
+            silence = _silence(tts, turn.seconds)
+            frames += sum(silence.frames)
+            yield _Part(spoken=silence)
             continue
-        words, notes = iter(turn.script.words), turn.script.notes
-        for phones in turn.script.chunks:
-            said = tuple(next(words) for _ in range(_count_words(phones)))
+        words, voice = iter(turn.script.words), voices[turn.voice]
+        notes: tuple[str, ...] = (*turn.script.notes, *voice.notes)
+        pace = min(MAX_SPEED, max(MIN_SPEED, speed * turn.speed))
+        for piece in pieces_of(turn.script, voice, seed, pace, number):
+            begin = clock.telling(progress, number, count)
+            soon = turn.script.soon and number == 0
+            reader = _Reader(words, frames, tts.frame_seconds)
+            for spoken in speak_piece(tts, piece, sampler, begin, soon=soon):
+                yield _Part(spoken=spoken, words=reader.read(spoken), notes=notes)
+                frames, notes = frames + sum(spoken.frames), ()
+            number += 1
 
-            def report(_: int, __: int, stage: str, number: int = number) -> None:
-                if progress:
-                    progress(number, count, stage)
 
-            yield tts.synthesize(
-                Script(chunks=(phones,), words=said, notes=notes),
-                voices[turn.voice],
-                seed=derive(seed, "chunk", number) if number else seed,
-                speed=min(MAX_SPEED, max(MIN_SPEED, speed * turn.speed)),
-                steps=steps,
-                watermark=None,
-                progress=report,
+class _Reader:
+    """Tells which words of a piece have ended, from its start at so many `frames` on."""
+
+    def __init__(self, words: Iterator[str], frames: int, frame_seconds: float) -> None:
+        self._words, self._frames, self._frame_seconds = words, frames, frame_seconds
+        self._ended: list[str] = []
+        self._phones: tuple[str, ...] = ()
+        self._lasting: tuple[int, ...] = ()
+
+    def read(self, spoken: Spoken) -> tuple[TimedLabel, ...]:
+        """Words that end in what is spoken next."""
+        self._phones += spoken.phones
+        self._lasting += spoken.frames
+        times = timed(self._phones, self._lasting, self._frame_seconds)
+        # A word that is still going on ends with the next boundary.
+        closed = max((n for n, p in enumerate(self._phones, 1) if is_boundary(p)), default=0)
+        before, runs = len(self._ended), word_runs(times[:closed])
+        self._ended += islice(self._words, len(runs) - before)
+        started = self._frames * self._frame_seconds
+        return tuple(
+            replace(
+                word,
+                start_seconds=word.start_seconds + started,
+                end_seconds=word.end_seconds + started,
             )
-            number, notes = number + 1, ()
+            for word in timed_words(self._ended, times[:closed])[before:]
+        )
 
 
-def _count_words(phones: Sequence[str]) -> int:
-    """Runs of phones between boundaries."""
-    return sum(not pause for pause, _ in groupby(phones, key=is_boundary))
-
-
-def _silence(tts: ZeroShotTTS, seconds: float) -> Speech:
+def _silence(tts: ZeroShotTTS, seconds: float) -> Spoken:
     """A pause of whole frames."""
     hop = tts.codec.hop_samples
     frames = max(1, round(seconds * tts.sample_rate_hz / hop))
-    return Speech(
-        wave_T=torch.zeros(frames * hop),
-        sample_rate_hz=tts.sample_rate_hz,
-        phones=(END,),
-        frames=(frames,),
-        seed=0,
-    )
-
-
-def _shifted(words: Iterable[TimedLabel], seconds: float) -> tuple[TimedLabel, ...]:
-    """Words that begin so much later."""
-    return tuple(
-        replace(
-            word,
-            start_seconds=word.start_seconds + seconds,
-            end_seconds=word.end_seconds + seconds,
-        )
-        for word in words
-    )
-
-
-def _joined(spoken: Sequence[Speech]) -> Speech:
-    """Speeches one after the other."""
-    words: list[TimedLabel] = []
-    stages: dict[str, float] = {}
-    samples = 0
-    for speech in spoken:
-        words += _shifted(speech.words, samples / speech.sample_rate_hz)
-        samples += len(speech.wave_T)
-        for stage, seconds in speech.stages_seconds.items():
-            stages[stage] = stages.get(stage, 0.0) + seconds
-    return replace(
-        spoken[0],
-        wave_T=torch.cat([speech.wave_T for speech in spoken]),
-        phones=tuple(chain.from_iterable(speech.phones for speech in spoken)),
-        frames=tuple(chain.from_iterable(speech.frames for speech in spoken)),
-        words=tuple(words),
-        stages_seconds=stages,
-        notes=tuple(dict.fromkeys(note for speech in spoken for note in speech.notes)),
-    )
+    return Spoken(wave_T=torch.zeros(frames * hop), phones=(END,), frames=(frames,))

@@ -6,15 +6,17 @@ Shapes: T samples, P phones.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from torch import Tensor
 
 from speechkit.core.results import TimedLabel, Voice
+from speechkit.core.rng import derive
 from speechkit.facodec.small.features import speech_gain
 from speechkit.text import is_boundary
+from speechkit.text.turns import Script
 
 EDGE_FRAMES = (5, 10)
 """Least silence before and after a piece, in frames (100 and 200 ms)."""
@@ -26,12 +28,27 @@ PEAK = 0.97
 """Highest sample."""
 
 
+Progress = Callable[[int, int, str], None]
+"""Called with the number of the piece, from 0 on, or of the last that is drawn together with
+others; how many pieces there are; and the stage that begins."""
+
+
 class Clock:
     """Time spent in each stage."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self._stage, self._since = "", 0.0
+
+    def telling(self, progress: Progress | None, number: int, count: int) -> Callable[[str], None]:
+        """`enter` for a piece, which tells `progress` too."""
+
+        def begin(stage: str) -> None:
+            self.enter(stage)
+            if progress:
+                progress(number, count, stage)
+
+        return begin
 
     def enter(self, stage: str) -> None:
         """A stage begins, and with it the one before ends; no name ends the last."""
@@ -55,16 +72,31 @@ class Piece:
     seed: int
     """All its draws follow from it."""
 
+    speed: float = 1.0
+    """Speaking rate."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Spoken:
-    """A piece as sound."""
+    """A piece as sound, or some of it."""
 
     wave_T: Tensor
     """Samples."""
 
+    phones: tuple[str, ...]
+    """Phone symbols that are heard in them."""
+
     frames: tuple[int, ...]
     """Frames each phone lasts."""
+
+
+def pieces_of(script: Script, voice: Voice, seed: int, speed: float, first: int = 0) -> list[Piece]:
+    """The chunks of a script in a voice, the first of which is number `first` of all that is
+    spoken with the seed."""
+    return [
+        Piece(phones=phones, voice=voice, seed=derive(seed, number), speed=speed)
+        for number, phones in enumerate(script.chunks, start=first)
+    ]
 
 
 def with_edges(frames_P: Tensor) -> Tensor:
@@ -77,9 +109,13 @@ def with_edges(frames_P: Tensor) -> Tensor:
 
 def at_level(wave_T: Tensor) -> Tensor:
     """The wave with its speech at `LEVEL_RMS`, lower where a peak would exceed `PEAK`."""
-    gain = speech_gain(wave_T, LEVEL_RMS)
+    return wave_T * level_gain(wave_T)
+
+
+def level_gain(wave_T: Tensor) -> float:
+    """The factor of `at_level`."""
     peak = float(wave_T.abs().max()) if len(wave_T) else 0.0
-    return wave_T * min(gain, PEAK / max(peak, 1e-5))
+    return min(speech_gain(wave_T, LEVEL_RMS), PEAK / max(peak, 1e-5))
 
 
 def batches(pieces: Sequence[Piece], most: int) -> Iterator[list[Piece]]:
@@ -96,12 +132,14 @@ def batches(pieces: Sequence[Piece], most: int) -> Iterator[list[Piece]]:
 
 def timed_words(words: Sequence[str], phones: Sequence[TimedLabel]) -> tuple[TimedLabel, ...]:
     """Words with their times: each is a run of phones between two boundaries."""
-    runs = [
-        list(run)
-        for pause, run in groupby(phones, key=lambda phone: is_boundary(phone.label))
-        if not pause
-    ]
+    runs = word_runs(phones)
     return tuple(
         TimedLabel(label=word, start_seconds=run[0].start_seconds, end_seconds=run[-1].end_seconds)
         for word, run in zip(words, runs, strict=True)
     )
+
+
+def word_runs(phones: Sequence[TimedLabel]) -> list[list[TimedLabel]]:
+    """The phones of each word."""
+    runs = groupby(phones, key=lambda phone: is_boundary(phone.label))
+    return [list(run) for pause, run in runs if not pause]

@@ -11,7 +11,6 @@ Shapes: T samples, F frames, P phones, K codebooks.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,9 +23,9 @@ from speechkit.core.results import DurationPrompt, Speech, Voice
 from speechkit.core.rng import derive, generator
 from speechkit.diffusion.duration import phone_positions, regulate_length, time_scale
 from speechkit.diffusion.generator import Draws
-from speechkit.pieces import at_level
+from speechkit.pieces import Clock, Progress, at_level
 from speechkit.text.vocab import STRESSES, is_boundary
-from speechkit.tts import Progress, ZeroShotTTS
+from speechkit.tts import ZeroShotTTS
 from speechkit.watermark import Watermark, apply_watermark
 
 FACTORS = ("timbre", "prosody", "duration", "content", "detail")
@@ -52,7 +51,7 @@ def swap_recording(
     speed: float = 1.0,
     steps: int | None = None,
     watermark: Watermark | None = Watermark(),  # noqa: B008 (frozen)
-    progress: Progress = lambda number, count, stage: None,
+    progress: Progress | None = None,
 ) -> Speech:
     """A recording with some of its factors from other voices; no text is needed.
 
@@ -81,7 +80,9 @@ def swap_recording(
     """
     sampler = tts.sampling(steps)
     time_scale(torch.ones(1, dtype=torch.long), speed)  # raises before anything expensive
-    stages = _Stages(progress)
+    clock = Clock()
+    clock.enter("read")
+    begin = clock.telling(progress, 0, 1)
     own = source if isinstance(source, Voice) else tts.voice(_prepared(tts, source))
     symbols = tts.vocabulary.symbols
     phones_P, frames_P = own.duration.phones_P, own.duration.frames_P
@@ -96,15 +97,16 @@ def swap_recording(
             time_scale_codes(own.content.codes_KF, own.duration.frames_P, frames_P),
             {name: getattr(voice, name) for name, voice in voices.items() if voice is not None},
             (timbre or own).timbre_D,
-            Draws(sampler=sampler, seeds=(seed,), begin=stages.enter),
+            Draws(sampler=sampler, seeds=(seed,), begin=begin),
         )
     # The phones were recognised, not read: the decoder must not rely on them.
     codes = replace(codes, phone_F=None)
-    stages.enter("decode")
+    begin("decode")
     rng = generator(derive(seed, "noise"), tts.device)
     wave_T = tts.codec.decode(codes, (timbre or own).timbre_D, rng).cpu()
-    stages.enter("watermark")
+    begin("watermark")
     watermarked = apply_watermark(at_level(wave_T), tts.sample_rate_hz, watermark)
+    clock.enter("")
     given = (own, timbre, duration, *voices.values())
     notes = dict.fromkeys(note for voice in given if voice for note in voice.notes)
     return Speech(
@@ -113,7 +115,7 @@ def swap_recording(
         phones=tuple(symbols[index] for index in phones_P.tolist()),
         frames=tuple(frames_P.tolist()),
         seed=seed,
-        stages_seconds=stages.ended(),
+        stages_seconds=clock.seconds,
         notes=(*notes, *watermarked.notes),
         watermark=watermarked.payload,
     )
@@ -124,21 +126,6 @@ def _prepared(tts: ZeroShotTTS, source: str | Path | Tensor) -> Prompt:
     if isinstance(source, Tensor):
         return prepare_prompt(source, tts.sample_rate_hz, keep_pauses=True)
     return read_prompt(source, tts.sample_rate_hz, keep_pauses=True)
-
-
-class _Stages:
-    """Tells which stage begins, and counts how long each took."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress, self._entered = progress, [("read", time.perf_counter())]
-
-    def enter(self, stage: str) -> None:
-        self._entered.append((stage, time.perf_counter()))
-        self._progress(0, 1, stage)
-
-    def ended(self) -> dict[str, float]:
-        ends = [since for _, since in self._entered[1:]] + [time.perf_counter()]
-        return {stage: end - since for (stage, since), end in zip(self._entered, ends, strict=True)}
 
 
 def carry_rhythm(own: DurationPrompt, other: DurationPrompt, symbols: Sequence[str]) -> Tensor:

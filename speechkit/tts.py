@@ -1,4 +1,4 @@
-"""Zero-shot text-to-speech: the public API. `ZeroShotTTS._speak` is the whole of it in a few lines.
+"""Zero-shot text-to-speech: the public API. `ZeroShotTTS.speak` is the whole of it in a few lines.
 
 Shapes: T samples, P phones, F frames.
 """
@@ -18,17 +18,29 @@ from speechkit.core.devices import pick_device, pick_dtype
 from speechkit.core.errors import CheckpointError, ConfigError
 from speechkit.core.onnx import check_exported_place, is_export
 from speechkit.core.prompt import Prompt, prepare_prompt, read_prompt
-from speechkit.core.results import Speech, Voice, VoiceSizes, timed
+from speechkit.core.results import Speech, Voice, VoiceSizes, mix_voices, timed
 from speechkit.core.rng import derive, generator
 from speechkit.diffusion.config import FRAME_STAGES, SamplerConfig
 from speechkit.diffusion.duration import time_scale
 from speechkit.diffusion.generator import Draws, Generator
 from speechkit.diffusion.limits import bound_durations
 from speechkit.diffusion.pretrained import load_pretrained_generator
+from speechkit.diffusion.stage import Segment
 from speechkit.facodec.codec import Codec
 from speechkit.facodec.pretrained import load_pretrained
-from speechkit.pieces import Clock, Piece, Spoken, at_level, batches, timed_words, with_edges
+from speechkit.pieces import (
+    Clock,
+    Piece,
+    Progress,
+    Spoken,
+    at_level,
+    batches,
+    pieces_of,
+    timed_words,
+    with_edges,
+)
 from speechkit.reading import VoiceFiles, read_voice
+from speechkit.streaming import speak_piece
 from speechkit.text import Frontend, PhoneVocabulary
 from speechkit.text.turns import Script, write_script
 from speechkit.watermark import Watermark, Watermarked, apply_watermark, embed_pieces
@@ -36,10 +48,6 @@ from speechkit.watermark import Watermark, Watermarked, apply_watermark, embed_p
 PHONES_AT_ONCE = {"cpu": 200, "mps": 1000, "cuda": 4000}
 """Phones that pieces may have together to be drawn in one batch: more takes more memory, and on a
 CPU is no faster."""
-
-Progress = Callable[[int, int, str], None]
-"""Called with the number of the piece, from 0 on, or of the last that is drawn together with
-others; how many pieces there are; and the stage that begins."""
 
 
 class ZeroShotTTS:
@@ -247,19 +255,14 @@ class ZeroShotTTS:
             write_script(text, self.frontend) if isinstance(text, str) else text for text in texts
         ]
         pieces = [
-            Piece(phones=phones, voice=voice, seed=derive(seed, number))
+            piece
             for script, voice, seed in zip(scripts, every_voice, every_seed, strict=True)
-            for number, phones in enumerate(script.chunks)
+            for piece in pieces_of(script, voice, seed, speed)
         ]
         spoken: list[Spoken] = []
         for group in batches(pieces, PHONES_AT_ONCE.get(self.device.type, 200)):
-
-            def begin(stage: str, number: int = len(spoken) + len(group) - 1) -> None:
-                clock.enter(stage)
-                if progress:
-                    progress(number, len(pieces), stage)
-
-            spoken += self._speak(group, sampler, speed, begin)
+            begin = clock.telling(progress, len(spoken) + len(group) - 1, len(pieces))
+            spoken += self.speak(group, sampler, begin)
         if watermark is not None:
             clock.enter("watermark")
         results, rest = [], iter(spoken)
@@ -284,9 +287,10 @@ class ZeroShotTTS:
     ) -> Iterator[Tensor]:
         """The speech as waves `[T]` that follow each other, each as soon as it is there.
 
-        The first pieces are short and end where a reader would pause; pieces begin and end in
-        silence, so the joins are not heard, and one mark runs on over all of them. Texts, voices
-        and settings are checked before the first piece; errors as those of `synthesize`.
+        They are the pieces that `narrate_pieces` makes of the text. Each begins and ends in
+        silence; the first comes in parts, each of which goes on where the one before it ended. One
+        mark runs on over all of them. Text, voice and settings are checked before anything is
+        spoken; errors as those of `synthesize`.
 
             for wave_T in tts.stream("A long text. And so on.", voice):
                 play(wave_T)
@@ -295,49 +299,67 @@ class ZeroShotTTS:
         time_scale(torch.ones(1, dtype=torch.long), speed)
         voice.check(self.voice_sizes)
         script = write_script(text, self.frontend, soon=True)
-        pieces = [
-            Piece(phones=phones, voice=voice, seed=derive(seed, number))
-            for number, phones in enumerate(script.chunks)
-        ]
-        waves = (
-            self._speak([piece], sampler, speed, lambda stage: None)[0].wave_T for piece in pieces
+        parts = (
+            speak_piece(self, piece, sampler, soon=number == 0)
+            for number, piece in enumerate(pieces_of(script, voice, seed, speed))
         )
+        waves = (spoken.wave_T for spoken in chain.from_iterable(parts))
         if watermark is None:
             return waves
         return embed_pieces(waves, self.sample_rate_hz, watermark)
 
     @torch.no_grad()
-    def _speak(
+    def speak(
         self,
         pieces: Sequence[Piece],
         sampler: SamplerConfig,
-        speed: float,
         begin: Callable[[str], None],
     ) -> list[Spoken]:
         """The spine: phones in a voice to speech, for a batch of pieces."""
         stages, voices = self.generator, [piece.voice for piece in pieces]
-        phones = [torch.tensor(self.vocabulary.ids(piece.phones)) for piece in pieces]
-        timbres = [voice.timbre_D for voice in voices]
         draws = Draws(sampler=sampler, seeds=tuple(p.seed for p in pieces), begin=begin)
-        with self.number_format():
-            frames = stages.draw_durations(phones, [voice.duration for voice in voices], draws)
-            frames = [
-                bound_durations(frames_P, stages.pauses(phones_P), self.frame_seconds)
-                for phones_P, frames_P in zip(phones, frames, strict=True)
-            ]
-            frames = [with_edges(time_scale(frames_P, speed)) for frames_P in frames]
-            targets = [stages.regulate(*pair) for pair in zip(phones, frames, strict=True)]
-            for name in FRAME_STAGES:
-                prompts = [getattr(voice, name) for voice in voices]
-                targets = stages.draw(name, targets, prompts, timbres, draws)
+        phones, frames = self.draw_durations(pieces, draws)
+        targets = [stages.regulate(*pair) for pair in zip(phones, frames, strict=True)]
+        targets = self.draw_frames(targets, voices, draws)
         draws.begin("decode")
         codes = [stages.codes_of(target) for target in targets]
         noises = [generator(derive(piece.seed, "noise"), self.device) for piece in pieces]
-        waves = self.codec.decode_batch(codes, torch.stack(timbres), noises)
+        timbre_BD = torch.stack([voice.timbre_D for voice in voices])
+        waves = self.codec.decode_batch(codes, timbre_BD, noises)
         return [
-            Spoken(wave_T=at_level(wave_T.cpu()), frames=tuple(frames_P.tolist()))
-            for wave_T, frames_P in zip(waves, frames, strict=True)
+            Spoken(
+                wave_T=at_level(wave_T.cpu()),
+                phones=piece.phones,
+                frames=tuple(frames_P.tolist()),
+            )
+            for piece, wave_T, frames_P in zip(pieces, waves, frames, strict=True)
         ]
+
+    def draw_durations(
+        self, pieces: Sequence[Piece], draws: Draws
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Phone ids `phones_P` of pieces, and the `frames_P` that the duration stage gives them, as
+        long as speech can be."""
+        stages = self.generator
+        phones = [torch.tensor(self.vocabulary.ids(piece.phones)) for piece in pieces]
+        with self.number_format():
+            drawn = stages.draw_durations(phones, [piece.voice for piece in pieces], draws)
+        frames = []
+        for piece, phones_P, frames_P in zip(pieces, phones, drawn, strict=True):
+            frames_P = bound_durations(frames_P, stages.pauses(phones_P), self.frame_seconds)
+            frames.append(with_edges(time_scale(frames_P, piece.speed)))
+        return phones, frames
+
+    def draw_frames(
+        self, targets: Sequence[Segment], voices: Sequence[Voice], draws: Draws
+    ) -> list[Segment]:
+        """Targets with the codes of the prosody, content and detail stages, in that order."""
+        filled, timbres = list(targets), [voice.timbre_D for voice in voices]
+        with self.number_format():
+            for name in FRAME_STAGES:
+                prompts = [getattr(voice, name) for voice in voices]
+                filled = self.generator.draw(name, filled, prompts, timbres, draws)
+        return filled
 
     def _speech(
         self,
@@ -422,26 +444,3 @@ def _check_partners(codec: Codec, generator: Generator) -> None:
             "This generator was trained on the codes of another codec: use the two models that "
             "came together."
         )
-
-
-def mix_voices(
-    timbre: Voice,
-    *,
-    prosody: Voice | None = None,
-    duration: Voice | None = None,
-    content: Voice | None = None,
-    detail: Voice | None = None,
-) -> Voice:
-    """One voice with a source for each attribute; what is not given comes from `timbre`.
-
-    It has the notes of all of them.
-    """
-    sources = [timbre, *(v for v in (prosody, duration, content, detail) if v is not None)]
-    return replace(
-        timbre,
-        prosody=(prosody or timbre).prosody,
-        duration=(duration or timbre).duration,
-        content=(content or timbre).content,
-        detail=(detail or timbre).detail,
-        notes=tuple(dict.fromkeys(note for voice in sources for note in voice.notes)),
-    )

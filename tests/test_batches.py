@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,8 @@ import torch
 
 from speechkit.core.audio import write_audio
 from speechkit.core.errors import CheckpointError, ConfigError, TextError
-from speechkit.core.rng import derive
 from speechkit.pieces import Piece
-from speechkit.text import is_boundary
-from speechkit.text.turns import CHUNK_CHARACTERS, MAX_CHARACTERS
 from speechkit.tts import PHONES_AT_ONCE, ZeroShotTTS
-from speechkit.watermark import DEFAULT_PAYLOAD, Watermark, detect, embed
 from tests.diffusion.builders import live_generator, random_voice
 from tests.facodec.builders import babble
 from tests.facodec.small.test_codec import fresh
@@ -70,7 +65,7 @@ def test_how_much_is_drawn_at_once_changes_nothing(
     tts: ZeroShotTTS, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
     sizes: list[int] = []
-    speak = tts._speak
+    speak = tts.speak
 
     def counted(pieces: list[Piece], *rest: Any) -> Any:
         sizes.append(len(pieces))
@@ -78,7 +73,7 @@ def test_how_much_is_drawn_at_once_changes_nothing(
         return speak(pieces, *rest)
 
     monkeypatch.setitem(PHONES_AT_ONCE, "cpu", most)
-    monkeypatch.setattr(tts, "_speak", counted)
+    monkeypatch.setattr(tts, "speak", counted)
     heard: list[tuple[int, int, str]] = []
     made = tts.synthesize_batch(
         BATCH_TEXTS[:4], random_voice(0), steps=1, progress=lambda *step: heard.append(step)
@@ -87,7 +82,7 @@ def test_how_much_is_drawn_at_once_changes_nothing(
     assert len(sizes) == {1: 4, 30: len(sizes), 10_000: 1}[most]
     lasts = [sum(sizes[: n + 1]) - 1 for n in range(len(sizes))]
     assert [step[0] for step in heard] == [last for last in lasts for _ in range(5)]
-    monkeypatch.setattr(tts, "_speak", speak)
+    monkeypatch.setattr(tts, "speak", speak)
     for text, speech in zip(BATCH_TEXTS, made, strict=False):
         alone = tts.synthesize(text, random_voice(0), steps=1)
         torch.testing.assert_close(speech.wave_T, alone.wave_T, atol=1e-5, rtol=0)
@@ -103,7 +98,7 @@ def test_batches_that_do_not_fit_are_refused_before_anything_is_spoken(
     def spoken(*args: object) -> None:
         raise AssertionError("spoken")
 
-    monkeypatch.setattr(tts, "_speak", spoken)
+    monkeypatch.setattr(tts, "speak", spoken)
     voice = random_voice(0)
     with pytest.raises(ConfigError, match="2 texts, 1 voices and 2 seeds"):
         tts.synthesize_batch(["Hi.", "No."], [voice])
@@ -139,66 +134,6 @@ def test_the_voice_of_a_file_is_read_once_until_the_file_changes(
     again = tts.voice(path)
     assert len(encoded) == 3
     assert not torch.equal(again.timbre_D, voice.timbre_D)
-
-
-LONG = "Well, this is how it went. " + "We went to the sea and then we came home again. " * 8
-
-
-def test_a_stream_is_the_whole_text_with_one_mark(tts: ZeroShotTTS) -> None:
-    voice = random_voice(0)
-    bare = list(tts.stream(LONG, voice, seed=3, steps=1, watermark=None))
-    found = tts.frontend.pieces(LONG, CHUNK_CHARACTERS, soon=True)
-    whole = tts.frontend.pieces(LONG, CHUNK_CHARACTERS)
-    assert len(bare) == len(found.phones) > 2
-    assert len(bare[0]) < min(len(wave_T) for wave_T in bare[1:-1])
-    spoken = [[p for p in chain(*some.phones) if p not in "^$"] for some in (found, whole)]
-    boundaries = [sum(is_boundary(p) for p in phones) for phones in spoken]
-    assert len(spoken[0]) - boundaries[0] == len(spoken[1]) - boundaries[1]
-    # Each piece is what a batch of these pieces is.
-    for number, (wave_T, phones) in enumerate(zip(bare, found.phones, strict=True)):
-        piece = Piece(phones=phones, voice=voice, seed=derive(3, number))
-        (alone,) = tts._speak([piece], tts.sampling(1), 1.0, lambda stage: None)
-        assert torch.equal(wave_T, alone.wave_T)
-    marked = torch.cat(list(tts.stream(LONG, voice, seed=3, steps=1)))
-    torch.testing.assert_close(marked, embed(torch.cat(bare), 16_000), atol=1e-5, rtol=0)
-    assert detect(marked, 16_000).payload == DEFAULT_PAYLOAD
-    other = torch.cat(
-        list(tts.stream(LONG, voice, seed=3, steps=1, watermark=Watermark(payload=9)))
-    )
-    assert detect(other, 16_000).payload == 9
-
-
-def test_a_stream_gives_each_piece_when_it_is_there(
-    tts: ZeroShotTTS, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spoken: list[int] = []
-    speak = tts._speak
-
-    def counted(pieces: list[Piece], *rest: Any) -> Any:
-        spoken.append(len(pieces))
-        return speak(pieces, *rest)
-
-    monkeypatch.setattr(tts, "_speak", counted)
-    waves = tts.stream(LONG, random_voice(0), steps=1)
-    assert spoken == []
-    assert len(next(waves)) > 0
-    assert spoken == [1]
-    next(waves)
-    assert spoken == [1, 1]
-
-
-def test_a_stream_is_checked_before_its_first_piece(tts: ZeroShotTTS) -> None:
-    voice = random_voice(0)
-    with pytest.raises(TextError):
-        tts.stream("...", voice)
-    with pytest.raises(TextError, match=f"{MAX_CHARACTERS + 1} characters"):
-        tts.stream("a" * (MAX_CHARACTERS + 1), voice)
-    with pytest.raises(ConfigError, match="speed"):
-        tts.stream("Hi.", voice, speed=9.0)
-    with pytest.raises(ConfigError, match="from 1 to 64"):
-        tts.stream("Hi.", voice, steps=0)
-    with pytest.raises(CheckpointError, match="another model"):
-        tts.stream("Hi.", replace(voice, timbre_D=torch.zeros(7)))
 
 
 def test_models_compute_in_a_number_format(tts: ZeroShotTTS) -> None:

@@ -184,7 +184,7 @@ DATA = TEXT | {"text", "train"}
 FACODEC = DATA | {"data"}
 DIFFUSION = FACODEC | {"facodec"}
 MODELS = DIFFUSION | {"diffusion"}
-TTS = MODELS | {"watermark", "reading", "pieces"}
+TTS = MODELS | {"watermark", "reading", "pieces", "streaming"}
 ENTRY = (
     TTS
     | {"tts", "swap", "ssl", "evaluate", "conversion", "doctor", "narration", "subtitles"}
@@ -205,6 +205,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ssl/diffs4l": MODELS | {"ssl"},
     "reading": MODELS,
     "pieces": {"core", "facodec", "text"},
+    "streaming": {"core", "diffusion", "facodec", "pieces"},
     "tts": TTS,
     "evaluate": TTS | {"tts"},
     "conversion": TTS | {"tts"},

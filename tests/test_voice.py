@@ -13,8 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from speechkit.core.errors import CheckpointError
-from speechkit.core.results import Voice
-from speechkit.tts import mix_voices
+from speechkit.core.results import Voice, mix_voices
 from tests.diffusion.builders import random_voice
 
 PARTS = ("duration", "prosody", "content", "detail")

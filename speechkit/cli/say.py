@@ -226,8 +226,8 @@ def _speak(args: argparse.Namespace, paths: Mapping[str, Path], transcript: str 
     progress = output.Progress()
     progress.tell("loading the models")
 
+    from speechkit.core.results import mix_voices
     from speechkit.narration import narrate
-    from speechkit.tts import mix_voices
 
     sources = {path: inputs.read_source(path) for path in (*paths.values(), *named.values())}
     arguments.use_threads(args.threads)

@@ -5,14 +5,10 @@ from __future__ import annotations
 import argparse
 import struct
 import sys
-from typing import TYPE_CHECKING
 
 from speechkit.cli import arguments, inputs, output
 from speechkit.cli.output import Outcome
 from speechkit.core.errors import ConfigError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 UNKNOWN_BYTES = 0xFFFFFFFF
 """What a WAV header says of a length that nobody knows yet."""
@@ -32,13 +28,6 @@ def wav_header(sample_rate_hz: int) -> bytes:
     )
 
 
-def pcm(wave_T: Tensor) -> bytes:
-    """Samples as 16 bits, little-endian."""
-    samples = (wave_T.clamp(-1, 1) * 32767).round().short()
-    data: bytes = samples.numpy().astype("<i2").tobytes()
-    return data
-
-
 def say_stream(args: argparse.Namespace) -> Outcome:
     """Check everything, load the models, and write pieces as they come."""
     if args.out != inputs.STANDARD_OUTPUT:
@@ -50,6 +39,7 @@ def say_stream(args: argparse.Namespace) -> Outcome:
     lexicon = inputs.read_lexicon(args.lexicon)
     text = inputs.read_text(args.text, args.text_file)
 
+    from speechkit.core.audio import pcm16
     from speechkit.text import Frontend
     from speechkit.text.turns import write_script
 
@@ -73,6 +63,6 @@ def say_stream(args: argparse.Namespace) -> Outcome:
     if args.format == "wav":
         sink.write(wav_header(tts.sample_rate_hz))
     for wave_T in waves:
-        sink.write(pcm(wave_T))
+        sink.write(pcm16(wave_T).astype("<i2").tobytes())
         sink.flush()
     return Outcome(text="", data={})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -260,6 +260,29 @@ def _part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
     """The tensors of one part, without their prefix."""
     prefix = f"{name}."
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def mix_voices(
+    timbre: Voice,
+    *,
+    prosody: Voice | None = None,
+    duration: Voice | None = None,
+    content: Voice | None = None,
+    detail: Voice | None = None,
+) -> Voice:
+    """One voice with a source for each attribute; what is not given comes from `timbre`.
+
+    It has the notes of all of them.
+    """
+    sources = [timbre, *(v for v in (prosody, duration, content, detail) if v is not None)]
+    return replace(
+        timbre,
+        prosody=(prosody or timbre).prosody,
+        duration=(duration or timbre).duration,
+        content=(content or timbre).content,
+        detail=(detail or timbre).detail,
+        notes=tuple(dict.fromkeys(note for voice in sources for note in voice.notes)),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,21 +24,22 @@ from speechkit.conversion import Conversion, VoiceConverter
 from speechkit.core.audio import naming
 from speechkit.core.errors import PromptError
 from speechkit.core.prompt import Prompt, prepare_prompt
-from speechkit.core.results import Codes, Speech, Voice
+from speechkit.core.results import Codes, Speech, Voice, mix_voices
 from speechkit.core.rng import generator
-from speechkit.diffusion.config import STAGES
+from speechkit.diffusion.config import PHONE_PROSODY, STAGES
 from speechkit.facodec.codec import Codec
 from speechkit.facodec.stream import decode_stream, encode_long, levelled, own_gain
+from speechkit.pieces import Progress
 from speechkit.swap import FACTORS, swap_recording
 from speechkit.text.script import Part
 from speechkit.text.turns import Turn, write_turns
-from speechkit.tts import Progress, ZeroShotTTS, mix_voices
+from speechkit.tts import ZeroShotTTS
 from speechkit.watermark import Watermark, apply_watermark
 
 Report = Callable[[float, str], None]
 """Called with the share done, 0 to 1, and what begins."""
 
-_STAGES = (*STAGES, "decode", "watermark")
+_STAGES = (PHONE_PROSODY, *STAGES, "decode", "watermark")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -14,9 +14,9 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
 from torch import Tensor
 
+from speechkit.core.audio import pcm16
 from speechkit.core.errors import SpeechkitError
 from speechkit.demo.jobs import Models, Report
 from speechkit.demo.limits import Limits, checked_path, read_recording
@@ -213,8 +213,7 @@ def shown_errors() -> Iterator[None]:
 
 def playable(wave_T: Tensor, sample_rate_hz: int) -> tuple[int, Array]:
     """A wave as Gradio's audio takes it without ffmpeg: rate and 16-bit samples."""
-    pcm_T = (wave_T.detach() * 32768).round().clamp(-32768, 32767).to(torch.int16)
-    return sample_rate_hz, pcm_T.numpy()
+    return sample_rate_hz, pcm16(wave_T)
 
 
 def note_lines(notes: tuple[str, ...]) -> str:

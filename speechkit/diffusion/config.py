@@ -9,6 +9,8 @@ from speechkit.core.config import require_range
 
 STAGES = ("duration", "prosody", "content", "detail")
 """The stages in the order they run; timbre is copied from the prompt, never generated."""
+PHONE_PROSODY = "phone_prosody"
+"""The stage before them, where a generator has it: a prosody code for each phone."""
 FRAME_STAGES = STAGES[1:]
 """The stages that fill frames with codes; they share one network."""
 
@@ -106,6 +108,14 @@ class GeneratorConfig:
     detail_codebooks: int = 3
     """Codebooks of the detail stage."""
 
+    phone_prosody: bool = False
+    """Whether a prosody code of each phone is drawn before its duration, which follows from it
+    (NS3 §4.1). The duration network then fills `prosody_codebooks` codebooks of phones and, last,
+    that of durations, in two stages."""
+
+    code_channels: int = 8
+    """Width of an entry of the codec's codebooks; the codes of phones are found by it."""
+
     timbre_stages: tuple[str, ...] = ("detail",)
     """Frame stages that are told the timbre vector. The others are not, so that their prompts
     alone steer them."""
@@ -117,7 +127,19 @@ class GeneratorConfig:
     """Longest prompt the duration stage looks at, in phones."""
 
     def __post_init__(self) -> None:
-        require_range(self, prompt_frames=(50, 10_000), prompt_phones=(15, 10_000))
+        require_range(
+            self,
+            prompt_frames=(50, 10_000),
+            prompt_phones=(15, 10_000),
+            code_channels=(1, 8192),
+        )
+        phones = len(self.codebooks_of("duration")) + self.codebooks_of("duration").start
+        if self.phone_prosody and (self.duration.codebooks, self.duration.stages) != (phones, 2):
+            raise ValueError(
+                f"phone_prosody wants duration.codebooks {phones} and duration.stages 2"
+            )
+        if self.phone_prosody and self.duration.codebook_size < self.frame.codebook_size:
+            raise ValueError("phone_prosody wants duration.codebook_size of frame.codebook_size")
         if sum(len(self.codebooks_of(name)) for name in FRAME_STAGES) != self.frame.codebooks:
             raise ValueError(
                 "prosody_codebooks, content_codebooks and detail_codebooks must add up to "
@@ -127,10 +149,18 @@ class GeneratorConfig:
         if unknown:
             raise ValueError(f"timbre_stages must be of {FRAME_STAGES}, not {sorted(unknown)}")
 
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of the stages in the order they run."""
+        return (PHONE_PROSODY, *STAGES) if self.phone_prosody else STAGES
+
     def codebooks_of(self, stage: str) -> range:
         """Indices of the codebooks that a stage fills."""
+        if stage == PHONE_PROSODY:
+            return range(self.prosody_codebooks)
         if stage == "duration":
-            return range(1)
+            first = self.prosody_codebooks if self.phone_prosody else 0
+            return range(first, first + 1)
         counts = (self.prosody_codebooks, self.content_codebooks, self.detail_codebooks)
         number = FRAME_STAGES.index(stage)
         first = sum(counts[:number])
@@ -179,6 +209,11 @@ class StageSampling:
 @dataclass(frozen=True, kw_only=True)
 class SamplerConfig:
     """How speech is sampled, stage by stage."""
+
+    phone_prosody: StageSampling = field(
+        default_factory=lambda: StageSampling(temperature=0.5, guidance=1.0, drop="prompt")
+    )
+    """Prosody codes of phones, guided by the prompt (NS3 App. A.2)."""
 
     duration: StageSampling = field(
         default_factory=lambda: StageSampling(

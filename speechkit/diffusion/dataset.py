@@ -15,7 +15,9 @@ from speechkit.data.codes import CorpusCodes
 from speechkit.data.packed import PackedCorpus
 from speechkit.data.split import HELD_OUT_SHARE, split_clips
 from speechkit.diffusion.config import GeneratorConfig
+from speechkit.diffusion.denoiser import NULL_CODE
 from speechkit.diffusion.duration import fit_frames, phone_positions, regulate_length, time_scale
+from speechkit.diffusion.phone_prosody import phone_codes, phone_segment
 from speechkit.diffusion.stage import Segment, StageBatch, collate, without_phones
 from speechkit.text.vocab import DEFAULT_VOCABULARY, PAD, WORD_BOUNDARY, is_boundary
 
@@ -30,6 +32,8 @@ RECOGNISED_SHARE = 0.6
 """Share of the prompts that have recognised phones, as a prompt without a transcript has."""
 PHONE_DROP = 0.12
 """Share of the frame targets that lose their phones, for guidance by what is to be said."""
+STRANGE_SHARE = 0.2
+"""Share of the duration prompts without prosody codes, as where the prosody is another voice's."""
 UNMARKED_SHARE = 0.5
 """Share of the other prompts whose pauses are all plain word boundaries."""
 
@@ -47,7 +51,10 @@ class GeneratorDataset:
         prompt_drop: float,
         held_out: float = HELD_OUT_SHARE,
         validation: bool = False,
+        prosody_KVC: Tensor | None = None,
     ) -> None:
+        """`prosody_KVC` are the generator's own, where it draws the prosody of phones."""
+        self.prosody_KVC = prosody_KVC
         self.alignment, self.codes, self.config = alignment, codes, config
         self.prompt_drop, self.phone_drop = prompt_drop, 0.0 if validation else PHONE_DROP
         split_N = split_clips(corpus, validation=validation, held_out=held_out)
@@ -79,7 +86,7 @@ class GeneratorDataset:
         for clip in self._clips(batch, rng):
             whole = self.track(clip, self._marked(clip, rng))
             start = _start(whole.frames, longest, rng)
-            target = _cut(whole, start, longest)
+            target = whole.between(start, start + longest)
             if float(torch.rand((), generator=rng)) < self.phone_drop:
                 target = without_phones(target)
             items.append((self.prompt(clip, (start, longest), rng), target))
@@ -98,7 +105,9 @@ class GeneratorDataset:
             phones_P, frames_P = self._marked(clip, rng), self._lengths(clip)
             start = _start(len(phones_P), target_phones, rng)
             scaled_P = time_scale(frames_P, tempo)
-            items.append((prompt, self._durations(phones_P, scaled_P, start, target_phones)))
+            codes_KP = self._phone_codes(clip, frames_P, scaled_P)
+            whole = phone_segment(phones_P, codes_KP)
+            items.append((prompt, whole.between(start, start + target_phones)))
         return collate(items, self.config.duration.patch)
 
     def _clips(self, batch: int, rng: torch.Generator) -> list[int]:
@@ -136,7 +145,7 @@ class GeneratorDataset:
             position_N2=phone_positions(frames_P),
             codes_KN=codes_KF,
         )
-        return _cut(whole, 0, min(int(frames_P.sum()), codes_KF.shape[-1]))
+        return whole.between(0, min(int(frames_P.sum()), codes_KF.shape[-1]))
 
     def prompt(self, clip: int, target: tuple[int, int], rng: torch.Generator) -> Segment | None:
         """A prompt for the frames of a clip from `target[0]` on, `target[1]` at most."""
@@ -165,7 +174,7 @@ class GeneratorDataset:
             start = begin - length
             if start < 0:
                 return None
-        return _cut(whole, start, length)
+        return whole.between(start, start + length)
 
     def _duration_prompt(
         self, clip: int | None, tempo: float, rng: torch.Generator
@@ -180,16 +189,17 @@ class GeneratorDataset:
             phones_P, frames_P = self._marked(clip, rng), self._lengths(clip)
         length = int(torch.randint(15, self.config.prompt_phones + 1, (), generator=rng))
         start = _start(len(phones_P), length, rng)
-        return self._durations(phones_P, time_scale(frames_P, tempo), start, length)
+        codes_KP = self._phone_codes(clip, frames_P, time_scale(frames_P, tempo))
+        if self.config.phone_prosody and float(torch.rand((), generator=rng)) < STRANGE_SHARE:
+            codes_KP[: self.config.codebooks_of("duration").start] = NULL_CODE
+        return phone_segment(phones_P, codes_KP).between(start, start + length)
 
-    def _durations(self, phones_P: Tensor, frames_P: Tensor, start: int, length: int) -> Segment:
-        longest = self.config.duration.codebook_size - 1
-        whole = Segment(
-            phones_N=phones_P,
-            position_N2=torch.zeros(len(phones_P), 2),
-            codes_KN=frames_P[None].clamp_max(longest),
-        )
-        return _cut(whole, start, length)
+    def _phone_codes(self, clip: int, frames_P: Tensor, scaled_P: Tensor) -> Tensor:
+        """Prosody codes of the phones of a clip as it was spoken, and other durations."""
+        codes_KF = self.codes.clip(clip).codes_KF if self.config.phone_prosody else None
+        codes_KP = phone_codes(frames_P, self.config, codes_KF, self.prosody_KVC)
+        codes_KP[-1] = phone_codes(scaled_P, self.config)[-1]
+        return codes_KP
 
 
 def mark_pauses(phones_P: Tensor, frames_P: Tensor, plain: int, comma: int, stop: int) -> Tensor:
@@ -197,15 +207,6 @@ def mark_pauses(phones_P: Tensor, frames_P: Tensor, plain: int, comma: int, stop
     boundary_P = phones_P == plain
     marked_P = torch.where(boundary_P & (frames_P >= COMMA_FRAMES), comma, phones_P)
     return torch.where(boundary_P & (frames_P >= STOP_FRAMES), stop, marked_P)
-
-
-def _cut(whole: Segment, start: int, length: int) -> Segment:
-    span = slice(start, start + length)
-    return Segment(
-        phones_N=whole.phones_N[span],
-        position_N2=whole.position_N2[span],
-        codes_KN=whole.codes_KN[:, span],
-    )
 
 
 def _start(available: int, wanted: int, rng: torch.Generator) -> int:

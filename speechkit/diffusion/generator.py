@@ -7,6 +7,7 @@ Shapes: P phones, F frames, K codebooks, N frames of a segment, D timbre channel
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,11 +19,17 @@ from torch import Tensor, nn
 from speechkit.core.checkpoint import Checkpoint, build_and_load, load_checkpoint
 from speechkit.core.config import from_dict
 from speechkit.core.errors import CheckpointError
-from speechkit.core.results import Codes, DurationPrompt, PromptCodes
+from speechkit.core.results import Codes, DurationPrompt, PromptCodes, Voice
 from speechkit.core.rng import derive, generator
-from speechkit.diffusion.config import FRAME_STAGES, STAGES, GeneratorConfig, SamplerConfig
+from speechkit.diffusion.config import (
+    FRAME_STAGES,
+    PHONE_PROSODY,
+    GeneratorConfig,
+    SamplerConfig,
+)
 from speechkit.diffusion.denoiser import NULL_CODE, Denoiser
-from speechkit.diffusion.duration import phone_positions, regulate_length
+from speechkit.diffusion.duration import merge_repeats, phone_positions, regulate_length
+from speechkit.diffusion.phone_prosody import phone_codes, phone_segment
 from speechkit.diffusion.stage import Segment, Stage, StageItem
 from speechkit.text.frames import classes_of
 from speechkit.text.vocab import PAD, is_boundary
@@ -44,6 +51,9 @@ class Draws:
 
     begin: Progress = lambda stage: None
     """Told which stage begins."""
+
+    prompt_frames: int = sys.maxsize
+    """Longest prompt of the frame stages, where that is less than the configuration's."""
 
 
 class Generator(nn.Module):
@@ -69,9 +79,18 @@ class Generator(nn.Module):
             )
             for number, name in enumerate(FRAME_STAGES)
         ]
+        self.duration_stages = [
+            Stage(number, self.duration, config.codebooks_of(name))
+            for number, name in enumerate(config.stages[: -len(FRAME_STAGES)])
+        ]
         self.stages = dict(
-            zip(STAGES, [Stage(0, self.duration, range(1)), *self.frame_stages], strict=True)
+            zip(config.stages, [*self.duration_stages, *self.frame_stages], strict=True)
         )
+        if config.phone_prosody:
+            size = (config.prosody_codebooks, config.frame.codebook_size, config.code_channels)
+            self.register_buffer("prosody_KVC", torch.zeros(size))
+        self.prosody_KVC: Tensor | None = getattr(self, "prosody_KVC", None)
+        """Entries of the codec's prosody codebooks, where the prosody of phones is drawn."""
         pauses = [s == PAD or is_boundary(s) for s in config.phone_symbols]
         self.register_buffer(
             "_pauses", torch.tensor(pauses, dtype=torch.bool, device="cpu"), persistent=False
@@ -92,39 +111,51 @@ class Generator(nn.Module):
 
     @torch.no_grad()
     def draw_durations(
-        self, phones: Sequence[Tensor], prompts: Sequence[DurationPrompt], draws: Draws
+        self, phones: Sequence[Tensor], voices: Sequence[Voice], draws: Draws
     ) -> list[Tensor]:
-        """Duration stage: `frames_P` of each `phones_P`, at the pace of its prompt.
+        """Duration stage, and before it that of the prosody of phones where there is one:
+        `frames_P` of each `phones_P`, at the pace of its voice.
 
         Phones of words last at least one frame.
         """
-        draws.begin("duration")
-        limit, longest = self.config.prompt_phones, self.config.duration.codebook_size - 1
-        items = []
-        streams = self._streams(draws, "duration")
-        for phones_P, prompt, rng in zip(phones, prompts, streams, strict=True):
-            known_1P = torch.full((1, len(phones_P)), NULL_CODE)
-            frames_1P = prompt.frames_P[-limit:][None].clamp_max(longest)
-            items.append(
-                StageItem(
-                    target=self._duration_segment(phones_P, known_1P),
-                    prompt=self._duration_segment(prompt.phones_P[-limit:], frames_1P),
-                    rng=rng,
-                )
-            )
-        drawn = self.stages["duration"].sample(items, draws.sampler.duration)
-        frames = [codes_1P[0] for codes_1P in drawn]
+        empty = [
+            torch.full((self.config.duration.codebooks, len(ids)), NULL_CODE) for ids in phones
+        ]
+        targets = [phone_segment(*pair).to(self.device) for pair in zip(phones, empty, strict=True)]
+        for name, stage in zip(self.config.stages, self.duration_stages, strict=False):
+            draws.begin(name)
+            streams = self._streams(draws, name)
+            items = [
+                StageItem(target=target, prompt=self._phone_prompt(voice, name), rng=rng)
+                for target, voice, rng in zip(targets, voices, streams, strict=True)
+            ]
+            drawn = stage.sample(items, draws.sampler.of(name))
+            for target, codes_KP in zip(targets, drawn, strict=True):
+                target.codes_KN[stage.codebooks.start : stage.codebooks.stop] = codes_KP
         return [
-            torch.where(self._pauses[item.target.phones_N], frames_P, frames_P.clamp_min(1))
-            for item, frames_P in zip(items, frames, strict=True)
+            torch.where(
+                self._pauses[target.phones_N], target.codes_KN[-1], target.codes_KN[-1].clamp_min(1)
+            )
+            for target in targets
         ]
 
-    def _duration_segment(self, phones_P: Tensor, frames_1P: Tensor) -> Segment:
-        return Segment(
-            phones_N=phones_P.to(self.device),
-            position_N2=torch.zeros(len(phones_P), 2, device=self.device),
-            codes_KN=frames_1P.to(self.device),
+    def _phone_prompt(self, voice: Voice, name: str) -> Segment:
+        """The prompt of a stage that fills phones: prosody with the phones it was spoken on, or
+        durations, with the prosody of their phones where that is of the same recording."""
+        rhythm, phone_F = voice.duration, voice.prosody.phone_F
+        whole = torch.equal(regulate_length(rhythm.phones_P, rhythm.frames_P), phone_F)
+        if name == PHONE_PROSODY and not whole:
+            phones_P, frames_P = merge_repeats(phone_F)
+            rhythm = DurationPrompt(phones_P=phones_P, frames_P=frames_P)
+            whole = True
+        codes_KP = phone_codes(
+            rhythm.frames_P,
+            self.config,
+            voice.prosody.codes_KF if whole else None,
+            self.prosody_KVC,
         )
+        limit = self.config.prompt_phones
+        return phone_segment(rhythm.phones_P[-limit:], codes_KP[:, -limit:]).to(self.device)
 
     def regulate(self, phones_P: Tensor, frames_P: Tensor) -> Segment:
         """Length regulator: each phone at all the frames it lasts, with no code known yet."""
@@ -149,15 +180,16 @@ class Generator(nn.Module):
     ) -> list[Segment]:
         """A frame stage: the targets with its codes, drawn given those of the stages before it.
 
-        Codes that a target has of later stages are not looked at, and stay. `timbres` are the
-        `timbre_D` that the utterances will be decoded in.
+        Frames that have codes of the stage keep them, and the others are drawn to fit; codes of
+        later stages are not looked at, and stay. `timbres` are the `timbre_D` that the utterances
+        will be decoded in.
         """
         draws.begin(name)
         stage = self.stages[name]
         items = [
             StageItem(
                 target=target,
-                prompt=self._prompt(prompt),
+                prompt=self._prompt(prompt, draws.prompt_frames),
                 rng=rng,
                 timbre_D=timbre_D.to(self.device) if stage.told_timbre else None,
             )
@@ -187,6 +219,7 @@ class Generator(nn.Module):
         target = replace(self.regulate(phones_P, frames_P), codes_KN=codes_KF.to(self.device))
         for name in FRAME_STAGES:
             if name in prompts:
+                target = target.without(self.stages[name].codebooks)
                 (target,) = self.draw(name, [target], [prompts[name]], [timbre_D], draws)
         return self.codes_of(target)
 
@@ -198,8 +231,8 @@ class Generator(nn.Module):
             parts[f"{name}_KF"] = target.codes_KN[codebooks.start : codebooks.stop]
         return Codes(**parts, phone_F=self._frame_classes[target.phones_N])
 
-    def _prompt(self, attribute: PromptCodes) -> Segment:
-        limit = self.config.prompt_frames
+    def _prompt(self, attribute: PromptCodes, longest: int) -> Segment:
+        limit = min(self.config.prompt_frames, longest)
         phones_F = attribute.phone_F.to(self.device)
         _, frames_P = torch.unique_consecutive(phones_F, return_counts=True)
         return Segment(

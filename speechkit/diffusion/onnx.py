@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from speechkit.core.checkpoint import Checkpoint
 from speechkit.core.onnx import Graphs
-from speechkit.diffusion.config import STAGES, DenoiserConfig
+from speechkit.diffusion.config import FRAME_STAGES, DenoiserConfig
 from speechkit.diffusion.denoiser import Denoiser, DenoiserInputs
 from speechkit.diffusion.generator import Generator, generator_config
 
@@ -25,9 +25,10 @@ def exported_generator(folder: Path, made: Checkpoint) -> Generator:
     the extra `onnx`.
     """
     config, graphs = generator_config(made.config), Graphs(folder, made)
-    durations, *frame_stages = [config.codebooks_of(name) for name in STAGES]
+    codebooks = [config.codebooks_of(name) for name in config.stages]
+    phone_stages, frame_stages = codebooks[: -len(FRAME_STAGES)], codebooks[-len(FRAME_STAGES) :]
     networks = (
-        OnnxDenoiser(config.duration, graphs, "duration", [durations]),
+        OnnxDenoiser(config.duration, graphs, "duration", phone_stages),
         OnnxDenoiser(config.frame, graphs, "frame", frame_stages),
     )
     return Generator(config, networks).eval()

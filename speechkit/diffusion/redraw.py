@@ -124,7 +124,14 @@ def redraw(
     settings = SamplerConfig()
     for name, places in (("content", range(1, len(items), 2)), ("detail", range(len(items)))):
         stage = model.stages[name]
-        told = [items[n] if stage.told_timbre else replace(items[n], timbre_D=None) for n in places]
+        told = [
+            replace(
+                items[n],
+                target=items[n].target.without(stage.codebooks),
+                timbre_D=items[n].timbre_D if stage.told_timbre else None,
+            )
+            for n in places
+        ]
         for n, codes_KN in zip(places, stage.sample(told, settings.of(name)), strict=True):
             items[n].target.codes_KN[stage.codebooks.start : stage.codebooks.stop] = codes_KN
     return [item.target for item in items]

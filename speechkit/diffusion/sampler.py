@@ -59,55 +59,54 @@ def gumbel(shape: torch.Size, rng: torch.Generator) -> Tensor:
 
 def iterative_decode(
     draw: DrawFunction,
-    lengths: Sequence[int],
-    codebooks: int,
+    starts: Sequence[Tensor],
     settings: StageSampling,
     rngs: Sequence[torch.Generator],
 ) -> list[Tensor]:
-    """`codes_KN` of each item after `settings.steps` passes.
+    """`codes_KN` of each item after `settings.steps` passes, from those that it starts with: −1
+    where a frame is to be drawn; the others stay.
 
     NS3 §3.3.2 after MaskGIT (Chang et al. 2022). Confidence is compared as a log-probability: on
     plain probabilities the noise of the early steps would drown it. With a corrector (discrete
     flow matching, Gat et al. 2024) each pass but the last reveals more than the schedule asks, and
     masks as much again of what is revealed, whichever frames that hits.
     """
-    codes = [
-        torch.full((codebooks, length), -1, device=rng.device)
-        for length, rng in zip(lengths, rngs, strict=True)
-    ]
-    counts = [masked_counts(length, settings.steps) for length in lengths]
+    codes, open_ = list(starts), [start_KN[0] < 0 for start_KN in starts]
+    counts = [masked_counts(int(open_N.sum()), settings.steps) for open_N in open_]
     for step in range(settings.steps):
         time = 1 - step / settings.steps
         temperature = settings.temperature * (time if settings.anneal else 1.0)
         drawn = draw(codes, time, temperature)
         for row, (found, rng) in enumerate(zip(drawn, rngs, strict=True)):
-            codes[row] = _reveal(codes[row], found, counts[row][step], time, settings, rng)
+            remaining = counts[row][step]
+            codes[row] = _reveal(codes[row], open_[row], found, remaining, time, settings, rng)
     return codes
 
 
 def _reveal(
     codes_KN: Tensor,
+    open_N: Tensor,
     drawn: Drawn,
     remaining: int,
     time: float,
     settings: StageSampling,
     rng: torch.Generator,
 ) -> Tensor:
-    """The codes with all but `remaining` frames revealed."""
+    """The codes with all but `remaining` frames revealed; those not in `open_N` were given."""
     masked_N = codes_KN[0] < 0
     if settings.order == "random":
         order_M = torch.rand(drawn.confidence_M.shape, generator=rng, device=rng.device)
     else:
         noise_M = gumbel(drawn.confidence_M.shape, rng) * settings.choice_temperature * time
         order_M = drawn.confidence_M + noise_M
-    revealed = codes_KN.shape[1] - remaining
+    revealed = int(open_N.sum()) - remaining
     again = min(round(settings.corrector * revealed), remaining) if remaining else 0
     left_M = torch.zeros_like(order_M, dtype=torch.bool)
     left_M[order_M.argsort()[: remaining - again]] = True
     filled_KN = codes_KN.clone()
     filled_KN[:, masked_N] = torch.where(left_M, -1, drawn.codes_KM)
     if again:
-        shown = torch.nonzero(filled_KN[0] >= 0)[:, 0]
+        shown = torch.nonzero((filled_KN[0] >= 0) & open_N)[:, 0]
         picked = torch.randperm(len(shown), generator=rng, device=rng.device)[:again]
         filled_KN[:, shown[picked]] = -1
     return filled_KN

@@ -9,7 +9,7 @@ channels, E frame channels, M masked frames, V entries.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,29 @@ class Segment:
     def frames(self) -> int:
         """Frames N."""
         return len(self.phones_N)
+
+    def between(self, start: int, end: int) -> Segment:
+        """The frames from `start` to before `end`, or the last one."""
+        span = slice(start, end)
+        return Segment(
+            phones_N=self.phones_N[span],
+            position_N2=self.position_N2[span],
+            codes_KN=self.codes_KN[:, span],
+        )
+
+    def to(self, device: torch.device) -> Segment:
+        """The segment on a device."""
+        return Segment(
+            phones_N=self.phones_N.to(device),
+            position_N2=self.position_N2.to(device),
+            codes_KN=self.codes_KN.to(device),
+        )
+
+    def without(self, codebooks: range) -> Segment:
+        """The same frames with the codes of some codebooks unknown."""
+        codes_KN = self.codes_KN.clone()
+        codes_KN[codebooks.start : codebooks.stop] = NULL_CODE
+        return replace(self, codes_KN=codes_KN)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,11 +137,12 @@ class Stage:
 
     @torch.no_grad()
     def sample(self, items: Sequence[StageItem], settings: StageSampling) -> list[Tensor]:
-        """`codes_KN` of the stage's codebooks for each item, given the codebooks before them."""
+        """`codes_KN` of the stage's codebooks for each item, given the codebooks before them, and
+        what the target has of its own in some frames."""
+        own = slice(self.codebooks.start, self.codebooks.stop)
         return iterative_decode(
             lambda codes, time, temperature: self.draw(items, codes, settings, time, temperature),
-            [item.target.frames for item in items],
-            len(self.codebooks),
+            [item.target.codes_KN[own].clamp_min(MASK) for item in items],
             settings,
             [item.rng for item in items],
         )
@@ -142,10 +166,10 @@ class Stage:
             # The network never saw later stages while it learnt this one.
             codes_KN[self.codebooks.stop :] = NULL_CODE
             known.append(codes_KN)
-        hidden = self._hidden(items, known, time)
-        other = hidden
-        if settings.guidance:
-            other = self._hidden([_without(item, settings.drop) for item in items], known, time)
+        # Both sides of guidance go through the network together.
+        sides = [_without(item, settings.drop) for item in items] if settings.guidance else []
+        both = self._hidden([*items, *sides], [*known, *(known if sides else [])], time)
+        hidden, other = both[: len(items)], both[-len(items) :]
         return [
             self._draw(hidden_NE, other_NE, own_KN, item, settings, temperature)
             for hidden_NE, other_NE, own_KN, item in zip(hidden, other, codes, items, strict=True)

@@ -94,7 +94,7 @@ class GeneratorTask:
         drawn = {"frame": self._drawn(frames, self._stages(len(frames.phones_BL), rng), rng)}
         if config.duration_batch_size:
             durations = self.train.durations(config.duration_batch_size, config.target_phones, rng)
-            drawn["duration"] = _drawn_durations(durations, rng)
+            drawn["duration"] = self._drawn_phones(durations, rng)
         return drawn
 
     def _stages(self, items: int, rng: torch.Generator) -> Tensor:
@@ -116,11 +116,20 @@ class GeneratorTask:
         losses = {"frame/nll": frame.nll}
         if "duration" in batch:
             duration = self._duration_loss(batch["duration"])
-            losses |= {"duration/nll": duration.nll, "duration/accuracy": duration.accuracy_K[0]}
+            losses |= {"duration/nll": duration.nll, "duration/accuracy": duration.accuracy_K[-1]}
         return losses
 
     def _duration_loss(self, drawn: DrawnBatch) -> StageLoss:
-        return stage_loss([self.model.stages["duration"]], drawn.batch, drawn.draws)
+        return stage_loss(self.model.duration_stages, drawn.batch, drawn.draws)
+
+    def _drawn_phones(self, batch: StageBatch, rng: torch.Generator) -> DrawnBatch:
+        """What is hidden of phones; an item trains either stage, where there are two."""
+        count, items = len(self.model.duration_stages), len(batch.phones_BL)
+        if count == 1:
+            stage_B = torch.zeros(items, dtype=torch.long)
+        else:
+            stage_B = torch.randint(count, (items,), generator=rng)
+        return DrawnBatch(batch=batch, draws=draw_stages(count, batch, stage_B, rng))
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -144,9 +153,11 @@ class GeneratorTask:
                 figures[f"nll/{name}_{k}"], figures[f"accuracy/{name}_{k}"] = nll, accuracy
                 score -= nll * self.config.stage_share[number] / len(codebooks)
         durations = self.held_out.durations(64, self.config.target_phones, draws)
-        loss = self._duration_loss(to_device(_drawn_durations(durations, draws), device))
-        figures["nll/duration"] = float(loss.nll)
-        figures["accuracy/duration"] = float(loss.accuracy_K[0])
+        loss = self._duration_loss(to_device(self._drawn_phones(durations, draws), device))
+        for k in range(len(loss.nll_K) - 1):
+            figures[f"nll/phone_prosody_{k}"] = float(loss.nll_K[k])
+        figures["nll/duration"] = float(loss.nll_K[-1])
+        figures["accuracy/duration"] = float(loss.accuracy_K[-1])
         figures["score"] = score - 0.2 * float(loss.nll)
         return figures
 
@@ -155,8 +166,3 @@ class GeneratorTask:
         assert isinstance(model, Generator)
         config = {"generator": to_dict(model.config), "training": {"program": __name__}}
         save_checkpoint(folder, model.state_dict(), config)
-
-
-def _drawn_durations(batch: StageBatch, rng: torch.Generator) -> DrawnBatch:
-    zeros_B = torch.zeros(len(batch.phones_BL), dtype=torch.long)
-    return DrawnBatch(batch=batch, draws=draw_stages(1, batch, zeros_B, rng))

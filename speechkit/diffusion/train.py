@@ -69,9 +69,12 @@ def start_generator(
             content_codebooks=quant.content_codebooks,
             detail_codebooks=quant.detail_codebooks,
             phone_symbols=symbols,
+            code_channels=codec.code_vectors()[0].shape[-1],
         )
         model = build_generator(config)
     model.frame.adopt_codebooks(codec.code_vectors(), generator(seed))
+    if model.prosody_KVC is not None:
+        model.prosody_KVC.copy_(torch.stack(codec.code_vectors()[: quant.prosody_codebooks]))
     return model
 
 
@@ -94,6 +97,7 @@ def generator_task(
             model.config,
             prompt_drop=recipe.task.prompt_drop,
             validation=validation,
+            prosody_KVC=model.prosody_KVC,
         )
 
     return GeneratorTask(model, dataset(False), dataset(True), recipe.task)

@@ -144,7 +144,7 @@ def code_agreement(
             draws = Draws(sampler=tts.sampler, seeds=(derive(seed, number, chunk),))
             phones_P = torch.tensor(tts.vocabulary.ids(symbols))
             with _twice(tts, "duration", dtype) as stage:
-                (frames_P,) = generator.draw_durations([phones_P], [voice.duration], draws)
+                (frames_P,) = generator.draw_durations([phones_P], [voice], draws)
                 lasting += stage.same()
             phones += len(phones_P)
             start = generator.regulate(phones_P, frames_P)

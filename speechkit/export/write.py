@@ -29,7 +29,7 @@ from speechkit.core.errors import CheckpointError, ConfigError
 from speechkit.core.extras import missing_package
 from speechkit.core.files import write_atomically
 from speechkit.core.rng import generator as new_rng
-from speechkit.diffusion.config import FRAME_STAGES, STAGES
+from speechkit.diffusion.config import FRAME_STAGES
 from speechkit.diffusion.generator import Generator, generator_of
 from speechkit.export.graphs import AcousticDecoder, Encoder, PhoneLogits, Predictor, Trunk, Vocoder
 from speechkit.facodec.small.codec import FACodec, codec_of
@@ -219,9 +219,8 @@ def codec_graphs(codec: FACodec) -> dict[str, Graph]:
 def generator_graphs(generator: Generator) -> dict[str, Graph]:
     """For `duration` and `frame` a trunk, and for each of their codebooks a predictor."""
     graphs = {}
-    for name in STAGES:
-        stage = generator.stages[name]
-        network = "frame" if name in FRAME_STAGES else name
+    for name, stage in generator.stages.items():
+        network = "frame" if name in FRAME_STAGES else "duration"
         if network not in graphs:
             graphs[network] = trunk_graph(Trunk(stage.network))
         for k in stage.codebooks:

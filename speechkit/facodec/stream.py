@@ -21,14 +21,14 @@ from torch import Tensor
 
 from speechkit.core.results import Codes, join
 from speechkit.core.rng import generator
-from speechkit.core.spans import spans
+from speechkit.core.spans import Span, spans
 from speechkit.core.timebase import frame_count, nearest_frames
 from speechkit.facodec.codec import Codec
 from speechkit.facodec.files import CodecFile
 from speechkit.facodec.small.base import SmallCodec
 from speechkit.facodec.small.codec import FACodec
 from speechkit.facodec.small.features import speech_gain
-from speechkit.facodec.small.stream import decode_spans, encode_spans
+from speechkit.facodec.small.stream import SpanDecoder, decode_spans, encode_spans
 
 WHOLE_SECONDS = 30.0
 """Longest recording that is coded in one go."""
@@ -69,6 +69,62 @@ def decode_stream(
             seen = codes.between(span.low, span.high)
             wave_T = codec.decode(seen, timbre_D, rng, without=without)
             yield wave_T[span.times(hop).own].cpu()
+
+
+FADE_FRAMES = 1
+"""Frames over which one decoding of `GrowingDecoder` takes over from the one before."""
+
+
+class GrowingDecoder:
+    """Decodes the start of a recording before its end is known.
+
+    What comes out, joined, is what `Codec.decode` makes of the codes, but near the ends of what was
+    pushed at a time: there the decoder heard the frames beyond as they were given then.
+    """
+
+    def __init__(self, codec: Codec, timbre_D: Tensor, rng: torch.Generator) -> None:
+        self._codec, self._timbre_D, self._rng = codec, timbre_D, rng
+        self._spans = SpanDecoder(codec, timbre_D, rng) if isinstance(codec, SmallCodec) else None
+        self._end = self._settled = 0
+        self._fading_T = torch.zeros(0)
+
+    def push(self, codes: Codes, end: int) -> Tensor:
+        """`wave_T` from the last `end` up to this one, on the CPU.
+
+        `codes` are those of all frames so far and of some beyond `end`, which may be others the
+        next time; without any, the recording ends there.
+        """
+        hop, start = self._codec.hop_samples, self._end
+        # The phase is settled to where the next decoding will have taken over, so that it is in
+        # step with this one.
+        settled = min(end + FADE_FRAMES, codes.frames)
+        span = Span(
+            start=self._settled,
+            end=settled,
+            low=max(0, self._settled - self._context),
+            high=codes.frames,
+        )
+        seen_T = self._decode(codes, span)
+        wave_T = seen_T[(start - span.low) * hop : (end - span.low) * hop]
+        if len(self._fading_T):
+            share_T = torch.linspace(0, 1, len(self._fading_T))
+            faded_T = wave_T[: len(share_T)]
+            wave_T[: len(share_T)] = self._fading_T + share_T * (faded_T - self._fading_T)
+        self._fading_T = seen_T[(end - span.low) * hop : (settled - span.low) * hop].clone()
+        self._end, self._settled = end, settled
+        return wave_T
+
+    @property
+    def _context(self) -> int:
+        if self._spans is not None:
+            return self._spans.context
+        return nearest_frames(CONTEXT_SECONDS, self._codec.sample_rate_hz, self._codec.hop_samples)
+
+    def _decode(self, codes: Codes, span: Span) -> Tensor:
+        if self._spans is not None:
+            return self._spans.decode(codes, span)
+        seen = codes.between(span.low, span.high)
+        return self._codec.decode(seen, self._timbre_D, self._rng).cpu()
 
 
 def encode_long(

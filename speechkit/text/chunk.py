@@ -7,14 +7,9 @@ from collections.abc import Iterator, Sequence
 WORD_END, CLAUSE, SENTENCE = range(3)
 """How strong a break is; pieces end at the strongest that fits."""
 
-FIRST_CLAUSE_CHARACTERS = (8, 30)
-"""Shortest and longest first clause that is spoken by itself, so that the first sound comes soon."""
-
-FIRST_WORDS_CHARACTERS = 20
-"""Longest first piece where no clause ends in time: about 1.5 s."""
-
-SECOND_CHARACTERS = 90
-"""Longest second piece: it is made while the first one plays."""
+SOON_CHARACTERS = (90, 120)
+"""Longest first pieces for somebody who waits: each is made while the one before it plays, and
+before the very first sound the lengths of all phones of the first piece are drawn."""
 
 
 def pack(lengths: Sequence[int], breaks: Sequence[int], limit: int) -> list[slice]:
@@ -27,27 +22,16 @@ def pack(lengths: Sequence[int], breaks: Sequence[int], limit: int) -> list[slic
 
 
 def pack_soon(lengths: Sequence[int], breaks: Sequence[int], limit: int) -> list[slice]:
-    """`pack` for somebody who waits: the first run is the first clause, the second is short."""
-    runs = [_first_run(lengths, breaks, limit)]
-    second = pack(lengths[runs[0].stop :], breaks[runs[0].stop :], min(SECOND_CHARACTERS, limit))
-    runs += [slice(run.start + runs[0].stop, run.stop + runs[0].stop) for run in second[:1]]
-    done = runs[-1].stop
-    rest = pack(lengths[done:], breaks[done:], limit)
-    return [*runs, *(slice(run.start + done, run.stop + done) for run in rest)]
-
-
-def _first_run(lengths: Sequence[int], breaks: Sequence[int], limit: int) -> slice:
-    """The first clause, where one of a good length ends in time, else a few words."""
-    least, most = FIRST_CLAUSE_CHARACTERS
-    characters = -1
-    for index, (length, strength) in enumerate(zip(lengths, breaks, strict=True)):
-        characters += length + 1
-        if characters > min(most, limit):
-            break
-        ends = strength >= CLAUSE and characters >= least
-        if ends or index == len(lengths) - 1:
-            return slice(0, index + 1)
-    return pack(lengths, breaks, min(FIRST_WORDS_CHARACTERS, limit))[0]
+    """`pack` for somebody who waits: the first runs are shorter."""
+    runs: list[slice] = []
+    done = 0
+    for most in (*SOON_CHARACTERS, limit):
+        rest = pack(lengths[done:], breaks[done:], min(most, limit))
+        if most < limit:
+            rest = rest[:1]
+        runs += [slice(run.start + done, run.stop + done) for run in rest]
+        done = runs[-1].stop if runs else 0
+    return runs
 
 
 def _pack(

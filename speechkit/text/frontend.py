@@ -124,8 +124,8 @@ class Frontend:
         """The phones of a long text in pieces, each ending where a reader would pause.
 
         A piece has at most `limit` characters as it is read out ("five dollars", not "$5"), unless
-        a single word has more; with `soon` the first is only a clause or a few words, so that it is
-        spoken soon. The text is read whole before it is cut, so no cut changes a reading. Raises
+        a single word has more; with `soon` the first ones are shorter, so that they are spoken
+        soon. The text is read whole before it is cut, so no cut changes a reading. Raises
         TextError when nothing can be spoken, for a bad inline phone, or for a limit below 1.
 
         Example:

@@ -32,6 +32,9 @@ class Script:
     notes: tuple[str, ...] = ()
     """What could not be spoken."""
 
+    soon: bool = False
+    """Whether somebody waits for its first sound; see `speechkit.streaming`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
@@ -49,7 +52,7 @@ class Turn:
 
 def write_script(text: str, frontend: TextFrontend, *, soon: bool = False) -> Script:
     """Text as phones, in chunks of up to `CHUNK_CHARACTERS` characters; with `soon` the first ones
-    are short, for a stream.
+    are shorter, for a stream.
 
     Raises TextError for a text that is too long, or in which nothing can be spoken.
     """
@@ -58,7 +61,7 @@ def write_script(text: str, frontend: TextFrontend, *, soon: bool = False) -> Sc
             f"The text has {len(text)} characters; split it into parts of at most {MAX_CHARACTERS}."
         )
     pieces = frontend.pieces(text, CHUNK_CHARACTERS, soon=soon)
-    return Script(chunks=pieces.phones, words=pieces.words, notes=pieces.notes)
+    return Script(chunks=pieces.phones, words=pieces.words, notes=pieces.notes, soon=soon)
 
 
 def write_turns(

@@ -69,7 +69,7 @@ def run(
     model: Generator = MODEL,
 ) -> list[Made]:
     """All stages, one after the other, as `ZeroShotTTS` runs them."""
-    frames = model.draw_durations(phones, [voice.duration for voice in voices], draws)
+    frames = model.draw_durations(phones, voices, draws)
     targets = [model.regulate(*pair) for pair in zip(phones, frames, strict=True)]
     for name in FRAME_STAGES:
         prompts = [getattr(voice, name) for voice in voices]

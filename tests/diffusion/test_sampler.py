@@ -58,6 +58,11 @@ def drawing(
     return draw
 
 
+def hidden(frames: int, codebooks: int = CODEBOOKS) -> Tensor:
+    """Codes of which none is known."""
+    return torch.full((codebooks, frames), -1)
+
+
 def decode(
     lengths: list[int], settings_: StageSampling, seed: int, seeds: list[int]
 ) -> tuple[list[Tensor], list[list[Tensor]]]:
@@ -66,7 +71,7 @@ def decode(
     seen: list[list[Tensor]] = []
     guesses = [noise_guess(n, seed + s) for n, s in zip(lengths, seeds, strict=True)]
     draw = drawing(guesses, rngs, settings_.top_k, seen)
-    return iterative_decode(draw, lengths, CODEBOOKS, settings_, rngs), seen
+    return iterative_decode(draw, [hidden(n) for n in lengths], settings_, rngs), seen
 
 
 orders = st.sampled_from(["confidence", "random"])
@@ -141,7 +146,7 @@ def test_the_temperature_falls_or_stays_and_time_runs_down() -> None:
             return [Drawn(codes_KM=zeros, confidence_M=torch.zeros(masked))]
 
         settings_ = StageSampling(steps=4, temperature=2.0, anneal=anneal)
-        iterative_decode(draw, [9], 1, settings_, [generator(0)])
+        iterative_decode(draw, [hidden(9, 1)], settings_, [generator(0)])
         falling = [2.0, 1.5, 1.0, 0.5] if anneal else [2.0] * 4
         assert asked == list(zip([1.0, 0.75, 0.5, 0.25], falling, strict=True))
 
@@ -175,7 +180,7 @@ def test_random_order_does_not_heed_confidence() -> None:
     for order in ("confidence", "random"):
         revealed: list[Tensor] = []
         settings_ = replace(StageSampling(steps=4), order=order)
-        iterative_decode(draw, [200], 1, settings_, [generator(0)])
+        iterative_decode(draw, [hidden(200, 1)], settings_, [generator(0)])
         # After three of four passes 124 of 200 frames are revealed.
         shares[order] = float(sure_N[revealed[-1]].float().mean())
     assert shares["confidence"] == pytest.approx(100 / 124, abs=1e-6)
@@ -188,7 +193,7 @@ def test_same_seed_same_codes() -> None:
     for name, seed in (("one", 0), ("same", 0), ("other", 1)):
         rng = [generator(seed)]
         draw = drawing([noise_guess(30, 1)], rng, settings_.top_k, [])
-        (rngs[name],) = iterative_decode(draw, [30], CODEBOOKS, settings_, rng)
+        (rngs[name],) = iterative_decode(draw, [hidden(30)], settings_, rng)
     assert torch.equal(rngs["one"], rngs["same"])
     assert not torch.equal(rngs["one"], rngs["other"])
 
@@ -216,7 +221,7 @@ def test_greedy_decoding_against_a_plain_one(frames: int, steps: int, seed: int)
     guess = noise_guess(frames, seed)
     settings_, rngs = replace(GREEDY, steps=steps), [generator(0)]
     draw = drawing([guess], rngs, GREEDY.top_k, [])
-    (codes_KN,) = iterative_decode(draw, [frames], CODEBOOKS, settings_, rngs)
+    (codes_KN,) = iterative_decode(draw, [hidden(frames)], settings_, rngs)
     expected = reference(guess, frames, steps, GREEDY.top_k)
     assert codes_KN.tolist() == [expected, expected]
 

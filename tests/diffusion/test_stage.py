@@ -69,6 +69,12 @@ def item(row: int, seed: int = 0) -> StageItem:
     return StageItem(target=target, prompt=prompt, rng=generator(seed + row), timbre_D=TIMBRES[row])
 
 
+def open_item(stage: Stage, row: int, seed: int = 0) -> StageItem:
+    """The item with nothing known of the codes that the stage fills."""
+    one = item(row, seed)
+    return replace(one, target=one.target.without(stage.codebooks))
+
+
 def stage_batch() -> StageBatch:
     return collate(PAIRS, PATCH, TIMBRES)
 
@@ -230,7 +236,7 @@ def test_timbre_reaches_only_the_stages_that_are_told() -> None:
         one, two = (stage_loss(STAGES, b, draws).nll for b in (batch, other))
         assert torch.equal(one, two) is not stage.told_timbre
         with Watched(NET) as asked:
-            stage.sample([item(0)], PLAIN)
+            stage.sample([open_item(stage, 0)], PLAIN)
         assert {inputs.timbre_BD is None for inputs in asked} == {not stage.told_timbre}
 
 
@@ -253,7 +259,7 @@ class Counting(nn.Module):
 def counted(
     settings_: StageSampling, codebooks: range, prompt: Segment | None
 ) -> tuple[list[DenoiserInputs], Tensor]:
-    net, target = Counting(), segment_of(9, 2)
+    net, target = Counting(), segment_of(9, 2).without(codebooks)
     before = target.codes_KN.clone()
     stage = Stage(1, net, codebooks)  # type: ignore[arg-type]
     one = StageItem(target=target, prompt=prompt, rng=generator(0))
@@ -263,32 +269,35 @@ def counted(
 
 
 @pytest.mark.parametrize("drop", DROPS)
-def test_guidance_doubles_the_passes(drop: Drop) -> None:
+def test_guidance_doubles_each_pass(drop: Drop) -> None:
     settings_ = StageSampling(steps=3, top_k=1)
     plain, _ = counted(settings_, range(1, 3), segment_of(6, 1))
     guided, _ = counted(replace(settings_, guidance=1.0, drop=drop), range(1, 3), segment_of(6, 1))
-    assert (len(plain), len(guided)) == (3, 6)
-    times = [float(inputs.time_B[0]) for inputs in guided]
-    assert times == pytest.approx([1, 1, 2 / 3, 2 / 3, 1 / 3, 1 / 3])
-    for whole, without in zip(guided[::2], guided[1::2], strict=True):
-        assert bool(whole.prompt_BL.any())
-        assert bool(without.prompt_BL.any()) is (drop == "phones")
-        target = without.phones_BL[0, -9:], without.position_BL2[0, -9:]
+    assert [len(inputs.time_B) for inputs in (*plain, *guided)] == [1] * 3 + [2] * 3
+    for time, inputs in zip((1, 2 / 3, 1 / 3), guided, strict=True):
+        assert inputs.time_B.tolist() == pytest.approx([time] * 2)
+        heard_BL = inputs.prompt_BL & inputs.keep_BL
+        assert heard_BL.any(dim=1).tolist() == [True, drop == "phones"]
+        whole_L, without_L = inputs.phones_BL
         if drop == "prompt":
-            assert torch.equal(target[0], whole.phones_BL[0, -9:])
+            assert torch.equal(without_L[-9:], whole_L[-9:])
         else:
-            assert not any(bool(part.any()) for part in target)
+            assert not bool(without_L[-9:].any())
+            assert not bool(inputs.position_BL2[1, -9:].any())
         if drop == "phones":
-            assert torch.equal(without.phones_BL[0, :-9], whole.phones_BL[0, :-9])
+            assert torch.equal(without_L[:-9], whole_L[:-9])
         # What is known of the codes is the same on both sides.
-        assert torch.equal(without.codes_BKL[..., -9:], whole.codes_BKL[..., -9:])
+        assert torch.equal(*inputs.codes_BKL[..., -9:])
 
 
 @pytest.mark.parametrize("drop", DROPS)
 def test_guidance_by_what_an_item_has(drop: Drop) -> None:
     settings_ = replace(PLAIN, temperature=0.0)
     guided = replace(settings_, guidance=3.0, drop=drop)
-    one, other = (STAGES[0].sample([item(0), item(1)], s) for s in (settings_, guided))
+    one, other = (
+        STAGES[0].sample([open_item(STAGES[0], row) for row in range(2)], s)
+        for s in (settings_, guided)
+    )
     assert not torch.equal(one[0], other[0])
     # An item without a prompt is not guided by one.
     assert torch.equal(one[1], other[1]) is (drop == "prompt")
@@ -324,10 +333,10 @@ def test_codebooks_are_filled_in_turn_from_what_is_known() -> None:
 def test_an_item_does_not_depend_on_its_neighbours(number: int, corrector: float) -> None:
     settings_ = replace(PLAIN, guidance=1.0, corrector=corrector, drop=DROPS[number])
     stage = STAGES[number]
-    together = stage.sample([item(row) for row in range(3)], settings_)
-    swapped = stage.sample([item(row) for row in (2, 0)], settings_)
+    together = stage.sample([open_item(stage, row) for row in range(3)], settings_)
+    swapped = stage.sample([open_item(stage, row) for row in (2, 0)], settings_)
     for row, codes_KN in enumerate(together):
-        (alone_KN,) = stage.sample([item(row)], settings_)
+        (alone_KN,) = stage.sample([open_item(stage, row)], settings_)
         assert codes_KN.shape == (len(stage.codebooks), PAIRS[row][1].frames)
         assert torch.equal(codes_KN, alone_KN)
     assert torch.equal(swapped[0], together[2])
@@ -335,14 +344,33 @@ def test_an_item_does_not_depend_on_its_neighbours(number: int, corrector: float
 
 
 def test_codes_of_later_stages_are_not_looked_at() -> None:
-    stage, one = STAGES[0], item(0)
+    stage = STAGES[0]
+    one = open_item(stage, 0)
     codes_KN = one.target.codes_KN.clone()
     codes_KN[1:] = NULL_CODE
-    bare = replace(item(0), target=replace(one.target, codes_KN=codes_KN))
+    bare = replace(open_item(stage, 0), target=replace(one.target, codes_KN=codes_KN))
     assert torch.equal(stage.sample([one], PLAIN)[0], stage.sample([bare], PLAIN)[0])
 
 
+@pytest.mark.parametrize("corrector", [0.0, 0.5])
+def test_frames_that_have_codes_keep_them(corrector: float) -> None:
+    stage = STAGES[1]
+    one = open_item(stage, 2)
+    own = slice(stage.codebooks.start, stage.codebooks.stop)
+    known_KN = item(2).target.codes_KN[own, :5]
+    one.target.codes_KN[own, :5] = known_KN
+    settings_ = replace(PLAIN, steps=4, corrector=corrector)
+    with Watched(NET) as asked:
+        (codes_KN,) = stage.sample([one], settings_)
+    assert torch.equal(codes_KN[:, :5], known_KN)
+    assert int(codes_KN.min()) >= 0
+    begin = asked[0].codes_BKL.shape[-1] - one.target.frames
+    for inputs in asked:
+        assert torch.equal(inputs.codes_BKL[0, own, begin : begin + 5], known_KN)
+
+
 def test_sampling_follows_the_seed() -> None:
-    one, same, other = (STAGES[2].sample([item(2, seed)], PLAIN)[0] for seed in (0, 0, 1))
+    stage = STAGES[2]
+    one, same, other = (stage.sample([open_item(stage, 2, seed)], PLAIN)[0] for seed in (0, 0, 1))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)

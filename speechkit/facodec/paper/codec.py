@@ -17,6 +17,7 @@ from speechkit.core.checkpoint import Checkpoint, build_and_load, load_checkpoin
 from speechkit.core.config import from_dict
 from speechkit.core.errors import AudioError, CheckpointError
 from speechkit.core.results import Codes
+from speechkit.facodec.base import ConfiguredCodec
 from speechkit.facodec.codec import FACTORS, check_factors
 from speechkit.facodec.lengths import kept, lengths_of, padded
 from speechkit.facodec.paper.config import PaperCodecConfig
@@ -29,7 +30,6 @@ from speechkit.facodec.paper.quantizer import (
     PaperVectorQuantizer,
 )
 from speechkit.facodec.paper.transformer import ConditionalLayerNorm, TransformerEncoder
-from speechkit.facodec.quantizer import QuantizerConfig
 
 PLAIN_REVERSAL = Reversal()
 
@@ -81,8 +81,10 @@ class PaperOutput:
     """True for the items whose detail part the generator got."""
 
 
-class PaperCodec(nn.Module):
+class PaperCodec(ConfiguredCodec, nn.Module):
     """The codec: `encode` a wave into `Codes` and a timbre vector, `decode` them again."""
+
+    config: PaperCodecConfig
 
     def __init__(self, config: PaperCodecConfig) -> None:
         super().__init__()
@@ -109,31 +111,6 @@ class PaperCodec(nn.Module):
         self.prosody_mel = ProsodyMel(config.prosody_mel, config.prosody_bands) if v2 else None
         self.prosody_in = nn.Linear(config.prosody_bands, width) if v2 else None
         self.prosody_encoder = transformer() if v2 else None
-
-    @property
-    def sample_rate_hz(self) -> int:
-        """Samples a second."""
-        return self.config.sample_rate_hz
-
-    @property
-    def hop_samples(self) -> int:
-        """Samples a code frame."""
-        return self.config.hop_samples
-
-    @property
-    def quantizer(self) -> QuantizerConfig:
-        """Its codebooks."""
-        return self.config.quantizer
-
-    @property
-    def timbre_channels(self) -> int:
-        """Width of the timbre vector."""
-        return self.config.channels
-
-    @property
-    def phone_symbols(self) -> tuple[str, ...]:
-        """What the classes of `phone_logits` stand for; empty for the public weights."""
-        return self.config.phone_symbols
 
     def code_vectors(self) -> list[Tensor]:
         """The entries `[V, C]` of each codebook: prosody, content, detail."""

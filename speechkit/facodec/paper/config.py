@@ -149,6 +149,11 @@ class PaperCodecConfig:
         """Samples a code frame."""
         return math.prod(self.strides)
 
+    @property
+    def timbre_channels(self) -> int:
+        """Width of the timbre vector."""
+        return self.channels
+
 
 @dataclass(frozen=True, kw_only=True)
 class RedecoderConfig:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from speechkit.core.results import Codes
-from speechkit.facodec.quantizer import QuantizerConfig
+from speechkit.facodec.base import ConfiguredCodec
 from speechkit.facodec.small.config import FACodecConfig
 from speechkit.facodec.small.source import Excitation, excitation
 
@@ -45,35 +45,10 @@ def told(codes: Sequence[Codes]) -> Tensor:
     return phone_BF
 
 
-class SmallCodec:
+class SmallCodec(ConfiguredCodec):
     """The small codec by its configuration; a subclass computes `acoustics`, `speak`, `encode`."""
 
     config: FACodecConfig
-
-    @property
-    def sample_rate_hz(self) -> int:
-        """Samples a second."""
-        return self.config.mel.sample_rate_hz
-
-    @property
-    def hop_samples(self) -> int:
-        """Samples a code frame."""
-        return self.config.hop_samples
-
-    @property
-    def quantizer(self) -> QuantizerConfig:
-        """Its codebooks."""
-        return self.config.quantizer
-
-    @property
-    def timbre_channels(self) -> int:
-        """Width of the timbre vector."""
-        return self.config.timbre_channels
-
-    @property
-    def phone_symbols(self) -> tuple[str, ...]:
-        """What the classes of `phone_logits` stand for."""
-        return self.config.phone_symbols
 
     @property
     def draws_noise(self) -> bool:

@@ -299,17 +299,23 @@ class FACodec(SmallCodec, nn.Module):
         if not codes:
             return []
         heard = self.acoustics_batch(codes, timbre_BD, without=without)
-        frames = [2 * item.frames for item in codes]
+        waves = self.speak_batch(heard, [item.frames for item in codes], rngs)
+        return [wave_T.clamp(-1, 1) for wave_T in waves]
+
+    def speak_batch(
+        self, heard: Acoustics, frames: Sequence[int], rngs: Sequence[torch.Generator]
+    ) -> list[Tensor]:
+        """The vocoder's `wave_T` of each item, which has so many code frames, not clipped."""
         driven = joined(
             [
-                self.excite(f0_G[None, :count], voiced_G[None, :count], rng)
+                self.excite(f0_G[None, : 2 * count], voiced_G[None, : 2 * count], rng)
                 for f0_G, voiced_G, count, rng in zip(
                     heard.f0_BG, heard.voiced_BG, frames, rngs, strict=True
                 )
             ]
         )
-        waves_BT = self.speak(heard, driven).clamp(-1, 1)
-        ends = [item.frames * self.hop_samples for item in codes]
+        ends = [count * self.hop_samples for count in frames]
+        waves_BT = self.speak(heard, driven)
         return [wave_T[:end] for wave_T, end in zip(waves_BT, ends, strict=True)]
 
     def acoustics(

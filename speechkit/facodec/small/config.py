@@ -85,6 +85,11 @@ class FACodecConfig:
         require_range(self, **widths, **depths, speakers=(0, 10_000_000), level_rms=(1e-4, 1))
 
     @property
+    def sample_rate_hz(self) -> int:
+        """Samples a second."""
+        return self.mel.sample_rate_hz
+
+    @property
     def hop_samples(self) -> int:
         """Samples a code frame."""
         return 2 * self.mel.hop_length

@@ -53,7 +53,35 @@ def decode_context_frames(codec: SmallCodec) -> int:
     return frames + frame_count(n_fft, codec.hop_samples) + 1
 
 
-@torch.no_grad()
+class SpanDecoder:
+    """Decodes the spans of a recording in order, each starting where the one before ended."""
+
+    def __init__(
+        self,
+        codec: SmallCodec,
+        timbre_D: Tensor,
+        rng: torch.Generator,
+        *,
+        without: Collection[str] = (),
+    ) -> None:
+        self.codec, self.timbre_D, self.without = codec, timbre_D, without
+        self.context = decode_context_frames(codec)
+        """Code frames around a span that it depends on."""
+        mel = codec.config.mel
+        noise = rng if codec.draws_noise else None
+        self._source = RunningSource(
+            noise, mel.hop_length, mel.sample_rate_hz, MEL_PER_CODE * self.context
+        )
+
+    @torch.no_grad()
+    def decode(self, codes: Codes, span: Span) -> Tensor:
+        """`wave_T` of all that the span sees, from `span.low` to `span.high`, on the CPU."""
+        seen = codes.between(span.low, span.high)
+        heard = self.codec.acoustics(seen, self.timbre_D, without=self.without)
+        driven = self._source.advance(heard.f0_BG[0], heard.voiced_BG[0], span.times(MEL_PER_CODE))
+        return self.codec.speak(heard, driven)[0].clamp(-1, 1).cpu()
+
+
 def decode_spans(
     codec: SmallCodec,
     codes: Codes,
@@ -68,16 +96,9 @@ def decode_spans(
     Differs from it by the rounding of single precision, which grows with length there and not
     here: see `speechkit.facodec.stream`.
     """
-    context = decode_context_frames(codec)
-    mel = codec.config.mel
-    noise = rng if codec.draws_noise else None
-    source = RunningSource(noise, mel.hop_length, mel.sample_rate_hz, MEL_PER_CODE * context)
-    for span in spans(codes.frames, block_frames, context):
-        heard = codec.acoustics(codes.between(span.low, span.high), timbre_D, without=without)
-        finer = span.times(MEL_PER_CODE)
-        driven = source.advance(heard.f0_BG[0], heard.voiced_BG[0], finer)
-        wave_BT = codec.speak(heard, driven)
-        yield wave_BT[0, span.times(codec.hop_samples).own].clamp(-1, 1).cpu()
+    decoder = SpanDecoder(codec, timbre_D, rng, without=without)
+    for span in spans(codes.frames, block_frames, decoder.context):
+        yield decoder.decode(codes, span)[span.times(codec.hop_samples).own]
 
 
 @torch.no_grad()

@@ -113,8 +113,8 @@ class Synthesiser:
         """The clips of the jobs, in their order. Depends on nothing but jobs and inputs."""
         made: dict[int, PackedClip] = {}
         for batch in self._batches(jobs):
-            for job, codes_KF in zip(batch, self._codes(batch), strict=True):
-                made[job.number] = self._clip(job, codes_KF)
+            for job, clip in zip(batch, self._clips(batch, self._codes(batch)), strict=True):
+                made[job.number] = clip
         return [made[job.number] for job in jobs]
 
     def _batches(self, jobs: Sequence[Job]) -> Iterator[list[Job]]:
@@ -149,19 +149,21 @@ class Synthesiser:
         )
 
     @torch.no_grad()
-    def _clip(self, job: Job, codes_KF: Tensor) -> PackedClip:
-        """Speak the codes in the voice, as long and as loud as the parent."""
-        counts = self.codec.quantizer
-        sizes = [counts.prosody_codebooks, counts.content_codebooks, counts.detail_codebooks]
-        parts = torch.split(codes_KF, sizes)
-        codes = Codes(prosody_KF=parts[0], content_KF=parts[1], detail_KF=parts[2])
-        heard = self.codec.acoustics(codes, self.codes.clip(job.voice).timbre_D)
-        rng = generator(derive(job.seed, "vocoder"), self.device)
-        wave_T = self.codec.vocoder(heard.mel_BMG, heard.f0_BG, heard.voiced_BG, rng)[0].cpu()
-        parent_T = self.corpus.wave(job.parent)
-        wave_T = at_loudness_of(wave_T[: len(parent_T)], parent_T)
-        f0_G = (heard.f0_BG * heard.voiced_BG)[0, : f0_frames(len(wave_T))].cpu()
-        return PackedClip(info=self.info(job), pcm_T=pcm16(wave_T), f0_F=f0_G.numpy())
+    def _clips(self, jobs: Sequence[Job], codes: Sequence[Tensor]) -> list[PackedClip]:
+        """Speak the codes in the voices, each as long and as loud as its parent."""
+        said = [Codes.of(codes_KF, self.codec.quantizer.counts) for codes_KF in codes]
+        timbre_BD = torch.stack([self.codes.clip(job.voice).timbre_D for job in jobs])
+        heard = self.codec.acoustics_batch(said, timbre_BD)
+        rngs = [generator(derive(job.seed, "vocoder"), self.device) for job in jobs]
+        waves = self.codec.speak_batch(heard, [item.frames for item in said], rngs)
+        f0_BG = (heard.f0_BG * heard.voiced_BG).cpu()
+        clips = []
+        for job, wave_T, f0_G in zip(jobs, waves, f0_BG, strict=True):
+            parent_T = self.corpus.wave(job.parent)
+            wave_T = at_loudness_of(wave_T.cpu()[: len(parent_T)], parent_T)
+            f0_F = f0_G[: f0_frames(len(wave_T))].numpy()
+            clips.append(PackedClip(info=self.info(job), pcm_T=pcm16(wave_T), f0_F=f0_F))
+        return clips
 
     def info(self, job: Job) -> ClipInfo:
         """What the packed file says of the clip."""
