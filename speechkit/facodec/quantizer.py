@@ -88,7 +88,8 @@ class Codebook(nn.Module):
 
     def count(self, codes_BF: Tensor, e_BFC: Tensor) -> None:
         """Remember what was chosen for which projections."""
-        self.counts_V += torch.bincount(codes_BF.reshape(-1), minlength=self.counts_V.numel())
+        codes_N = codes_BF.reshape(-1)
+        self.counts_V.index_add_(0, codes_N, torch.ones_like(codes_N, dtype=self.counts_V.dtype))
         self._recent = e_BFC.detach().reshape(-1, e_BFC.shape[-1])
 
     @torch.no_grad()

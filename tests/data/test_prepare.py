@@ -156,11 +156,13 @@ def test_a_killed_run_goes_on_and_does_nothing_twice(
     prepare([corpus], whole, shard_clips=2)
     load, loaded = prepare_module.load_clip, list[str]()
 
-    def dies_at_the_fourth(clip: ClipSource, limits: PrepareLimits) -> PackedClip | Rejected:
+    def dies_at_the_fourth(
+        clip: ClipSource, limits: PrepareLimits, *, pitch: bool
+    ) -> PackedClip | Rejected:
         if len(loaded) == 3:
             raise KeyboardInterrupt
         loaded.append(clip.id)
-        return load(clip, limits)
+        return load(clip, limits, pitch=pitch)
 
     monkeypatch.setattr(prepare_module, "load_clip", dies_at_the_fourth)
     with pytest.raises(KeyboardInterrupt):
@@ -169,9 +171,9 @@ def test_a_killed_run_goes_on_and_does_nothing_twice(
         PackedCorpus(out)
     assert not list(out.glob("00001*"))
 
-    def counts(clip: ClipSource, limits: PrepareLimits) -> PackedClip | Rejected:
+    def counts(clip: ClipSource, limits: PrepareLimits, *, pitch: bool) -> PackedClip | Rejected:
         loaded.append(clip.id)
-        return load(clip, limits)
+        return load(clip, limits, pitch=pitch)
 
     monkeypatch.setattr(prepare_module, "load_clip", counts)
     report = prepare([corpus], out, shard_clips=2)
