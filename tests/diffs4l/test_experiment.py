@@ -124,7 +124,7 @@ def test_few_speakers_have_no_interval_and_other_clips_no_difference() -> None:
         paired([(few[0], result("mix", 0, ["a b"] * 5))])
 
 
-@pytest.mark.parametrize("size", ["tiny", "small", "paper"])
+@pytest.mark.parametrize("size", ["tiny", "mini", "small", "paper"])
 def test_recipes_fit_together(size: str, tmp_path: Path) -> None:
     experiment = load_toml(RECIPES / f"{size}.toml", Experiment)
     laboratory = Laboratory(experiment, RECIPES, tmp_path, None, tmp_path)
@@ -182,5 +182,13 @@ def test_tiny_goes_from_a_corpus_to_a_table_and_on(
     assert len([row for row in rows if row.startswith("| hubert")]) == 8
     assert "Updates of each pre-training: 2." in "\n".join(rows)
     assert (out / "composition.png").is_file()
+    gates = json.loads((out / "gates.json").read_text())["gates"]
+    for level in range(4):
+        assert any(gate["name"].startswith(f"level {level}, unit") for gate in gates)
+    closed = [gate["name"] for gate in gates if not gate["passed"]]
+    assert [row for row in rows if "Closed gate" in row] == [
+        row for name in closed for row in rows if f"Closed gate of the pool: {name}: " in row
+    ]
+    assert len([row for row in rows if "Closed gate" in row]) == len(closed)
     assert main([*command, "--set", "steps=3"]) == 2
     assert main([*command, "--arms", "nothing"]) == 2
