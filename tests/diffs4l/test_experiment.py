@@ -142,7 +142,9 @@ def test_mini_has_the_ratios_of_small(tmp_path: Path) -> None:
     for arm in mini.arms:
         for hours in ("hours_1_2", "hours_3"):
             share = getattr(arm, hours) / mini.seed_hours
-            assert share == pytest.approx(getattr(mix[arm.name], hours) / small.seed_hours, rel=0.02)
+            assert share == pytest.approx(
+                getattr(mix[arm.name], hours) / small.seed_hours, rel=0.02
+            )
 
 
 def test_arms_that_make_no_sense_are_refused() -> None:
