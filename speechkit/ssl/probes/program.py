@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -115,7 +115,7 @@ def run_probes(
         heard = heard.union(*(read_heard(folder) or () for folder in encoders))
     corpus = PackedCorpus(data)
     found: dict[str, list[list[TaskFigures]]] = {}
-    seconds: Counter[str] = Counter()
+    seconds: defaultdict[str, float] = defaultdict(float)
     first: Material | None = None
     for seed in range(config.seed, config.seed + config.repeats):
         drawn = replace(config, seed=seed)
