@@ -135,6 +135,18 @@ def test_recipes_fit_together(size: str, tmp_path: Path) -> None:
     load_toml(RECIPES / f"generator-{size}.toml", UnitGeneratorTraining)
 
 
+def test_mini_has_the_ratios_of_small(tmp_path: Path) -> None:
+    mini, small = (load_toml(RECIPES / f"{size}.toml", Experiment) for size in ("mini", "small"))
+    assert Laboratory(mini, RECIPES, tmp_path, None, tmp_path).codec_recipe is None
+    mix = {arm.name: arm for arm in small.arms}
+    for arm in mini.arms:
+        for hours in ("hours_1_2", "hours_3"):
+            share = getattr(arm, hours) / mini.seed_hours
+            assert share == pytest.approx(
+                getattr(mix[arm.name], hours) / small.seed_hours, rel=0.02
+            )
+
+
 def test_arms_that_make_no_sense_are_refused() -> None:
     experiment = load_toml(RECIPES / "tiny.toml", Experiment)
     with pytest.raises(ConfigError, match="named 'none'"):
@@ -182,5 +194,13 @@ def test_tiny_goes_from_a_corpus_to_a_table_and_on(
     assert len([row for row in rows if row.startswith("| hubert")]) == 8
     assert "Updates of each pre-training: 2." in "\n".join(rows)
     assert (out / "composition.png").is_file()
+    gates = json.loads((out / "gates.json").read_text())["gates"]
+    for level in range(4):
+        assert any(gate["name"].startswith(f"level {level}, unit") for gate in gates)
+    closed = [gate["name"] for gate in gates if not gate["passed"]]
+    assert [row for row in rows if "Closed gate" in row] == [
+        row for name in closed for row in rows if f"Closed gate of the pool: {name}: " in row
+    ]
+    assert len([row for row in rows if "Closed gate" in row]) == len(closed)
     assert main([*command, "--set", "steps=3"]) == 2
     assert main([*command, "--arms", "nothing"]) == 2

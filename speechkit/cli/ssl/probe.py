@@ -51,6 +51,20 @@ def add_verbs(verbs: arguments.Verbs[arguments.Parser]) -> None:
     )
     arguments.add_selection(probe, "languages", "sources")
     probe.add_argument(
+        "--test-splits",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="for phones and ctc: test on all of these splits, such as eval, and learn from "
+        "MINUTES of the others (a fifth of the speakers)",
+    )
+    probe.add_argument(
+        "--repeats",
+        type=arguments.whole_number(1, 1000),
+        default=1,
+        help="with other draws of clips, heads and random encoders (1)",
+    )
+    probe.add_argument(
         "--heard",
         action="store_true",
         help="take clips that pre-training heard too (left out where the encoder's folder knows)",
@@ -75,6 +89,8 @@ def _probe(args: argparse.Namespace) -> Outcome:
         layers=tuple(args.layers) if args.layers else None,
         words=args.words,
         steps=args.steps,
+        test_splits=tuple(args.test_splits),
+        repeats=args.repeats,
         heard=args.heard,
         seed=args.seed,
     )

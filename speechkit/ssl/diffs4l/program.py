@@ -32,6 +32,7 @@ from speechkit.diffusion.train_units import UnitGeneratorTraining, train_unit_ge
 from speechkit.facodec.encode_corpus import encode_corpus
 from speechkit.facodec.train import CodecTraining, train_codec
 from speechkit.ssl.augment import augment_corpus
+from speechkit.ssl.augment.check import check_pool
 from speechkit.ssl.augment.files import Inputs, read_pool
 from speechkit.ssl.augment.pool import shards_of_level
 from speechkit.ssl.baselines import AugmentConfig as DistortConfig
@@ -51,7 +52,7 @@ from speechkit.ssl.diffs4l.table import (
 )
 from speechkit.ssl.pretrain import PretrainConfig, pretrain
 from speechkit.ssl.selection import by_turns
-from speechkit.ssl.units import KMeansConfig, Units, UnitsConfig, make_units
+from speechkit.ssl.units import KMeans, KMeansConfig, Units, UnitsConfig, make_units
 from speechkit.train import TrainConfig
 from speechkit.train.evaluation import FIGURES_FILE, LAST_FOLDER
 
@@ -110,6 +111,7 @@ class Laboratory:
         self.units, self.targets = self.data / "units", self.data / "mfcc"
         self.codec = WEIGHTS / "codec" if self.codec_recipe is None else out / "codec/finetune/last"
         self.generator, self.pool = out / "generator" / "last", out / "pool"
+        self.gates = out / "gates.json"
 
     def begin(self) -> None:
         """Make the folder, or check that it is of this experiment; raises ConfigError."""
@@ -221,6 +223,21 @@ class Laboratory:
         )
         augment_corpus(inputs, self.experiment.augment, self.pool)
 
+    def make_gates(self) -> None:
+        """What the pool is worth, all but the similarity of voices, which needs a verifier.
+
+        A closed gate is told and noted in the table; it stops nothing, for a bad pool is a result.
+        """
+        if self.gates.is_file():
+            return
+        features = UnitsConfig(
+            features=self.out / "first" / LAST_FOLDER, layer=self.experiment.first_layer
+        ).load_features()
+        kmeans, _ = KMeans.load(self.units / "kmeans")
+        report = check_pool(self.pool, self.seed, self.units, kmeans, features, None)
+        log.info("gates of the pool:\n%s", report.text())
+        write_json(self.gates, report.to_json())
+
     def speech_of(self, arm: Arm, seed: int) -> tuple[Path, Path]:
         """The corpus that an arm hears, and its MFCC units by the seed's clusters."""
         if arm.real:
@@ -299,14 +316,22 @@ class Laboratory:
         notes = []
         if self.codec_recipe is None:
             notes.append("The codec saw speech and transcripts beyond the seed.")
-        text = markdown(found, notes)
-        write_text(self.out / "table.md", text)
-        write_json(self.out / "table.json", [asdict(cell) for cell in found])
         shares = {
             arm.name: arm.hours_3 / (arm.hours_1_2 + arm.hours_3)
             for arm in self.experiment.arms
             if arm.hours_1_2 + arm.hours_3 and arm.distort == "none"
         }
+        if self.gates.is_file():
+            gates = json.loads(self.gates.read_text(encoding="utf-8"))["gates"]
+            notes += [
+                f"Closed gate of the pool: {gate['name']}: {gate['value']:.3f}, limit "
+                f"{gate['limit']:.3f}."
+                for gate in gates
+                if not gate["passed"]
+            ]
+        text = markdown(found, notes)
+        write_text(self.out / "table.md", text)
+        write_json(self.out / "table.json", [asdict(cell) for cell in found])
         if any(cell.arm in shares for cell in found):
             plot_composition(found, shares, self.out / "composition.png")
         return text
@@ -336,6 +361,7 @@ def run_experiment(
     if any(arm.hours_1_2 or arm.hours_3 for arm in wanted):
         laboratory.make_voice()
         laboratory.make_pool()
+        laboratory.make_gates()
     # Seeds outermost: a first row of every arm comes before a second seed of any.
     for seed in experiment.seeds:
         for arm in wanted:

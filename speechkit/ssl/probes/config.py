@@ -35,6 +35,11 @@ class ProbeConfig:
     """On the heads (AdamW), not on the layer weights."""
     max_gigabytes: float = 8.0
     """Most memory that features may take."""
+    test_splits: tuple[str, ...] = ()
+    """Splits that the phone tasks are tested on, whole, such as `eval`; `minutes` is then what the
+    heads learn from. Without any, a fifth of the speakers and of the minutes is the test."""
+    repeats: int = 1
+    """How often all is done, with other draws of clips, heads and random encoders."""
     heard: bool = False
     """Whether clips that an encoder was pre-trained on may be used; it knows them too well."""
     seed: int = 0
@@ -47,11 +52,16 @@ class ProbeConfig:
             raise ConfigError(f"Probes are {', '.join(TASKS)}, not {', '.join(unknown) or 'none'}.")
         if self.layers is not None and (not self.layers or min(self.layers) < 0):
             raise ConfigError("Layers are whole numbers from 0; leave them out to use all.")
+        if self.test_splits and not {"phones", "ctc"}.issuperset(self.tasks):
+            raise ConfigError(
+                "Only `phones` and `ctc` can be tested on splits: ask for them alone."
+            )
         require_range(
             self,
             minutes=(0.01, 1e6),
             words=(2, 1000),
             steps=(1, 10**6),
+            repeats=(1, 1000),
             learning_rate=(1e-9, 10),
             weight_decay=(0, 10),
             max_gigabytes=(1e-6, 1e6),

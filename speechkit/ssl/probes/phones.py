@@ -1,7 +1,7 @@
 """The phone probes: the phone of each frame by a linear layer, and phones by CTC.
 
-Both are tested on speakers that they were not trained on. Stress is left out and all that is no
-phone is silence, which is also CTC's blank.
+Both are tested on speakers that they were not trained on: some of the corpus, or those of a split.
+Stress is left out and all that is no phone is silence, which is also CTC's blank.
 
 Shapes: F frames of a clip, N frames of all, P phones, L layers, D channels, V classes.
 """
@@ -25,7 +25,7 @@ from speechkit.ssl.ctc.decoding import greedy_labels
 from speechkit.ssl.probes.config import ProbeConfig
 from speechkit.ssl.probes.heads import Probe, Standard, fit
 from speechkit.ssl.probes.pieces import held_out, in_turns, shuffled
-from speechkit.ssl.probes.report import TaskFigures
+from speechkit.ssl.probes.report import ClipRate, TaskFigures
 from speechkit.ssl.probes.sources import HOP_SAMPLES, Source
 
 SILENCE = 0
@@ -76,11 +76,13 @@ def phone_material(
             f"None of the {len(chosen)} chosen clips has an alignment in '{corpus}': align "
             "the corpus, widen the selection, or leave out the phone and word probes."
         )
-    test_speakers = held_out(map(corpus.speaker, long), TEST_SHARE, config.seed, "phone")
+    test_speakers = _test_speakers(corpus, long, config)
     names, class_V = phone_classes(alignment.symbols)
     clips: list[PhoneClip] = []
     minutes = {False: 0.0, True: 0.0}
     limits = {False: (1 - TEST_SHARE) * config.minutes, True: TEST_SHARE * config.minutes}
+    if config.test_splits:
+        limits = {False: config.minutes, True: float("inf")}
     for clip in _by_speaker(corpus, long, config.seed):
         test = corpus.speaker(clip) in test_speakers
         if minutes[test] >= limits[test]:
@@ -112,6 +114,22 @@ def phone_material(
     )
 
 
+def _test_speakers(corpus: PackedCorpus, clips: Sequence[int], config: ProbeConfig) -> set[int]:
+    """Return speakers to test on; raises DataError where nobody else is left, or a split lacks."""
+    if not config.test_splits:
+        return held_out(map(corpus.speaker, clips), TEST_SHARE, config.seed, "phone")
+    split_of = {clip: corpus.clips[clip]["split"] for clip in clips}
+    inside = {corpus.speaker(clip) for clip in clips if split_of[clip] in config.test_splits}
+    outside = {corpus.speaker(clip) for clip in clips if split_of[clip] not in config.test_splits}
+    if not inside or not outside or inside & outside:
+        raise DataError(
+            f"{len(inside)} speakers have aligned clips in the splits to test on "
+            f"({', '.join(config.test_splits)}), {len(outside)} elsewhere, {len(inside & outside)} "
+            "both: give the corpora of both, without a common speaker."
+        )
+    return inside
+
+
 def phone_classes(symbols: Sequence[str]) -> tuple[list[str], Tensor]:
     """Return the names of the classes, silence first, and class_V int64 of each symbol."""
     plain = [symbol.rstrip("0123456789") if symbol[:1].isalpha() else "" for symbol in symbols]
@@ -141,6 +159,7 @@ class PhoneFrames:
                 f"{config.max_gigabytes:g} are allowed: probe fewer minutes or layers."
             )
         self.material = material
+        self.speakers = [corpus.clips[clip.clip]["speaker"] for clip in material.clips if clip.test]
         self.spans: list[tuple[int, int]] = []
         states_NLD = torch.empty(most, source.layers, source.channels, dtype=torch.float16)
         labels_N = torch.empty(most, dtype=torch.int64)
@@ -166,6 +185,11 @@ class PhoneFrames:
         spans = [torch.arange(at.start, at.stop) for _, at in self.clips(test=test)]
         return torch.cat(spans)
 
+    def rate(self, errors: list[int]) -> ClipRate:
+        """Return the errors of the test clips beside their phones and speakers."""
+        phones = [len(clip.phones) for clip, _ in self.clips(test=True)]
+        return ClipRate(errors=errors, phones=phones, speakers=self.speakers)
+
     def probe(self, name: str, seed: int) -> Probe:
         """Return an untrained probe for these classes."""
         rng = generator(derive(seed, "probe", name, "weights"))
@@ -184,24 +208,25 @@ def probe_frames(frames: PhoneFrames, config: ProbeConfig) -> TaskFigures:
 
     fit(probe, loss_of, config, "phones")
     guess = frames.labels_N.clone()
-    errors = phones = 0
+    errors: list[int] = []
     with torch.inference_mode():
         for clip, at in frames.clips(test=True):
             logits_FV = probe(frames.states_NLD[at])
             guess[at] = logits_FV.argmax(dim=1)
-            errors += _errors(clip, logits_FV)
-            phones += len(clip.phones)
+            errors.append(_errors(clip, logits_FV))
+    rate = frames.rate(errors)
     commonest = frames.labels_N[train_N].bincount().argmax()
     return TaskFigures(
         figures={
             "phone_accuracy": _share(guess[test_N] == frames.labels_N[test_N]),
-            "phone_error_rate": errors / max(phones, 1),
+            "phone_error_rate": rate.rate,
         },
         chance={
             "phone_accuracy": _share(frames.labels_N[test_N] == commonest),
             "phone_error_rate": 1.0,
         },
         layer_weights={"phones": probe.layer_weights},
+        rates={"phone_error_rate": rate},
     )
 
 
@@ -225,12 +250,12 @@ def probe_ctc(frames: PhoneFrames, config: ProbeConfig) -> TaskFigures:
     fit(probe, loss_of, config, "ctc")
     test = frames.clips(test=True)
     with torch.inference_mode():
-        errors = sum(_errors(clip, probe(frames.states_NLD[at])) for clip, at in test)
-    phones = sum(len(clip.phones) for clip, _ in test)
+        rate = frames.rate([_errors(clip, probe(frames.states_NLD[at])) for clip, at in test])
     return TaskFigures(
-        figures={"ctc_error_rate": errors / max(phones, 1)},
+        figures={"ctc_error_rate": rate.rate},
         chance={"ctc_error_rate": 1.0},
         layer_weights={"ctc": probe.layer_weights},
+        rates={"ctc_error_rate": rate},
     )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -22,7 +23,7 @@ from speechkit.ssl.probes.phones import (
     probe_frames,
 )
 from speechkit.ssl.probes.queries import QueryMaterial, probe_queries, query_material
-from speechkit.ssl.probes.report import ProbeReport, SourceFigures, TaskFigures
+from speechkit.ssl.probes.report import BASELINE, ProbeReport, TaskFigures, source_figures
 from speechkit.ssl.probes.sources import Source, encoder_sources, plain_sources
 from speechkit.ssl.probes.speakers import SpeakerMaterial, probe_speakers, speaker_material
 from speechkit.ssl.probes.words import WordMaterial, probe_words, word_material
@@ -112,29 +113,28 @@ def run_probes(
     heard: frozenset[str] = frozenset()
     if not config.heard:
         heard = heard.union(*(read_heard(folder) or () for folder in encoders))
-    material = gather(PackedCorpus(data), config, heard)
-    sources = encoder_sources(encoders, config.layers, config.seed, device) + plain_sources()
-    rows: list[SourceFigures] = []
-    chance: dict[str, float] = {}
-    for source in sources:
-        progress(source.name)
-        start = time.perf_counter()
-        found = probe_source(source, material, config)
-        rows.append(
-            SourceFigures(
-                name=source.name,
-                figures={name: value for one in found for name, value in one.figures.items()},
-                layer_weights={k: value for one in found for k, value in one.layer_weights.items()},
-                seconds=time.perf_counter() - start,
-            )
-        )
-        for one in found:
-            chance.update(one.chance)
+    corpus = PackedCorpus(data)
+    found: dict[str, list[list[TaskFigures]]] = {}
+    seconds: defaultdict[str, float] = defaultdict(float)
+    first: Material | None = None
+    for seed in range(config.seed, config.seed + config.repeats):
+        drawn = replace(config, seed=seed)
+        material = gather(corpus, drawn, heard)
+        first = first or material
+        for source in encoder_sources(encoders, config.layers, seed, device) + plain_sources():
+            progress(source.name)
+            start = time.perf_counter()
+            found.setdefault(source.name, []).append(probe_source(source, material, drawn))
+            seconds[source.name] += time.perf_counter() - start
+    assert first is not None
     return ProbeReport(
-        sources=rows,
-        chance=chance,
-        counts=material.counts(),
-        words=[] if material.words is None else material.words.words,
+        sources=[
+            source_figures(name, repeats, found[BASELINE], seconds[name], config.seed)
+            for name, repeats in found.items()
+        ],
+        chance={k: value for one in found[BASELINE][0] for k, value in one.chance.items()},
+        counts=first.counts(),
+        words=[] if first.words is None else first.words.words,
         layers=None if config.layers is None else list(config.layers),
     )
 

@@ -52,7 +52,7 @@ def encoder_sources(
     """Return the encoders, and one with random weights for each size among them.
 
     Raises CheckpointError for a folder without an encoder, and ConfigError for one whose frames
-    are not 20 ms or that lacks a layer.
+    are not of whole 20 ms or that lacks a layer.
     """
     encoders = [(str(folder), load_encoder(folder)) for folder in folders]
     sizes = list(dict.fromkeys(encoder.config for _, encoder in encoders))
@@ -63,12 +63,16 @@ def encoder_sources(
 
 
 def encoder_source(name: str, encoder: SslEncoder, layers: Sequence[int] | None) -> Source:
-    """Return some or all levels of an encoder as a source; raises ConfigError."""
+    """Return some or all levels of an encoder as a source; raises ConfigError.
+
+    What an encoder of 25 Hz says between two frames lies on the line between them.
+    """
     config = encoder.config
-    if config.hop_samples != HOP_SAMPLES:
+    times, rest = divmod(config.hop_samples, HOP_SAMPLES)
+    if rest or not times:
         raise ConfigError(
             f"{name} has a frame each {config.hop_samples} samples; phones are aligned to frames "
-            f"of {HOP_SAMPLES}: probe an encoder with that product of strides."
+            f"of {HOP_SAMPLES}: probe an encoder whose strides multiply to that, or to a multiple."
         )
     chosen = range(config.layers + 1) if layers is None else layers
     if max(chosen) > config.layers:
@@ -79,13 +83,29 @@ def encoder_source(name: str, encoder: SslEncoder, layers: Sequence[int] | None)
     def states(wave_T: Tensor) -> Tensor:
         with torch.inference_mode():
             found = encoder.hidden_states(wave_T[None].to(encoder.mask_D.device)).layers
-            return torch.stack([found[layer][0] for layer in chosen], dim=1).float().cpu()
+            states_FLD = torch.stack([found[layer][0] for layer in chosen], dim=1).float().cpu()
+            return oftener(states_FLD, times, whole_frames(len(wave_T), HOP_SAMPLES))
 
     return Source(
         name=name,
         layers=len(chosen),
         channels=config.model_dim,
         states=states,
+    )
+
+
+def oftener(states_FLD: Tensor, times: int, frames: int) -> Tensor:
+    """Return so many frames, `times` as many a second, by linear interpolation.
+
+    Frame `i` of the result stands at `i / times`; what is behind the last frame is like it.
+    """
+    if times == 1:
+        return states_FLD
+    place_F = (torch.arange(frames) / times).clamp(max=len(states_FLD) - 1)
+    before_F = place_F.long()
+    after_F = (before_F + 1).clamp(max=len(states_FLD) - 1)
+    return torch.lerp(
+        states_FLD[before_F], states_FLD[after_F], (place_F - before_F)[:, None, None]
     )
 
 

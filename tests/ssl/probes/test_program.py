@@ -8,19 +8,22 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from speechkit.cli import build_parser
 from speechkit.core.errors import CheckpointError, ConfigError, DataError, SpeechkitError
 from speechkit.core.rng import generator
-from speechkit.data.packed import PackedCorpus
+from speechkit.data.alignment import Alignment, ClipAlignment, write_alignment
+from speechkit.data.packed import ClipInfo, PackedClip, PackedCorpus, Shard, write_packed
 from speechkit.ssl.checkpoints import save_model
 from speechkit.ssl.config import EncoderConfig
 from speechkit.ssl.encoder import build_encoder
 from speechkit.ssl.probes import ProbeConfig, run_probes
 from speechkit.ssl.probes.pieces import Piece
 from speechkit.ssl.probes.program import gather
+from speechkit.ssl.probes.report import ClipRate, difference
 from speechkit.ssl.probes.sources import encoder_source, plain_sources
 from speechkit.ssl.probes.speakers import equal_error, speaker_material, verification_error
 from speechkit.ssl.selection import Selection
@@ -138,6 +141,100 @@ def test_all_sources_give_the_frames_of_an_encoder(samples: int) -> None:
     for source in [tiny, *plain_sources()]:
         frames = TINY.frames(samples)
         assert source.states(wave_T).shape == (frames, source.layers, source.channels)
+
+
+def test_an_encoder_of_25_hz_says_between_frames_what_lies_on_the_line() -> None:
+    mel = replace(TINY, front="log-mel", conv_channels=(8, 8), conv_kernels=(3, 3),
+                  conv_strides=(2, 2))  # fmt: skip
+    encoder = build_encoder(mel).eval()
+    for samples in (400, 719, 720, 16_000, 16_123):
+        wave_T = 0.1 * torch.randn(samples, generator=generator(6))
+        found_FLD = encoder_source("mel", encoder, (0, 2)).states(wave_T)
+        assert found_FLD.shape == (TINY.frames(samples), 2, 16)
+        with torch.inference_mode():
+            layers = encoder.hidden_states(wave_T[None]).layers
+        given_FLD = torch.stack([layers[0][0], layers[2][0]], dim=1)
+        places = np.arange(len(found_FLD)) / 2
+        for layer, channel in ((0, 0), (1, 7)):
+            line_F = np.interp(places, np.arange(len(given_FLD)), given_FLD[:, layer, channel])
+            assert np.allclose(found_FLD[:, layer, channel], line_F, atol=1e-5)
+
+
+def test_phones_are_tested_on_a_split_and_repeats_are_compared_with_log_mel(
+    tones: Path, encoder: Path, tmp_path: Path
+) -> None:
+    corpus = PackedCorpus(tones)
+    exam = tmp_path / "exam.safetensors"
+    # Five other speakers, of one clip each.
+    places = [0, 3, 6, 9, 12]
+    infos = [{**corpus.clips[n], "speaker": f"x{n}", "split": "eval"} for n in places]
+    write_packed(
+        exam,
+        [
+            PackedClip(
+                info=ClipInfo(**{**info, "id": f"exam/{n}"}),  # type: ignore[typeddict-item]
+                pcm_T=(corpus.wave(n).numpy() * 32768).astype(np.int16),
+                f0_F=corpus.f0(n).numpy(),
+            )
+            for n, info in zip(places, infos, strict=True)
+        ],
+    )
+    sidecar = Alignment(corpus)
+    write_alignment(
+        Shard(exam),
+        sidecar.symbols,
+        {
+            row: ClipAlignment(sidecar.phones(n), sidecar.frames(n), 0.0)
+            for row, n in enumerate(places)
+        },
+    )
+    config = replace(
+        CONFIG, tasks=("ctc",), minutes=0.2, steps=20, test_splits=("eval",), repeats=2
+    )
+    report = run_probes([encoder], [tones, exam], config)
+    counts = report.counts["phones"]
+    assert counts["test_speakers"] == 5
+    assert counts["train_minutes"] >= 0.2 > counts["train_minutes"] - 0.2
+    by_name = {source.name: source for source in report.sources}
+    baseline, random = by_name["log-mel"], by_name["random weights"]
+    single = [
+        run_probes([encoder], [tones, exam], replace(config, repeats=1, seed=seed))
+        for seed in range(2)
+    ]
+    assert random.repeats["ctc_error_rate"] == [
+        one.sources[1].figures["ctc_error_rate"] for one in single
+    ]
+    assert random.figures["ctc_error_rate"] == pytest.approx(
+        sum(random.repeats["ctc_error_rate"]) / 2
+    )
+    found = random.differences["ctc_error_rate"]
+    # The same clips are tested in both repeats: the mean of rates is the rate of all.
+    assert found.value == pytest.approx(
+        random.figures["ctc_error_rate"] - baseline.figures["ctc_error_rate"]
+    )
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low <= found.value <= found.high
+    assert not baseline.differences
+    assert "against log-mel" in report.text()
+    with pytest.raises(DataError, match="0 speakers have aligned clips in the splits"):
+        run_probes([encoder], tones, config)
+    with pytest.raises(DataError, match="0 elsewhere"):
+        run_probes([encoder], exam, config)
+    with pytest.raises(ConfigError, match="Only `phones` and `ctc`"):
+        replace(config, tasks=("ctc", "words"))
+
+
+def test_a_difference_is_paired_over_speakers() -> None:
+    speakers = [f"s{n // 2}" for n in range(12)]
+    hard = [10 * (n % 4) for n in range(12)]
+    one = ClipRate(errors=hard, phones=[40] * 12, speakers=speakers)
+    other = ClipRate(errors=[n + 4 for n in hard], phones=[40] * 12, speakers=speakers)
+    found = difference(one, other, 0)
+    # Every clip is four phones of forty better, so no draw of speakers says otherwise.
+    assert (found.value, found.low, found.high) == pytest.approx((-0.1, -0.1, -0.1))
+    few = replace(one, speakers=["a", "b", "c", "d"] * 3)
+    assert difference(few, replace(other, speakers=few.speakers), 0).low is None
 
 
 def test_what_cannot_be_probed(tones: Path, encoder: Path, tmp_path: Path) -> None:
