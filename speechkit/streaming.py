@@ -33,12 +33,15 @@ FIRST_SECONDS = 0.9
 AHEAD_SECONDS = 0.16
 """How much further a part is drawn and decoded than it reaches."""
 
-BEFORE_SECONDS = 0.5
+BEFORE_SECONDS = 1.0
 """What a part sees of those before it."""
 
 SHORTEST_PROMPT_SECONDS = 1.0
-"""Prompts of the stages are as long as the part that is drawn, but for this; longer ones take
-longer. The generator trained with prompts of 1 s and more."""
+"""Prompt of the first part: longer ones take longer, and the generator trained with prompts of 1 s
+and more."""
+
+LATER_PROMPT_SECONDS = 2.0
+"""Prompts of the parts after it, for which there is time, are as long as the part, but for this."""
 
 
 class Speaker(Protocol):
@@ -105,7 +108,8 @@ def _in_parts(
         ahead = whole.frames if last else min(end + round(AHEAD_SECONDS * second), whole.frames)
         low = max(0, start - round(BEFORE_SECONDS * second))
         seed = piece.seed if number == 0 else derive(piece.seed, "part", number)
-        shortest = round(SHORTEST_PROMPT_SECONDS * second)
+        seconds = LATER_PROMPT_SECONDS if number else SHORTEST_PROMPT_SECONDS
+        shortest = round(seconds * second)
         (drawn,) = tts.draw_frames(
             [whole.between(low, ahead)],
             [piece.voice],

@@ -15,7 +15,8 @@
     || element.getAttribute("aria-label")?.trim()
     || [...(element.labels ?? [])].map(words).join(" ").trim()
     || (element.matches("button, a, [role]") ? words(element) : "")
-    || [...element.querySelectorAll("img[alt], svg title")].map((one) => one.alt ?? words(one)).join(" ").trim()
+    || [...element.querySelectorAll("img[alt], svg title, [aria-label]")]
+      .map((one) => one.getAttribute("aria-label") ?? one.alt ?? words(one)).join(" ").trim()
     || element.title;
   const place = (element) => `${element.outerHTML.slice(0, 90)} in #${element.closest("[id]")?.id}`;
   const controls = "button, a[href], textarea, select, input:not([type=hidden]), [role=slider], [role=tab], [tabindex='0']";
