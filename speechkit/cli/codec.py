@@ -112,7 +112,7 @@ def _encode(args: argparse.Namespace) -> Outcome:
     codec, codec_hash = _open(args)
 
     from speechkit.core.devices import pick_device
-    from speechkit.facodec.encode_corpus import ENCODED_AT_ONCE
+    from speechkit.facodec.codec import ENCODED_AT_ONCE
     from speechkit.facodec.files import write_codec_file
 
     seconds, size_bytes = 0.0, 0

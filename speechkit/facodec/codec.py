@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 FACTORS: tuple[str, ...] = ("prosody", "content", "detail")
 """The factors that are codes; the fourth, timbre, is a vector."""
 
+ENCODED_AT_ONCE = {"cuda": 16, "mps": 16}
+"""Recordings that are encoded together by the kind of device; a CPU is hardly faster for it."""
+
 
 class Codec(Protocol):
     """A codec of any architecture: small, or the paper's. Works on mono waves, −1 to 1."""

@@ -16,12 +16,9 @@ from speechkit.data.codes import CODES, ClipCodes, CorpusCodes, empty_codes, wri
 from speechkit.data.packed import Data, PackedCorpus, Source
 from speechkit.data.sidecar import has_sidecars, is_made
 from speechkit.data.work import ALONE, Crew, Report, run_shards
-from speechkit.facodec.codec import Codec
+from speechkit.facodec.codec import ENCODED_AT_ONCE, Codec
 from speechkit.facodec.pretrained import load_pretrained
 from speechkit.facodec.recognition import recognise
-
-ENCODED_AT_ONCE = {"cuda": 16, "mps": 16}
-"""Recordings that are encoded together by the kind of device; a CPU is hardly faster for it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ import soundfile
 
 from speechkit.cli import build_parser
 from speechkit.core.checkpoint import load_checkpoint
-from speechkit.facodec.encode_corpus import ENCODED_AT_ONCE
+from speechkit.facodec.codec import ENCODED_AT_ONCE
 from speechkit.facodec.files import read_codec_file
 from tests.tiny import tiny_model
 
