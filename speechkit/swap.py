@@ -99,8 +99,7 @@ def swap_recording(
             (timbre or own).timbre_D,
             Draws(sampler=sampler, seeds=(seed,), begin=begin),
         )
-    # The phones were recognised, not read: the decoder must not rely on them.
-    codes = replace(codes, phone_F=None)
+    codes = replace(codes, phone_F=None)  # recognised, not read: not to be relied on
     begin("decode")
     rng = generator(derive(seed, "noise"), tts.device)
     wave_T = tts.codec.decode(codes, (timbre or own).timbre_D, rng).cpu()

@@ -122,7 +122,8 @@ class Generator(nn.Module):
             torch.full((self.config.duration.codebooks, len(ids)), NULL_CODE) for ids in phones
         ]
         targets = [phone_segment(*pair).to(self.device) for pair in zip(phones, empty, strict=True)]
-        for name, stage in zip(self.config.stages, self.duration_stages, strict=False):
+        for name in self.config.stages[: -len(FRAME_STAGES)]:
+            stage = self.stages[name]
             draws.begin(name)
             streams = self._streams(draws, name)
             items = [
