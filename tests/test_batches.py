@@ -57,7 +57,7 @@ def test_a_batch_of_a_saved_model_is_what_each_is_alone(folder: Path) -> None:
     for text, speech in zip(BATCH_TEXTS, together, strict=True):
         alone = tts.synthesize(text, voice, seed=4, steps=1, watermark=None)
         assert speech.frames == alone.frames
-        torch.testing.assert_close(speech.wave_T, alone.wave_T, atol=1e-4, rtol=0)
+        torch.testing.assert_close(speech.wave_T, alone.wave_T, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("most", [1, 30, 10_000])

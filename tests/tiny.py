@@ -64,7 +64,7 @@ def tiny_model(folder: Path, seed: int = 0) -> Path:
         generator = build_generator(TINY_GENERATOR)
         # A decoder that grew ears for phones does not listen at first.
         assert codec.told_phones is not None
-        codec.told_phones.of_class.weight.data.normal_(std=0.1)
+        codec.told_phones.of_class.weight.data.normal_()
         # Gates start at 0; open them, or prompts would have no effect on anything.
         for parameter in generator.parameters():
             parameter.data.add_(0.3 * torch.randn_like(parameter))

@@ -355,7 +355,8 @@ class FACodec(SmallCodec, nn.Module):
         # rounds otherwise.
         pitches, voicings = [], []
         for n, item in enumerate(codes):
-            predicted = self.predict_prosody(z_prosody[n : n + 1, : item.frames])
+            own_1FD = self.prosody_codebooks.embed(prosody_BKF[n : n + 1, :, : item.frames])
+            predicted = self.predict_prosody(own_1FD * float("prosody" not in without))
             median_B = timbre_BD[n : n + 1, -1] * TIMBRE_PITCH_SCALE
             pitches.append(pitch_hz(predicted.contour_BG, median_B)[0])
             voicings.append((predicted.voiced_logit_BG[0] > 0).to(pitches[-1].dtype))
