@@ -2,39 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
+from speechkit.facodec.codec import Sizes
 from speechkit.facodec.quantizer import QuantizerConfig
-
-
-class CodecConfig(Protocol):
-    """What the configurations of all codecs have."""
-
-    @property
-    def sample_rate_hz(self) -> int:
-        """Samples a second."""
-
-    @property
-    def hop_samples(self) -> int:
-        """Samples a code frame."""
-
-    @property
-    def quantizer(self) -> QuantizerConfig:
-        """Its codebooks."""
-
-    @property
-    def timbre_channels(self) -> int:
-        """Width of the timbre vector."""
-
-    @property
-    def phone_symbols(self) -> tuple[str, ...]:
-        """What the classes of `phone_logits` stand for; empty where nobody knows."""
 
 
 class ConfiguredCodec:
     """A codec by its configuration."""
 
-    config: CodecConfig
+    config: Sizes
 
     @property
     def sample_rate_hz(self) -> int:

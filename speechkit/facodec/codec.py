@@ -25,8 +25,8 @@ ENCODED_AT_ONCE = {"cuda": 16, "mps": 16}
 """Recordings that are encoded together by the kind of device; a CPU is hardly faster for it."""
 
 
-class Codec(Protocol):
-    """A codec of any architecture: small, or the paper's. Works on mono waves, −1 to 1."""
+class Sizes(Protocol):
+    """What a codec says of itself, and its configuration too."""
 
     @property
     def sample_rate_hz(self) -> int:
@@ -47,6 +47,10 @@ class Codec(Protocol):
     @property
     def phone_symbols(self) -> tuple[str, ...]:
         """What the classes of `phone_logits` stand for; empty where nobody knows."""
+
+
+class Codec(Sizes, Protocol):
+    """A codec of any architecture: small, or the paper's. Works on mono waves, −1 to 1."""
 
     def phone_logits(self, content_BKF: Tensor) -> Tensor:
         """Phone class logits `[B, F, V]` of content codes."""

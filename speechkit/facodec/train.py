@@ -97,10 +97,11 @@ def start_codec(
     """
     if init is not None:
         checkpoint = load_checkpoint(init)
-        network = grown_config(codec_config(checkpoint.config), config)
+        found = codec_config(checkpoint.config)
+        network = grown_config(found, config)
         with _seeded(seed):
             codec = build_codec(replace(network, speakers=len(corpus.speakers)))
-        load_state(codec, grown_state(checkpoint.state, codec))
+        load_state(codec, grown_state(checkpoint.state, found, codec))
         return codec
     symbols = FrameClasses(DEFAULT_VOCABULARY).symbols
     with _seeded(seed):

@@ -12,7 +12,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from speechkit.facodec.convnext import ConvNeXtStack
 from speechkit.facodec.small.codec import FACodec
 from speechkit.facodec.small.config import FACodecConfig
 
@@ -31,22 +30,21 @@ def grown_config(found: FACodecConfig, wanted: FACodecConfig) -> FACodecConfig:
     )
 
 
-def grown_state(state: dict[str, Tensor], codec: FACodec) -> dict[str, Tensor]:
-    """The weights of a smaller codec with the parts of `codec` that it lacks, silent at first.
+def grown_state(
+    state: dict[str, Tensor], found: FACodecConfig, codec: FACodec
+) -> dict[str, Tensor]:
+    """The weights of a codec `found` with the parts of `codec` that it lacks, silent at first.
 
-    `codec` is deeper than the one `state` is of, or as deep; its weights are fresh.
+    `codec` has the `grown_config` of it and fresh weights.
     """
-    fresh = codec.state_dict()
-    grown = {key: value for key, value in fresh.items() if key.startswith("told_phones.")} | state
-    stacks = {"decoder": codec.decoder, "vocoder.net": codec.vocoder.net}
-    for name, stack in stacks.items():
-        assert isinstance(stack, ConvNeXtStack)
-        for number in range(len(stack.blocks)):
-            block = f"{name}.blocks.{number}."
-            if any(key.startswith(block) for key in state):
-                continue
-            for key, value in fresh.items():
-                if key.startswith(block):
-                    silent = key.startswith(f"{block}down.")
-                    grown[key] = torch.zeros_like(value) if silent else value
+    new = [] if found.told_phones else ["told_phones."]
+    for name, before, after in (
+        ("decoder", found.decoder_blocks, codec.config.decoder_blocks),
+        ("vocoder.net", found.vocoder.blocks, codec.config.vocoder.blocks),
+    ):
+        new += [f"{name}.blocks.{number}." for number in range(before, after)]
+    grown = dict(state)
+    for key, value in codec.state_dict().items():
+        if key.startswith(tuple(new)):
+            grown[key] = torch.zeros_like(value) if ".down." in key else value
     return grown
