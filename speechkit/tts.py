@@ -153,7 +153,7 @@ class ZeroShotTTS:
         """What a voice must fit to be used here; see `Voice.check`."""
         codebooks = self.codec.quantizer
         return VoiceSizes(
-            timbre_channels=self.codec.timbre_channels,
+            timbre_channels=self.codec.voice_channels,
             codebooks=codebooks.codebooks,
             codebook_size=codebooks.codebook_size,
             phones=len(self.vocabulary),

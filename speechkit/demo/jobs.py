@@ -272,11 +272,13 @@ def _similarity(
     models: Models, voices: Mapping[str, Voice], before: Speech, after: Speech
 ) -> dict[str, tuple[float, float]]:
     """Cosine of timbre vectors of each prompt with both."""
-    made = [models.codec.encode(speech.wave_T)[1].cpu() for speech in (before, after)]
+    own = slice(-models.codec.timbre_channels, None)
+    made = [models.codec.encode(speech.wave_T)[1].cpu()[own] for speech in (before, after)]
     similarity = {}
     for name, voice in voices.items():
         first, second = (
-            float(torch.cosine_similarity(timbre_D, voice.timbre_D, dim=0)) for timbre_D in made
+            float(torch.cosine_similarity(timbre_D, voice.timbre_D[own], dim=0))
+            for timbre_D in made
         )
         # Rounded, and a zero without a sign.
         similarity[name] = (round(first, 2) + 0.0, round(second, 2) + 0.0)
@@ -392,7 +394,7 @@ def code(models: Models, wave_T: Tensor, *, report: Report) -> Coded:
         wave_T=out_T,
         took_seconds=time.perf_counter() - started,
         bits_per_second=bits * codec.sample_rate_hz / codec.hop_samples,
-        timbre_bits=16 * codec.timbre_channels,
+        timbre_bits=16 * codec.voice_channels,
     )
 
 

@@ -189,8 +189,9 @@ class Denoiser(nn.Module):
             self.time(_waves(inputs.time_B)) + self.stage(inputs.stage_B) + self.summary(pooled)
         )
         if self.timbre is not None and inputs.timbre_BD is not None:
-            told_B1 = (inputs.timbre_BD != 0).any(-1, keepdim=True)
-            condition = condition + self.timbre(inputs.timbre_BD) * told_B1
+            timbre_BD = inputs.timbre_BD[:, -self.config.timbre_channels :]
+            told_B1 = (timbre_BD != 0).any(-1, keepdim=True)
+            condition = condition + self.timbre(timbre_BD) * told_B1
         patch, (size, length) = self.config.patch, frames_BLE.shape[:2]
         extra = -length % patch
         patches = nn.functional.pad(frames_BLE, (0, 0, 0, extra)).reshape(

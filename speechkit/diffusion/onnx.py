@@ -51,7 +51,9 @@ class OnnxDenoiser(Denoiser):
         if self.config.timbre_channels:
             size = (len(inputs.stage_B), self.config.timbre_channels)
             timbre_BD = inputs.timbre_BD
-            timbre["timbre_BD"] = torch.zeros(size) if timbre_BD is None else timbre_BD
+            timbre["timbre_BD"] = (
+                torch.zeros(size) if timbre_BD is None else timbre_BD[:, -size[1] :]
+            )
         (hidden_BLE,) = self.graphs.run(
             self.name,
             phones_BL=inputs.phones_BL,

@@ -32,6 +32,11 @@ class ConfiguredCodec:
         return self.config.timbre_channels
 
     @property
+    def voice_channels(self) -> int:
+        """Width of the timbre vector with all that a voice carries beside it."""
+        return self.timbre_channels
+
+    @property
     def phone_symbols(self) -> tuple[str, ...]:
         """What the classes of `phone_logits` stand for; empty where nobody knows."""
         return self.config.phone_symbols

@@ -52,6 +52,12 @@ class Sizes(Protocol):
 class Codec(Sizes, Protocol):
     """A codec of any architecture: small, or the paper's. Works on mono waves, −1 to 1."""
 
+    @property
+    def voice_channels(self) -> int:
+        """Width of what `encode` gives as timbre: its last `timbre_channels` are the vector itself,
+        which is all that a generator is told and all that `decode` needs; what is before them
+        makes decoded speech more like the recording."""
+
     def phone_logits(self, content_BKF: Tensor) -> Tensor:
         """Phone class logits `[B, F, V]` of content codes."""
 
@@ -65,9 +71,10 @@ class Codec(Sizes, Protocol):
         """
 
     def encode_batch(
-        self, waves: Sequence[Tensor], f0s: Sequence[Tensor] | None = None
+        self, waves: Sequence[Tensor], f0s: Sequence[Tensor] | None = None, *, whole: bool = True
     ) -> list[tuple[Codes, Tensor]]:
-        """`encode` of each wave, computed together."""
+        """`encode` of each wave, computed together; without `whole`, timbre may be the last
+        `timbre_channels` alone, which is faster."""
 
     def to(self, device: str | torch.device) -> Self:
         """The codec on a device."""

@@ -157,12 +157,13 @@ def shard_codes(
         together = chosen[first : first + batch]
         waves = [corpus.wave(clip) for clip in together]
         known = corpus.shards[number].has_pitch
-        found = codec.encode_batch(waves, [corpus.f0(c) for c in together] if known else None)
+        f0s = [corpus.f0(clip) for clip in together] if known else None
+        found = codec.encode_batch(waves, f0s, whole=False)
         for clip, wave_T, (codes, timbre_D) in zip(together, waves, found, strict=True):
             made[clip] = ClipCodes(
                 codes_KF=codes.stacked().cpu(),
                 phone_F=recognise(codec, codes, wave_T),
-                timbre_D=timbre_D.cpu(),
+                timbre_D=timbre_D[-codec.timbre_channels :].cpu(),
             )
         report(len(together))
     return [made.get(clip, empty) for clip in clips]

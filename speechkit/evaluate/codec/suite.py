@@ -155,7 +155,8 @@ class _Run:
         clips = []
         for one in self.clips:
             labels = frame_labels(one.clip, self.codec.hop_samples, self.phones)
-            parts = {"timbre": one.timbre_D, **embeddings(self.codec, one.codes)}
+            timbre_D = one.timbre_D[-self.codec.timbre_channels :]
+            parts = {"timbre": timbre_D, **embeddings(self.codec, one.codes)}
             clips.append(
                 ProbeClip(
                     id=one.clip.id,
@@ -198,7 +199,7 @@ class _Run:
             list(self.codebooks.values()),
             names=list(self.codebooks),
             frames_a_second=self.codec.sample_rate_hz / self.codec.hop_samples,
-            timbre_channels=self.codec.timbre_channels,
+            timbre_channels=self.codec.voice_channels,
             trained_on=self.suite.train_codes,
         )
 

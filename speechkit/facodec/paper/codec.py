@@ -281,7 +281,7 @@ class PaperCodec(ConfiguredCodec, nn.Module):
 
     @torch.no_grad()
     def encode_batch(
-        self, waves: Sequence[Tensor], f0s: Sequence[Tensor] | None = None
+        self, waves: Sequence[Tensor], f0s: Sequence[Tensor] | None = None, *, whole: bool = True
     ) -> list[tuple[Codes, Tensor]]:
         """`encode` of each wave, computed together; see `Codec.encode_batch`."""
         if not all(wave_T.numel() for wave_T in waves):
@@ -289,16 +289,16 @@ class PaperCodec(ConfiguredCodec, nn.Module):
         if not waves:
             return []
         device = self.timbre_norm.affine.weight.device
-        whole = [self.pad(wave_T.float().to(device)) for wave_T in waves]
-        samples_B = lengths_of(whole)
-        hidden_BDF = self.encoder(padded(whole), samples_B)
-        frames = [encoded_frames(len(wave_T), self.config.strides) for wave_T in whole]
+        ready = [self.pad(wave_T.float().to(device)) for wave_T in waves]
+        samples_B = lengths_of(ready)
+        hidden_BDF = self.encoder(padded(ready), samples_B)
+        frames = [encoded_frames(len(wave_T), self.config.strides) for wave_T in ready]
         lengths_B = None if samples_B is None else torch.tensor(frames, device=device)
         keep_BF = None if lengths_B is None else kept(lengths_B, hidden_BDF.shape[-1])
         mel_BMF = None
         if self.prosody_mel is not None:
             # One by one: it is continued by reflection where a wave ends.
-            mel_BMF = padded([self.prosody_mel(wave_T[None])[0] for wave_T in whole])
+            mel_BMF = padded([self.prosody_mel(wave_T[None])[0] for wave_T in ready])
         parts = self.quantize(hidden_BDF, mel_BMF, keep_BF=keep_BF, each_alone=True)
         timbres = self.timbre(hidden_BDF, keep_BF=keep_BF, each_alone=True)
         return [

@@ -15,6 +15,7 @@ from speechkit.core.results import Codes
 from speechkit.facodec.base import ConfiguredCodec
 from speechkit.facodec.small.config import FACodecConfig
 from speechkit.facodec.small.source import Excitation, excitation
+from speechkit.facodec.small.spectrum import CLASSES, equalise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +56,25 @@ class SmallCodec(ConfiguredCodec):
         """Whether its vocoder is driven by noise beside the pitch."""
         return self.config.vocoder.kind == "source_filter"
 
+    @property
+    def voice_channels(self) -> int:
+        """Width of the timbre vector with the spectrum of the voice before it."""
+        extra = CLASSES * self.config.mel.n_mels if self.config.voice_spectrum else 0
+        return extra + self.timbre_channels
+
+    def equalised(self, mel_BMG: Tensor, voiced_BG: Tensor, timbre_BD: Tensor) -> Tensor:
+        """Decoded log-mel with the spectrum of the voice, where its timbre vector carries one."""
+        spectrum_BS = timbre_BD[:, : -self.timbre_channels]
+        if not spectrum_BS.shape[1]:
+            return mel_BMG
+        return equalise(mel_BMG, voiced_BG, spectrum_BS)
+
     def encode(self, wave_T: Tensor, f0_G: Tensor | None = None) -> tuple[Codes, Tensor]:
         """`(codes, timbre_D)` of a mono wave at `sample_rate_hz`."""
         raise NotImplementedError
 
     def encode_batch(
-        self, waves: Sequence[Tensor], f0s: Sequence[Tensor] | None = None
+        self, waves: Sequence[Tensor], f0s: Sequence[Tensor] | None = None, *, whole: bool = True
     ) -> list[tuple[Codes, Tensor]]:
         """`encode` of each wave."""
         known = [None] * len(waves) if f0s is None else f0s

@@ -37,6 +37,7 @@ from speechkit.facodec.small.features import (
     unpair_frames,
 )
 from speechkit.facodec.small.source import Excitation, joined
+from speechkit.facodec.small.spectrum import Missed, missed
 from speechkit.facodec.small.vocoder import build_vocoder
 
 
@@ -237,10 +238,12 @@ class FACodec(SmallCodec, nn.Module):
         phone_BF: Tensor | None = None,
     ) -> Tensor:
         """Log-mel `mel_BMG` of summed parts in a timbre; frames where `keep_BF1` is 0 are not
-        heard. `phone_BF` tells phone classes, negative where not known."""
+        heard. `phone_BF` tells phone classes, negative where not known. The spectrum of the voice
+        is not in it yet: see `equalised`."""
         if self.told_phones is not None and phone_BF is not None:
             z_BFD = z_BFD + self.told_phones(phone_BF)
-        scaled = self.to_mel(self.decoder(z_BFD, timbre_BD, keep_BF1)).float()
+        own_BD = timbre_BD[:, -self.timbre_channels :]
+        scaled = self.to_mel(self.decoder(z_BFD, own_BD, keep_BF1)).float()
         return unpair_frames(scaled) * 3.0 - 5.0
 
     def phone_logits(self, content_BKF: Tensor) -> Tensor:
@@ -273,18 +276,42 @@ class FACodec(SmallCodec, nn.Module):
 
     @torch.no_grad()
     def encode_batch(
-        self, waves: Sequence[Tensor], f0s: Sequence[Tensor] | None = None
+        self, waves: Sequence[Tensor], f0s: Sequence[Tensor] | None = None, *, whole: bool = True
     ) -> list[tuple[Codes, Tensor]]:
         """`(codes, timbre_D)` of each mono wave at `sample_rate_hz`."""
         if not waves:
             return []
         analysis = self.analyse(waves, f0s)
-        codes_BKF = self.quantize(analysis).codes()
+        parts, timbre_BD = self.quantize(analysis), self.timbre(analysis)
+        if whole and self.config.voice_spectrum:
+            timbre_BD = self.with_spectrum(timbre_BD, self.missed(analysis, parts, timbre_BD))
         found = []
-        for wave_T, codes_KF, timbre_D in zip(waves, codes_BKF, self.timbre(analysis), strict=True):
+        for wave_T, codes_KF, timbre_D in zip(waves, parts.codes(), timbre_BD, strict=True):
             frames = frame_count(len(wave_T), self.hop_samples)
             found.append((Codes.of(codes_KF[:, :frames], self.quantizer.counts), timbre_D))
         return found
+
+    def summed(self, codes_BKF: Tensor) -> Tensor:
+        """The vectors `z_BFD` that codes of all codebooks stand for."""
+        books = (self.prosody_codebooks, self.content_codebooks, self.detail_codebooks)
+        parts = torch.split(codes_BKF, list(self.quantizer.counts), dim=1)
+        return torch.stack(
+            [book.embed(part_BKF) for book, part_BKF in zip(books, parts, strict=True)]
+        ).sum(0)
+
+    def missed(self, analysis: Analysis, parts: Parts, timbre_BD: Tensor) -> Missed:
+        """What the decoder misses of recordings, from their own codes in their own timbre."""
+        z_BFD = parts.prosody.z_BFD + parts.content.z_BFD + parts.detail.z_BFD
+        made_BMG = self.decode_mel(z_BFD, timbre_BD, analysis.keep())
+        keep_BG = None
+        if analysis.lengths_B is not None:
+            keep_BG = kept(analysis.lengths_B, made_BMG.shape[-1])
+        return missed(analysis.mel_BMG, made_BMG, analysis.voiced_BG, keep_BG)
+
+    @staticmethod
+    def with_spectrum(timbre_BD: Tensor, found: Missed) -> Tensor:
+        """Timbre vectors that carry what the decoder misses of their voices before them."""
+        return torch.cat([found.spectrum().to(timbre_BD.dtype), timbre_BD], dim=-1)
 
     @torch.no_grad()
     def decode_batch(
@@ -362,10 +389,12 @@ class FACodec(SmallCodec, nn.Module):
             voicings.append((predicted.voiced_logit_BG[0] > 0).to(pitches[-1].dtype))
         lengths_B = None if lengths_B is None else 2 * lengths_B
         phone_BF = None if "content" in without else told(codes).to(timbre_BD.device)
+        voiced_BG = held(padded(voicings), lengths_B)
+        mel_BMG = held(self.decode_mel(z_BFD, timbre_BD, keep_BF1, phone_BF), lengths_B)
         return Acoustics(
-            mel_BMG=held(self.decode_mel(z_BFD, timbre_BD, keep_BF1, phone_BF), lengths_B),
+            mel_BMG=self.equalised(mel_BMG, voiced_BG, timbre_BD),
             f0_BG=held(padded(pitches), lengths_B),
-            voiced_BG=held(padded(voicings), lengths_B),
+            voiced_BG=voiced_BG,
             lengths_B=lengths_B,
         )
 

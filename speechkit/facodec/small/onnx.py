@@ -16,6 +16,7 @@ from torch import Tensor
 from speechkit.core.checkpoint import Checkpoint
 from speechkit.core.errors import ConfigError
 from speechkit.core.onnx import Graphs
+from speechkit.core.mel import LogMel
 from speechkit.core.results import Codes
 from speechkit.facodec.codec import FACTORS, check_factors
 from speechkit.facodec.small.base import Acoustics, SmallCodec, told
@@ -23,6 +24,7 @@ from speechkit.facodec.small.codec import codec_config
 from speechkit.facodec.small.config import FACodecConfig
 from speechkit.facodec.small.features import prepare
 from speechkit.facodec.small.source import Excitation, pulse_train
+from speechkit.facodec.small.spectrum import missed
 
 
 class OnnxCodec(SmallCodec):
@@ -59,7 +61,13 @@ class OnnxCodec(SmallCodec):
             voiced_BG=ready.pitch.voiced_G[None],
             median_B=torch.tensor([ready.pitch.median]),
         )
-        return Codes.of(codes_BKF[0], self.quantizer.counts), timbre_BD[0]
+        codes = Codes.of(codes_BKF[0], self.quantizer.counts)
+        if self.config.voice_spectrum:
+            recorded_BMG = LogMel(self.config.mel)(ready.wave_T[None])
+            made = self.acoustics(codes, timbre_BD[0])
+            found = missed(recorded_BMG, made.mel_BMG, ready.pitch.voiced_G[None])
+            timbre_BD = torch.cat([found.spectrum(), timbre_BD], dim=-1)
+        return codes, timbre_BD[0]
 
     def acoustics(
         self, codes: Codes, timbre_D: Tensor, *, without: Collection[str] = ()
@@ -70,10 +78,11 @@ class OnnxCodec(SmallCodec):
         mel_BMG, f0_BG, voiced_BG = self.graphs.run(
             "acoustics",
             codes_BKF=codes.stacked()[None],
-            timbre_BD=timbre_D.float()[None],
+            timbre_BD=timbre_D.float()[None, -self.timbre_channels :],
             share_3=torch.tensor([float(factor not in without) for factor in FACTORS]),
             **({"phone_BF": told_BF} if self.config.told_phones else {}),
         )
+        mel_BMG = self.equalised(mel_BMG, voiced_BG, timbre_D.float()[None])
         return Acoustics(mel_BMG=mel_BMG, f0_BG=f0_BG, voiced_BG=voiced_BG)
 
     def speak(self, heard: Acoustics, driven: Excitation) -> Tensor:

@@ -32,6 +32,7 @@ from speechkit.facodec.small.features import (
     split_pitch,
 )
 from speechkit.facodec.small.source import RunningSource
+from speechkit.facodec.small.spectrum import Missed, missed
 
 MEL_PER_CODE = 2
 """Mel frames of a code frame."""
@@ -117,7 +118,11 @@ def encode_spans(codec: FACodec, wave_T: Tensor, *, block_frames: int) -> tuple[
         parts = codec.quantize(_between(analysis, span.times(MEL_PER_CODE)), mean_mel_BM1)
         codes = Codes.of(parts.codes()[0], codec.quantizer.counts)
         pieces.append(codes.between(span.own.start, span.own.stop))
-    return join(pieces), _timbre(codec, analysis, block_frames)
+    codes, timbre_D = join(pieces), _timbre(codec, analysis, block_frames)
+    if codec.config.voice_spectrum:
+        found = _missed(codec, analysis, codes, timbre_D, block_frames)
+        timbre_D = codec.with_spectrum(timbre_D[None], found)[0]
+    return codes, timbre_D
 
 
 def _analyse(codec: FACodec, wave_T: Tensor, block_frames: int) -> Analysis:
@@ -151,6 +156,22 @@ def _timbre(codec: FACodec, analysis: Analysis, block_frames: int) -> Tensor:
     ]
     learnt_BD = encoder.pool(torch.cat(hidden, dim=1).float(), scaled_BMG)
     return codec.with_median(learnt_BD, analysis)[0]
+
+
+def _missed(
+    codec: FACodec, analysis: Analysis, codes: Codes, timbre_D: Tensor, block_frames: int
+) -> Missed:
+    """`codec.missed`, decoded span by span."""
+    found = Missed(sums_BCM=torch.zeros(()), frames_BC=torch.zeros(()))
+    context = REACH * codec.config.decoder_blocks
+    for span in spans(codes.frames, block_frames, context):
+        seen, own = codes.between(span.low, span.high), span.times(MEL_PER_CODE)
+        made_BMG = codec.decode_mel(codec.summed(seen.stacked()[None]), timbre_D[None])
+        recorded = _between(analysis, own)
+        found = found + missed(
+            recorded.mel_BMG[..., own.own], made_BMG[..., own.own], recorded.voiced_BG[:, own.own]
+        )
+    return found
 
 
 def _between(analysis: Analysis, span: Span) -> Analysis:

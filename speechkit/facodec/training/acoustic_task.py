@@ -27,7 +27,7 @@ from speechkit.facodec.predictors import (
 from speechkit.facodec.quantizer import VectorQuantizer, code_usage
 from speechkit.facodec.small.codec import Analysis, FACodec, Parts, ProsodyPrediction
 from speechkit.facodec.small.features import PITCH_SCALE, active_mean
-from speechkit.facodec.training.analysis import analysis_of
+from speechkit.facodec.training.analysis import analysis_of, references_of
 from speechkit.facodec.training.segments import UNLABELLED, SegmentBatch, SegmentSampler
 from speechkit.train.blocks import blocks_of
 from speechkit.train.prefetch import to_device
@@ -201,10 +201,10 @@ class AcousticTask:
             self._restart(batch, rng, step)
         with torch.autocast(batch.wave_BT.device.type, enabled=False):
             analysis = analysis_of(codec, batch)
-            reference_BMG = codec.mel(batch.reference_BT)
-            mean_mel = active_mean(torch.cat([analysis.mel_BMG, reference_BMG], dim=-1))
+            references = references_of(codec, batch)
+            mean_mel = active_mean(torch.cat([analysis.mel_BMG, references.mel_BMG], dim=-1))
         parts = codec.quantize(analysis, mean_mel)
-        timbre_BD = codec.timbre(analysis_of(codec, batch, reference_BMG))
+        timbre_BD = codec.timbre(references)
         keep_B11 = (
             torch.rand(len(timbre_BD), 1, 1, generator=rng, device=rng.device)
             >= config.detail_dropout
@@ -266,10 +266,10 @@ class AcousticTask:
         for _ in range(rounds):
             batch = to_device(self.held_out.draw(16, rng), codec.mel.window.device)
             analysis = analysis_of(codec, batch)
-            reference = codec.mel(batch.reference_BT)
-            mean_mel = active_mean(torch.cat([analysis.mel_BMG, reference], dim=-1))
+            references = references_of(codec, batch)
+            mean_mel = active_mean(torch.cat([analysis.mel_BMG, references.mel_BMG], dim=-1))
             parts = codec.quantize(analysis, mean_mel)
-            timbre = codec.timbre(analysis_of(codec, batch, reference))
+            timbre = codec.timbre(references)
             coarse = parts.prosody.z_BFD + parts.content.z_BFD
             figures = held_out_figures(codec, batch, parts, analysis)
             for name, z in (("mel/l1", coarse + parts.detail.z_BFD), ("mel/l1_coarse", coarse)):

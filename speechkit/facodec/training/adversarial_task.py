@@ -21,7 +21,7 @@ from speechkit.core.rng import derive, generator
 from speechkit.facodec.small.codec import FACodec
 from speechkit.facodec.small.features import pitch_hz
 from speechkit.facodec.training.adversarial import AdversarialSchedule, adversarial_losses
-from speechkit.facodec.training.analysis import analysis_of
+from speechkit.facodec.training.analysis import analysis_of, references_of, voice_of
 from speechkit.facodec.training.discriminators import (
     DiscriminatorConfig,
     build_wave_discriminator,
@@ -137,11 +137,12 @@ class AdversarialTask:
         codec = self.model.codec
         with torch.autocast(batch.wave_BT.device.type, enabled=False):
             analysis = analysis_of(codec, batch)
-            reference_BMG = codec.mel(batch.reference_BT)
-        timbre_BD = codec.timbre(analysis_of(codec, batch, reference_BMG))
+            references = references_of(codec, batch)
+        voice_BD = voice_of(codec, references)
         parts = codec.quantize(analysis)
         z_BFD = parts.prosody.z_BFD + parts.content.z_BFD + parts.detail.z_BFD
-        return codec.decode_mel(z_BFD, timbre_BD)
+        mel_BMG = codec.decode_mel(z_BFD, voice_BD)
+        return codec.equalised(mel_BMG, batch.voiced_BG, voice_BD)
 
     def _spoken(
         self, batch: SegmentBatch, mel_BMG: Tensor, rng: torch.Generator

@@ -36,7 +36,7 @@ from speechkit.facodec.small.features import (
 )
 from speechkit.facodec.training.acoustic_task import mel_losses
 from speechkit.facodec.training.adversarial import AdversarialSchedule, adversarial_losses
-from speechkit.facodec.training.analysis import analysis_of
+from speechkit.facodec.training.analysis import analysis_of, references_of, voice_of
 from speechkit.facodec.training.discriminators import PatchConfig, build_patch_discriminator
 from speechkit.facodec.training.perturb import substitute_codes
 from speechkit.facodec.training.segments import SegmentBatch, SegmentSampler
@@ -170,7 +170,11 @@ class Settled:
     """The same of the detail codes."""
 
     timbre_BD: Tensor
-    """Timbre, read from other crops of the same recordings or speakers."""
+    """Timbre, read from other crops of the same recordings or speakers, with the spectrum of the
+    voice before it where the codec has it."""
+
+    voiced_BG: Tensor
+    """Voicing of the recordings."""
 
 
 class DecoderTask:
@@ -224,8 +228,9 @@ class DecoderTask:
         codec = self.model.codec
         with torch.autocast(batch.wave_BT.device.type, enabled=False):
             analysis = analysis_of(codec, batch)
-            reference_BMG = codec.mel(batch.reference_BT)
-            mean_mel_BM1 = active_mean(torch.cat([analysis.mel_BMG, reference_BMG], dim=-1))
+            references = references_of(codec, batch)
+            both_BMG = torch.cat([analysis.mel_BMG, references.mel_BMG], dim=-1)
+            mean_mel_BM1 = active_mean(both_BMG)
             if self.teachers is not None:
                 level_BM1 = batch.level_B[:, None, None].expand_as(mean_mel_BM1)
                 known_BM1 = self.teachers.known_mean_mel(batch.clip_B, mean_mel_BM1 - level_BM1)
@@ -249,26 +254,26 @@ class DecoderTask:
             prosody_BFD=prosody_BFD,
             coarse_BFD=prosody_BFD + content_BFD,
             detail_BFD=detail_BFD,
-            timbre_BD=codec.timbre(analysis_of(codec, batch, reference_BMG)),
+            timbre_BD=voice_of(codec, references),
+            voiced_BG=analysis.voiced_BG,
         )
 
     def losses(self, batch: SegmentBatch, rng: torch.Generator, step: int) -> dict[str, Tensor]:
         """Distances to the recordings, adversarial losses, and those of encoders and teachers."""
-        known, schedule, codec = self.settled(batch, rng), self.config.schedule, self.model.codec
+        known, schedule = self.settled(batch, rng), self.config.schedule
         drawn_B11 = torch.rand(len(known.mel_BMG), 1, 1, generator=rng, device=rng.device)
         redrawn_B11 = (batch.redrawn_BKF >= 0).flatten(1).any(1)[:, None, None]
         keep_B11 = (drawn_B11 >= self.config.detail_dropout) | redrawn_B11
         told_BF = self._told(batch, redrawn_B11[:, 0, 0], rng)
-        made_BMG = codec.decode_mel(
-            known.coarse_BFD + known.detail_BFD * keep_B11, known.timbre_BD, None, told_BF
-        )
+        z_BFD = known.coarse_BFD + known.detail_BFD * keep_B11
+        made_BMG = self._decoded(z_BFD, known, known.timbre_BD, told_BF)
         losses = mel_losses(made_BMG, known.mel_BMG)
         adversarial = adversarial_losses(
             self.model.discriminator, known.mel_BMG, made_BMG, schedule, step
         )
         losses |= adversarial.named("patch")
         other_BD = known.timbre_BD.roll(1, dims=0)
-        converted_BMG = codec.decode_mel(known.coarse_BFD, other_BD, None, told_BF)
+        converted_BMG = self._decoded(known.coarse_BFD, known, other_BD, told_BF)
         adversarial = adversarial_losses(
             self.model.discriminator, known.mel_BMG, converted_BMG, schedule, step
         )
@@ -283,9 +288,15 @@ class DecoderTask:
             losses |= self._taught(self.teachers, batch, known, made, rng)
         return losses
 
-    def _told(
-        self, batch: SegmentBatch, redrawn_B: Tensor, rng: torch.Generator
-    ) -> Tensor | None:
+    def _decoded(
+        self, z_BFD: Tensor, known: Settled, timbre_BD: Tensor, told_BF: Tensor | None
+    ) -> Tensor:
+        """Log-mel in a voice, its spectrum included."""
+        codec = self.model.codec
+        mel_BMG = codec.decode_mel(z_BFD, timbre_BD, None, told_BF)
+        return codec.equalised(mel_BMG, known.voiced_BG, timbre_BD)
+
+    def _told(self, batch: SegmentBatch, redrawn_B: Tensor, rng: torch.Generator) -> Tensor | None:
         """Phone classes of the items that the decoder is told of, negative for the others."""
         if not self.config.told_phones:
             return None
@@ -325,7 +336,8 @@ class DecoderTask:
         made_timbre_BD = codec.timbre_encoder(mel_BMG)
         hidden_BFD = codec.encoder(pair_frames((mel_BMG - active_mean(mel_BMG)) / 2.0))
         content = codec.content_codebooks(hidden_BFD)
-        alike_B = nn.functional.cosine_similarity(made_timbre_BD, timbre_BD[:, :-1], dim=-1)
+        learnt_BD = timbre_BD[:, -codec.timbre_channels : -1]
+        alike_B = nn.functional.cosine_similarity(made_timbre_BD, learnt_BD, dim=-1)
         alike_BF = nn.functional.cosine_similarity(content.z_BFD, known.parts.content.z_BFD, dim=-1)
         return {
             "conversion/timbre": 1 - alike_B.mean(),

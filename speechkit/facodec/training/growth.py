@@ -19,7 +19,8 @@ from speechkit.facodec.small.config import FACodecConfig
 def grown_config(found: FACodecConfig, wanted: FACodecConfig) -> FACodecConfig:
     """`found` with as many blocks in decoder and vocoder as `wanted` asks for, never fewer.
 
-    And with a decoder that listens to phones, where `wanted` has one.
+    And with a decoder that listens to phones, and voices with their spectrum, where `wanted` has
+    them.
     """
     blocks = max(found.vocoder.blocks, wanted.vocoder.blocks)
     return replace(
@@ -27,6 +28,7 @@ def grown_config(found: FACodecConfig, wanted: FACodecConfig) -> FACodecConfig:
         decoder_blocks=max(found.decoder_blocks, wanted.decoder_blocks),
         vocoder=replace(found.vocoder, blocks=blocks),
         told_phones=found.told_phones or wanted.told_phones,
+        voice_spectrum=found.voice_spectrum or wanted.voice_spectrum,
     )
 
 

@@ -40,6 +40,12 @@ class SegmentBatch:
     reference_BT: Tensor
     """Other crops of the same recordings or of the same speakers, for timbre."""
 
+    reference_voiced_BG: Tensor
+    """Voicing of the references."""
+
+    reference_contour_BG: Tensor
+    """Normalised pitch contour of the references."""
+
     contour_BG: Tensor
     """Normalised pitch contour of the crops."""
 
@@ -160,11 +166,15 @@ class SegmentSampler:
         pitch, gain = self._known(clip)
         mean, deviation = _moments(pitch)
         places_G = 2 * start + played_frames(2 * self.crop_frames, ratio)
+        heard, other_gain = self._known(other)
+        other_G = 2 * other_start + played_frames(2 * self.reference_frames, ratio)
         return {
             "wave_BT": self._wave(clip, start, self.crop_frames, ratio) * gain * math.exp(level),
             "reference_BT": self._wave(other, other_start, self.reference_frames, ratio)
-            * self._known(other)[1]
+            * other_gain
             * math.exp(level),
+            "reference_contour_BG": _taken(heard.contour_G, other_G, 0),
+            "reference_voiced_BG": _taken(heard.voiced_G, other_G, 0),
             "contour_BG": _taken(pitch.contour_G, places_G, 0),
             "voiced_BG": _taken(pitch.voiced_G, places_G, 0),
             "median_B": torch.tensor(pitch.median + math.log(ratio)),

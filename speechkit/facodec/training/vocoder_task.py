@@ -17,7 +17,7 @@ from speechkit.core.mel import LogMel
 from speechkit.core.rng import derive, generator
 from speechkit.facodec.small.codec import FACodec
 from speechkit.facodec.small.features import pitch_hz
-from speechkit.facodec.training.analysis import analysis_of
+from speechkit.facodec.training.analysis import analysis_of, references_of, voice_of
 from speechkit.facodec.training.losses import MultiResolutionSTFTLoss, log_mel_loss
 from speechkit.facodec.training.segments import SegmentBatch, SegmentSampler
 from speechkit.train.prefetch import to_device
@@ -60,17 +60,17 @@ class VocoderTask:
             contour_BG, voiced_BG = batch.contour_BG, batch.voiced_BG
             if self.coded:
                 analysis = analysis_of(self.codec, batch)
-                reference = self.codec.mel(batch.reference_BT)
-                timbre = self.codec.timbre(analysis_of(self.codec, batch, reference))
+                voice_BD = voice_of(self.codec, references_of(self.codec, batch))
                 parts = self.codec.quantize(analysis)
                 z = parts.prosody.z_BFD + parts.content.z_BFD + parts.detail.z_BFD
                 # Half of the items as text-to-speech hears them, half as a codec does.
                 phone_BF = batch.phone_BF.clone()
                 phone_BF[::2] = -1
-                mel_BMG = self.codec.decode_mel(z, timbre, None, phone_BF)
+                mel_BMG = self.codec.decode_mel(z, voice_BD, None, phone_BF)
                 predicted = self.codec.predict_prosody(parts.prosody.z_BFD)
                 contour_BG = predicted.contour_BG
                 voiced_BG = (predicted.voiced_logit_BG > 0).to(contour_BG.dtype)
+                mel_BMG = self.codec.equalised(mel_BMG, voiced_BG, voice_BD)
         frames = mel_BMG.shape[-1] // 2
         places = frames - self.window_frames + 1
         # Drawn on the CPU: a step must not wait for its device.

@@ -138,9 +138,7 @@ def test_a_codec_that_grows_says_the_same_until_it_learns(
     wave_T = data.corpus.wave(0)
     codes, timbre_D = before.encode(wave_T)
     codes = replace(codes, phone_F=torch.ones(codes.frames, dtype=torch.long))
-    spoken_T, grown_T = (
-        codec.decode(codes, timbre_D, generator(0)) for codec in (before, after)
-    )
+    spoken_T, grown_T = (codec.decode(codes, timbre_D, generator(0)) for codec in (before, after))
     assert torch.equal(spoken_T, grown_T)
     # All of what is new learns: its last layer at once, the rest of it once that is not zero.
     phone_BF = torch.ones(1, 20, dtype=torch.long)

@@ -1,0 +1,74 @@
+"""What the decoder misses of a voice: how its spectra differ, on average, from the recording's.
+
+A timbre vector is learnt from a few hundred speakers, and half of what sets the mean spectrum of a
+new one apart from the mean voice is not in it. But a recording of that voice can be decoded from
+its own codes, and the mean difference of the two log-mels, apart for silence, unvoiced and voiced
+frames, is added to whatever is decoded in the voice from then on: an equaliser that is measured,
+not learnt (as the global variance of statistical synthesis is put right, Toda & Tokuda 2007).
+
+Shapes: B batch, G mel frames (100/s), M mel bands, C classes of frames, S = C · M.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+CLASSES = 3
+"""Silence, unvoiced, voiced."""
+
+SILENT_LOG_MEL = -8.2
+"""Mean log-mel, at the codec's level, of a frame that is half silence and half sound."""
+
+EDGE = 0.4
+"""How soft the border between the two is, in the same natural-log units."""
+
+PRIOR_FRAMES = 20.0
+"""Frames without any difference that each class has seen beforehand: short prompts change less."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Missed:
+    """Differences of recorded and decoded log-mel, summed up over frames of each class."""
+
+    sums_BCM: Tensor
+    """The sums."""
+
+    frames_BC: Tensor
+    """How many frames they are of."""
+
+    def __add__(self, other: Missed) -> Missed:
+        return Missed(
+            sums_BCM=self.sums_BCM + other.sums_BCM, frames_BC=self.frames_BC + other.frames_BC
+        )
+
+    def spectrum(self) -> Tensor:
+        """The mean differences `spectrum_BS`, drawn towards none by `PRIOR_FRAMES`."""
+        return (self.sums_BCM / (self.frames_BC + PRIOR_FRAMES)[..., None]).flatten(1)
+
+
+def membership(mel_BMG: Tensor, voiced_BG: Tensor) -> Tensor:
+    """How much of each frame belongs to each class, `[B, C, G]`, sums to 1."""
+    loud_BG = torch.sigmoid((mel_BMG.float().mean(1) - SILENT_LOG_MEL) / EDGE)
+    voiced_BG = voiced_BG.to(loud_BG.dtype)
+    return torch.stack([1 - loud_BG, loud_BG * (1 - voiced_BG), loud_BG * voiced_BG], dim=1)
+
+
+def missed(
+    recorded_BMG: Tensor, decoded_BMG: Tensor, voiced_BG: Tensor, keep_BG: Tensor | None = None
+) -> Missed:
+    """What decoded log-mel lacks of recorded; frames where `keep_BG` is 0 do not count."""
+    share_BCG = membership(recorded_BMG, voiced_BG)
+    if keep_BG is not None:
+        share_BCG = share_BCG * keep_BG[:, None]
+    difference_BMG = recorded_BMG.float() - decoded_BMG.float()
+    return Missed(sums_BCM=share_BCG @ difference_BMG.transpose(1, 2), frames_BC=share_BCG.sum(-1))
+
+
+def equalise(mel_BMG: Tensor, voiced_BG: Tensor, spectrum_BS: Tensor) -> Tensor:
+    """Decoded log-mel with what the decoder misses of the voice."""
+    spectrum_BCM = spectrum_BS.to(mel_BMG.dtype).unflatten(1, (CLASSES, mel_BMG.shape[1]))
+    share_BCG = membership(mel_BMG, voiced_BG).to(mel_BMG.dtype)
+    return mel_BMG + spectrum_BCM.transpose(1, 2) @ share_BCG
