@@ -71,7 +71,7 @@ class FACodecConfig:
     """Whether the decoder listens to the phones that a text tells of, see `Codes.phone_F`."""
 
     voice_spectrum: bool = False
-    """Whether a voice says how its spectra differ from what the decoder makes of it, see `spectrum`."""
+    """Whether a voice carries what the decoder misses of it, see `facodec.small.spectrum`."""
 
     speakers: int = 0
     """Training speakers; size of the speaker classifiers, which are dropped from the shipped

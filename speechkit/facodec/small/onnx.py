@@ -15,8 +15,8 @@ from torch import Tensor
 
 from speechkit.core.checkpoint import Checkpoint
 from speechkit.core.errors import ConfigError
-from speechkit.core.onnx import Graphs
 from speechkit.core.mel import LogMel
+from speechkit.core.onnx import Graphs
 from speechkit.core.results import Codes
 from speechkit.facodec.codec import FACTORS, check_factors
 from speechkit.facodec.small.base import Acoustics, SmallCodec, told

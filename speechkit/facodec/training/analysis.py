@@ -32,7 +32,7 @@ def references_of(codec: FACodec, batch: SegmentBatch) -> Analysis:
 
 
 def voice_of(codec: FACodec, references: Analysis) -> Tensor:
-    """What `encode` makes of references: timbre, and the spectrum of the voice if the codec has it."""
+    """What `encode` makes of references: timbre, before it the spectrum where voices have one."""
     timbre_BD = codec.timbre(references)
     if not codec.config.voice_spectrum:
         return timbre_BD

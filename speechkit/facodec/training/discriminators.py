@@ -79,12 +79,29 @@ class PatchConfig:
             raise ValueError(f"channels must be at least 1, not {self.channels}")
 
 
+class _Convolution(nn.Conv2d):
+    """A convolution whose gradients are numbers in bfloat16 on a CPU too.
+
+    Where it strides over an axis that is no longer than its padding, torch 2.x reads memory there
+    that nobody wrote: gradients are now right, now not numbers. Such maps are tiny; they are
+    computed in single precision.
+    """
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """The maps of `x_BCHW`."""
+        sizes = zip(x_BCHW.shape[2:], self.padding, strict=True)
+        if all(size > int(edge) for size, edge in sizes):
+            return super().forward(x_BCHW)
+        with torch.autocast(x_BCHW.device.type, enabled=False):
+            return super().forward(x_BCHW.to(self.bias.dtype))  # type: ignore[union-attr]
+
+
 def _convolution(
     inputs: int, outputs: int, kernel: tuple[int, int], stride: tuple[int, int] = (1, 1)
 ) -> nn.Module:
     """A weight-normalised convolution that keeps the size where it does not stride."""
     padding = (kernel[0] // 2, kernel[1] // 2)
-    layer: nn.Module = weight_norm(nn.Conv2d(inputs, outputs, kernel, stride, padding))
+    layer: nn.Module = weight_norm(_Convolution(inputs, outputs, kernel, stride, padding))
     return layer
 
 

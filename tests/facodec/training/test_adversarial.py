@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from speechkit.core.rng import generator
+from speechkit.facodec.training import discriminators
 from speechkit.facodec.training.adversarial import (
     AdversarialSchedule,
     adversarial_losses,
@@ -131,6 +132,22 @@ def test_each_side_gets_its_own_gradients_alone(
         at_model, at_signal = gradients(model, fake, loss)
         assert at_model == 0
         assert at_signal > 0
+
+
+def test_narrow_maps_have_gradients_in_bfloat16() -> None:
+    """torch leaves some of them as it finds the memory, see `discriminators._Convolution`."""
+    for height, width, kernel in ((12, 1, (3, 9)), (12, 2, (3, 9)), (1, 1, (5, 5))):
+        stride = (2, 2) if kernel[0] == 5 else (1, 2)
+        layer = discriminators._convolution(4, 4, kernel, stride)
+        x = noise((2, 4, height, width), 0).requires_grad_()
+        expected = torch.autograd.grad(layer(x).square().mean(), [x, *layer.parameters()])
+        dirty = [torch.full((1 << n,), float("nan")) for n in range(4, 16) for _ in range(50)]
+        del dirty
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = layer(x).float().square().mean()
+        found = torch.autograd.grad(loss, [x, *layer.parameters()])
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=0.05, atol=0.01)
 
 
 @pytest.mark.parametrize(("make", "shape"), KINDS)

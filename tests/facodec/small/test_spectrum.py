@@ -1,0 +1,123 @@
+"""What the decoder misses of a voice is measured on its recording and put back when it decodes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from speechkit.core.rng import generator
+from speechkit.facodec.pretrained import load_pretrained
+from speechkit.facodec.small.codec import FACodec
+from speechkit.facodec.small.features import TIMBRE_PITCH_SCALE
+from speechkit.facodec.small.spectrum import CLASSES, PRIOR_FRAMES, equalise, membership, missed
+from speechkit.facodec.small.stream import encode_spans
+from tests.facodec.test_stream import built, speech
+from tests.tiny import TINY_CODEC
+
+
+@pytest.fixture(scope="module")
+def codec() -> FACodec:
+    return built(replace(TINY_CODEC, voice_spectrum=True))
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=generator(seed))
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 40), st.floats(-14, 2))
+def test_every_frame_belongs_to_the_classes_as_a_whole(frames: int, level: float) -> None:
+    voiced_BG = (noise(2, frames) > 0).float()
+    share_BCG = membership(noise(2, 80, frames, seed=1) + level, voiced_BG)
+    assert share_BCG.shape == (2, CLASSES, frames)
+    torch.testing.assert_close(share_BCG.sum(1), torch.ones(2, frames))
+    loud = float(share_BCG[:, 1:].sum(1).mean())
+    if level < -10:
+        assert loud < 0.05
+    if level > -6:
+        assert loud > 0.95
+
+
+def test_an_offset_of_each_class_is_found_and_put_back() -> None:
+    frames = 3000
+    voiced_BG = torch.zeros(1, frames)
+    voiced_BG[:, 2000:] = 1
+    recorded_BMG = noise(1, 80, frames) - 5
+    recorded_BMG[..., :1000] -= 9
+    offsets_CM = noise(CLASSES, 80, seed=3)
+    decoded_BMG = recorded_BMG - offsets_CM.repeat_interleave(1000, 0).T
+    found = missed(recorded_BMG, decoded_BMG, voiced_BG)
+    drawn_in = 1000 / (1000 + PRIOR_FRAMES)
+    torch.testing.assert_close(
+        found.spectrum().reshape(CLASSES, 80), offsets_CM * drawn_in, atol=2e-2, rtol=0
+    )
+    back_BMG = equalise(decoded_BMG, voiced_BG, found.spectrum())
+    assert float((back_BMG - recorded_BMG).abs().mean()) < 0.05 * float(offsets_CM.abs().mean())
+    # In two parts as in one.
+    parts = [
+        missed(recorded_BMG[..., span], decoded_BMG[..., span], voiced_BG[:, span])
+        for span in (slice(0, 700), slice(700, None))
+    ]
+    torch.testing.assert_close((parts[0] + parts[1]).spectrum(), found.spectrum())
+
+
+def test_a_voice_carries_its_spectrum_before_its_timbre(codec: FACodec) -> None:
+    wave_T = speech(1.5)
+    codes, voice_D = codec.encode(wave_T)
+    assert voice_D.shape == (codec.voice_channels,)
+    assert codec.voice_channels == CLASSES * 80 + codec.timbre_channels
+    ((_, timbre_D),) = codec.encode_batch([wave_T], whole=False)
+    assert torch.equal(timbre_D, voice_D[-codec.timbre_channels :])
+    analysis = codec.analyse([wave_T])
+    plain, whole = (
+        codec.acoustics(codes, one_D).mel_BMG - analysis.mel_BMG for one_D in (timbre_D, voice_D)
+    )
+    assert float(whole.mean(-1).abs().mean()) < 0.9 * float(plain.mean(-1).abs().mean())
+
+
+def test_recordings_of_a_batch_and_long_ones_have_the_spectrum_of_single_ones(
+    codec: FACodec,
+) -> None:
+    wave_T = speech(2.0)
+    waves = [wave_T, wave_T[:7_000], wave_T[3_000:20_111]]
+    for alone_T, (_, voice_D) in zip(waves, codec.encode_batch(waves), strict=True):
+        torch.testing.assert_close(voice_D, codec.encode(alone_T)[1], atol=1e-5, rtol=0)
+    codes, voice_D = codec.encode(wave_T)
+    spanned, spanned_D = encode_spans(codec, wave_T, block_frames=37)
+    assert float((spanned.stacked() == codes.stacked()).float().mean()) > 0.97
+    torch.testing.assert_close(spanned_D, voice_D, atol=0.03, rtol=0)
+
+
+def test_a_voice_without_a_spectrum_is_decoded_too(codec: FACodec) -> None:
+    codes, voice_D = codec.encode(speech(0.5))
+    timbre_D = voice_D[-codec.timbre_channels :]
+    silent_D = torch.cat([torch.zeros(CLASSES * 80), timbre_D])
+    made = [codec.decode(codes, one_D, generator(0)) for one_D in (timbre_D, silent_D)]
+    assert torch.equal(*made)
+    assert float((codec.decode(codes, voice_D, generator(0)) - made[0]).abs().max()) > 1e-3
+    assert float(timbre_D[-1]) * TIMBRE_PITCH_SCALE == pytest.approx(
+        float(codec.analyse([speech(0.5)]).median_B), abs=1e-5
+    )
+
+
+@pytest.mark.slow
+def test_the_shipped_codec_sounds_more_like_what_it_was_given(examples: Path) -> None:
+    from speechkit.core.audio import read_audio
+
+    codec = load_pretrained().codec
+    assert isinstance(codec, FACodec)
+    for path in sorted(examples.glob("synthetic_*.flac"))[:4]:
+        wave_T = read_audio(path, 16_000)
+        codes, voice_D = codec.encode(wave_T)
+        mel_BMG = codec.analyse([wave_T]).mel_BMG
+        plain, whole = (
+            (codec.acoustics(codes, one_D).mel_BMG - mel_BMG).mean(-1).abs().mean()
+            for one_D in (voice_D[-codec.timbre_channels :], voice_D)
+        )
+        assert float(whole) < 0.5 * float(plain)
