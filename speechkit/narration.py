@@ -53,6 +53,9 @@ class Delivery(TypedDict, total=False):
     steps: int | None
     """Passes of the prosody stage, from which the others follow."""
 
+    candidates: int | None
+    """How often each piece is spoken, to keep the clearest."""
+
     progress: Progress | None
     """Called with the number of the chunk, how many there are, and the stage that begins."""
 
@@ -139,10 +142,11 @@ def _parts(
     seed: int = 0,
     speed: float = 1.0,
     steps: int | None = None,
+    candidates: int | None = None,
     progress: Progress | None = None,
 ) -> Iterator[_Part]:
     """All turns, the one iterator behind whole and pieces."""
-    sampler = tts.sampling(steps)
+    sampler = tts.sampling(steps, candidates)
     said = [turn for turn in turns if isinstance(turn, Turn)]
     for name in {turn.voice for turn in said}:
         voices[name].check(tts.voice_sizes)

@@ -5,12 +5,14 @@ Shapes: T samples, P phones.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from speechkit.core.results import TimedLabel, Voice
 from speechkit.core.rng import derive
@@ -75,6 +77,10 @@ class Piece:
     speed: float = 1.0
     """Speaking rate."""
 
+    def candidate(self, number: int) -> Piece:
+        """The same piece with other draws; number 0 is the piece itself."""
+        return self if number == 0 else replace(self, seed=derive(self.seed, "candidate", number))
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Spoken:
@@ -116,6 +122,26 @@ def level_gain(wave_T: Tensor) -> float:
     """The factor of `at_level`."""
     peak = float(wave_T.abs().max()) if len(wave_T) else 0.0
     return min(speech_gain(wave_T, LEVEL_RMS), PEAK / max(peak, 1e-5))
+
+
+def stacked(timbres: Sequence[Tensor]) -> Tensor:
+    """`timbre_BD` of timbre vectors, some of which may lack what a codec adds before them: none."""
+    width = max(len(timbre_D) for timbre_D in timbres)
+    return torch.stack(
+        [nn.functional.pad(timbre_D, (width - len(timbre_D), 0)) for timbre_D in timbres]
+    )
+
+
+def clarity(spoken: Spoken) -> float:
+    """How well the bundled aligner hears the phones of a piece in it: mean log-probability of the
+    phones over the frames where it finds them; silence does not count.
+
+    Candidates chosen by a model that hears them: after Betker 2023, "TorToiSe", §3.3.
+    """
+    from speechkit.facodec.recognition import bundled_reader
+
+    found = bundled_reader().clarity(spoken.wave_T, spoken.phones)
+    return -math.inf if found is None else found
 
 
 def batches(pieces: Sequence[Piece], most: int) -> Iterator[list[Piece]]:

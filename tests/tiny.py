@@ -30,6 +30,7 @@ TINY_CODEC = FACodecConfig(
     timbre_blocks=1,
     phone_symbols=FrameClasses(DEFAULT_VOCABULARY).symbols,
     told_phones=True,
+    voice_spectrum=True,
 )
 
 TINY_GENERATOR = GeneratorConfig(

@@ -227,6 +227,12 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
         type=whole_number(1, 64),
         help="passes of the first codebooks of prosody and content; more is slower and clearer",
     )
+    parser.add_argument(
+        "--candidates",
+        type=whole_number(1, 16),
+        metavar="N",
+        help="speak each piece of text N times and keep the clearest (2); 1 is fastest",
+    )
 
 
 def add_overrides(parser: argparse.ArgumentParser, example: str) -> None:

@@ -97,7 +97,12 @@ def _bench_tts(args: argparse.Namespace) -> Outcome:
     loaded = time.perf_counter()
     voice = inputs.make_voice(tts, args.prompt, source, None)
     prompt_seconds = time.perf_counter() - loaded
-    settings = {"runs": args.runs, "seed": args.seed, "steps": args.steps}
+    settings = {
+        "runs": args.runs,
+        "seed": args.seed,
+        "steps": args.steps,
+        "candidates": args.candidates,
+    }
     bench = bench_model(tts, voice, **settings)
     lines = [f"{tts.device}, {str(tts.dtype).removeprefix('torch.')}", bench.text()]
     data: dict[str, Any] = bench.to_json()

@@ -100,7 +100,8 @@ def _eval_tts(args: argparse.Namespace) -> Outcome:
     tts = inputs.load_tts(args.model, {}, device=args.device, dtype=args.dtype)
 
     def speak(text: str, prompt_T: Tensor, seed: int) -> Tensor:
-        return tts.synthesize(text, tts.voice(prompt_T), seed=seed, steps=args.steps).wave_T
+        voice, how = tts.voice(prompt_T), {"steps": args.steps, "candidates": args.candidates}
+        return tts.synthesize(text, voice, seed=seed, **how).wave_T
 
     systems: dict[str, Callable[[Pair, int], Tensor]] = {
         "codec": lambda pair, _: resynthesise(tts.codec, pair.target_T, args.seed),

@@ -252,6 +252,7 @@ def _speak(args: argparse.Namespace, paths: Mapping[str, Path], transcript: str 
         seed=args.seed,
         speed=args.speed,
         steps=args.steps,
+        candidates=args.candidates,
         watermark=arguments.watermark(args),
         progress=progress.chunk,
     )

@@ -210,6 +210,7 @@ def _speak(
         seeds=[item.seed for item, _, _ in ready],
         speed=args.speed,
         steps=args.steps,
+        candidates=args.candidates,
         watermark=arguments.watermark(args),
     )
     for (item, _, _), speech in zip(ready, spoken, strict=True):

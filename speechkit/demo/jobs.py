@@ -246,6 +246,7 @@ def swap(
     base, *others = (voice for _, voice in heard)
     factors = dict(zip(prompts, others, strict=True))
     settings: dict[str, Any] = {"seed": seed, "steps": steps or None}
+    # One candidate: a voice for one factor must leave the others as they were.
 
     def make(voices: Mapping[str, Any], start: float, speed: float) -> Speech:
         progress = stage_progress(report, start, 0.35)
@@ -255,7 +256,9 @@ def swap(
             )
         timbre, *rest = (voices.get(name, base) for name in FACTORS)
         mixed = mix_voices(timbre, **dict(zip(FACTORS[1:], rest, strict=True)))
-        return models.tts.synthesize(text, mixed, speed=speed, progress=progress, **settings)
+        return models.tts.synthesize(
+            text, mixed, speed=speed, progress=progress, candidates=1, **settings
+        )
 
     # A recording is compared with itself at its own pace.
     before = make({}, 0.2, 1.0 if text is None else speed)

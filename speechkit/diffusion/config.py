@@ -206,6 +206,10 @@ class StageSampling:
         require_range(self, steps=(1, 1000), top_k=(1, 1_000_000), corrector=(0.0, 0.9))
 
 
+MOST_CANDIDATES = 16
+"""More takes long and brings little."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SamplerConfig:
     """How speech is sampled, stage by stage."""
@@ -236,6 +240,12 @@ class SamplerConfig:
 
     detail: StageSampling = field(default_factory=lambda: StageSampling(steps=4, temperature=0.3))
     """Detail codes."""
+
+    candidates: int = 1
+    """How often a piece of text is spoken; the one in which its phones are heard best is kept."""
+
+    def __post_init__(self) -> None:
+        require_range(self, candidates=(1, MOST_CANDIDATES))
 
     def of(self, stage: str) -> StageSampling:
         """The settings of one stage."""

@@ -261,7 +261,9 @@ class Stage:
             return None
         told = [item.timbre_D for item in items if item.timbre_D is not None]
         assert len(told) == len(items)
-        return torch.stack(told)
+        # What a codec adds before timbre is for its decoder.
+        width = min(len(timbre_D) for timbre_D in told)
+        return torch.stack([timbre_D[-width:] for timbre_D in told])
 
 
 def _without(item: StageItem, drop: str) -> StageItem:

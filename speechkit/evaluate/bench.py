@@ -228,17 +228,23 @@ def _bench_text(
 
 
 def bench_model(
-    tts: ZeroShotTTS, voice: Voice, *, runs: int = 5, seed: int = 0, steps: int | None = None
+    tts: ZeroShotTTS,
+    voice: Voice,
+    *,
+    runs: int = 5,
+    seed: int = 0,
+    steps: int | None = None,
+    candidates: int | None = None,
 ) -> Bench:
     """`bench_tts` of a model in a voice, the first sound of a stream, and a batch.
 
     Waves end on the CPU, so what a GPU still computes is waited for. Errors as of `bench_tts`.
     """
-    cuda = tts.device.type == "cuda"
+    cuda, how = tts.device.type == "cuda", {"steps": steps, "candidates": candidates}
     if cuda:
         torch.cuda.reset_peak_memory_stats(tts.device)
     bench = bench_tts(
-        lambda text, seed: tts.synthesize(text, voice, seed=seed, steps=steps),
+        lambda text, seed: tts.synthesize(text, voice, seed=seed, **how),
         runs=runs,
         seed=seed,
     )
@@ -247,13 +253,11 @@ def bench_model(
         return len(next(tts.stream(LONG_TEXT, voice, seed=seed, steps=steps))) / rate_hz
 
     def together(seed: int) -> float:
-        spoken = tts.synthesize_batch(BATCH_TEXTS, voice, seeds=seed, steps=steps)
+        spoken = tts.synthesize_batch(BATCH_TEXTS, voice, seeds=seed, **how)
         return sum(speech.seconds for speech in spoken)
 
     def alone(seed: int) -> float:
-        return sum(
-            tts.synthesize(text, voice, seed=seed, steps=steps).seconds for text in BATCH_TEXTS
-        )
+        return sum(tts.synthesize(text, voice, seed=seed, **how).seconds for text in BATCH_TEXTS)
 
     rate_hz = tts.sample_rate_hz
     first = _times(first_piece, runs, seed)

@@ -101,6 +101,8 @@ def stage_systems(
 
     systems = {name: system(stages) for name, stages in GENERATED.items()}
     systems[ALL] = lambda pair, seed: (
-        tts.synthesize(pair.text, voices[pair.prompt_id], seed=seed, steps=steps).wave_T
+        tts.synthesize(
+            pair.text, voices[pair.prompt_id], seed=seed, steps=steps, candidates=1
+        ).wave_T
     )
     return systems, [pair for pair in pairs if pair.id in truths]

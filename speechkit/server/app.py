@@ -60,6 +60,7 @@ class Service:
             "seed": asked.seed,
             "speed": asked.speed,
             "steps": asked.steps,
+            "candidates": asked.candidates,
             "progress": lambda *_: check(),
         }
         notes = (_NOT_FOLLOWED,) if asked.instructions else ()

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from speechkit.diffusion.config import MOST_CANDIDATES
+
 MODELS = ("speechkit", "tts-1", "tts-1-hd", "gpt-4o-mini-tts")
 """Names of the one model; OpenAI's so that their clients work unchanged."""
 
@@ -51,6 +53,9 @@ class SpeechRequest(BaseModel):
 
     steps: Annotated[int, Field(ge=1, le=64)] | None = None
     """Passes of the first codebooks; more is slower and clearer."""
+
+    candidates: Annotated[int, Field(ge=1, le=MOST_CANDIDATES)] | None = None
+    """How often each piece is spoken, to keep the clearest; more is slower and clearer."""
 
     timestamps: bool = False
     """Times of words: as a JSON answer with the sound in base64, or in the events of `sse`."""

@@ -23,10 +23,10 @@ from speechkit.watermark.code import (
     code_word,
 )
 
-GAIN_DB = 2.0
+GAIN_DB = 1.4
 """Of a chip where its band is loud, up or down."""
 
-QUIET_GAIN_DB = 4.5
+QUIET_GAIN_DB = 3.0
 """Of a chip `QUIET_DB` below the recent peak of its band, where it is heard least and suffers most;
 in between the gain is in proportion."""
 

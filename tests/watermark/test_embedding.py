@@ -116,7 +116,7 @@ def test_what_is_said_of_the_watermark_is_what_is_found(speech: Tensor, seconds:
         assert "Too short to carry a watermark" in watermarked.notes[0]
         assert "too short" in found.note
         assert torch.equal(watermarked.wave_T, part_T)
-    else:
+    elif seconds >= 1:
         assert watermarked.payload == 4242
 
 

@@ -87,6 +87,19 @@ class PhoneReader:
             class_H=torch.tensor(graph.classes)[path.states_BF[0]],
         )
 
+    def clarity(self, wave_T: Tensor, phones: tuple[str, ...]) -> float | None:
+        """Mean log-probability of the phones over the frames where `align` finds them, silence left
+        out; None where they do not fit or none sounds."""
+        found = self.align(wave_T, phones)
+        if found is None:
+            return None
+        posterior_HC = self.posteriors(wave_T)
+        said_H = found.class_H != SILENT_CLASS
+        if not bool(said_H.any()):
+            return None
+        at_H = torch.arange(len(found.class_H))
+        return float(posterior_HC[at_H, found.class_H][said_H].mean())
+
     def classes(self, wave_T: Tensor, text: str) -> Tensor:
         """`class_H` of `align`; UNKNOWN everywhere where that fails."""
         found = self.align(wave_T, text)

@@ -210,7 +210,7 @@ class _Plain:
     sample_rate_hz = 16000
     hop_samples = 320
     quantizer = QuantizerConfig(codebook_size=4)
-    timbre_channels = 1
+    timbre_channels = voice_channels = 1
     phone_symbols: tuple[str, ...] = ()
 
     def phone_logits(self, content_BKF: Tensor) -> Tensor:
@@ -239,7 +239,7 @@ class _Plain:
         return torch.full((320 * codes.frames,), 0.05 if "detail" in without else 0.1)
 
     def encode_batch(
-        self, waves: Sequence[Tensor], f0s: Sequence[Tensor] | None = None
+        self, waves: Sequence[Tensor], f0s: Sequence[Tensor] | None = None, *, whole: bool = True
     ) -> list[tuple[Codes, Tensor]]:
         return [self.encode(wave_T) for wave_T in waves]
 

@@ -65,7 +65,7 @@ def test_encode_pads_to_whole_frames(codec: FACodec, wave: Tensor, samples: int)
     assert stacked.shape == (6, frames)
     assert stacked.dtype == torch.int64
     assert 0 <= int(stacked.min()) <= int(stacked.max()) < CODEBOOK_SIZE
-    assert timbre_D.shape == (TINY_CODEC.timbre_channels,)
+    assert timbre_D.shape == (codec.voice_channels,)
     assert bool(torch.isfinite(timbre_D).all())
 
 
