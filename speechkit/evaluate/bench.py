@@ -240,7 +240,8 @@ def bench_model(
 
     Waves end on the CPU, so what a GPU still computes is waited for. Errors as of `bench_tts`.
     """
-    cuda, how = tts.device.type == "cuda", {"steps": steps, "candidates": candidates}
+    cuda = tts.device.type == "cuda"
+    how: dict[str, Any] = {"steps": steps, "candidates": candidates}
     if cuda:
         torch.cuda.reset_peak_memory_stats(tts.device)
     bench = bench_tts(

@@ -69,6 +69,7 @@ def missed(
 
 def equalise(mel_BMG: Tensor, voiced_BG: Tensor, spectrum_BS: Tensor) -> Tensor:
     """Decoded log-mel with what the decoder misses of the voice."""
-    spectrum_BCM = spectrum_BS.to(mel_BMG.dtype).unflatten(1, (CLASSES, mel_BMG.shape[1]))
+    spectrum_BCM = spectrum_BS.to(mel_BMG.dtype).reshape(-1, CLASSES, mel_BMG.shape[1])
     share_BCG = membership(mel_BMG, voiced_BG).to(mel_BMG.dtype)
-    return mel_BMG + spectrum_BCM.transpose(1, 2) @ share_BCG
+    equalised_BMG: Tensor = mel_BMG + spectrum_BCM.transpose(1, 2) @ share_BCG
+    return equalised_BMG

@@ -89,8 +89,8 @@ class _Convolution(nn.Conv2d):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """The maps of `x_BCHW`."""
-        sizes = zip(x_BCHW.shape[2:], self.padding, strict=True)
-        if all(size > int(edge) for size, edge in sizes):
+        halves = (side // 2 for side in self.kernel_size)
+        if all(size > half for size, half in zip(x_BCHW.shape[2:], halves, strict=True)):
             return super().forward(x_BCHW)
         with torch.autocast(x_BCHW.device.type, enabled=False):
             return super().forward(x_BCHW.to(self.bias.dtype))  # type: ignore[union-attr]
