@@ -20,11 +20,11 @@ from speechkit.core.onnx import check_exported_place, is_export
 from speechkit.core.prompt import Prompt, prepare_prompt, read_prompt
 from speechkit.core.results import Speech, Voice, VoiceSizes, mix_voices, timed
 from speechkit.core.rng import derive, generator
-from speechkit.diffusion.config import FRAME_STAGES, MOST_CANDIDATES, SamplerConfig
+from speechkit.diffusion.config import FRAME_STAGES, SamplerConfig
 from speechkit.diffusion.duration import time_scale
 from speechkit.diffusion.generator import Draws, Generator
 from speechkit.diffusion.limits import bound_durations
-from speechkit.diffusion.pretrained import load_pretrained_generator
+from speechkit.diffusion.pretrained import check_partners, load_pretrained_generator
 from speechkit.diffusion.stage import Segment
 from speechkit.facodec.codec import Codec
 from speechkit.facodec.pretrained import load_pretrained
@@ -71,7 +71,7 @@ class ZeroShotTTS:
         """Take the two models; `lexicon` maps words to ARPAbet phones."""
         self.codec, self.generator = codec, generator
         self.weights, self.trained = weights, trained
-        _check_partners(codec, generator)
+        check_partners(codec, generator)
         self.vocabulary = PhoneVocabulary(generator.config.phone_symbols)
         self.frontend = Frontend(lexicon)
         self.sampler = SamplerConfig()
@@ -321,10 +321,7 @@ class ZeroShotTTS:
 
     @torch.no_grad()
     def speak(
-        self,
-        pieces: Sequence[Piece],
-        sampler: SamplerConfig,
-        begin: Callable[[str], None],
+        self, pieces: Sequence[Piece], sampler: SamplerConfig, begin: Callable[[str], None]
     ) -> list[Spoken]:
         """Each piece as speech: of all its candidates, the one whose phones are heard best."""
         count = sampler.candidates
@@ -340,10 +337,7 @@ class ZeroShotTTS:
         ]
 
     def speak_once(
-        self,
-        pieces: Sequence[Piece],
-        sampler: SamplerConfig,
-        begin: Callable[[str], None],
+        self, pieces: Sequence[Piece], sampler: SamplerConfig, begin: Callable[[str], None]
     ) -> list[Spoken]:
         """The spine: phones in a voice to speech, for a batch of pieces."""
         stages, voices = self.generator, [piece.voice for piece in pieces]
@@ -453,44 +447,4 @@ class ZeroShotTTS:
         if candidates is None:
             # In random weights there is nothing to hear.
             candidates = CANDIDATES if self.trained else 1
-        if not 1 <= candidates <= MOST_CANDIDATES:
-            raise ConfigError(
-                f"candidates {candidates} is out of range; give a whole number from 1 to "
-                f"{MOST_CANDIDATES}."
-            )
-        if steps is None:
-            return replace(self.sampler, candidates=candidates)
-        if not 1 <= steps <= 64:
-            raise ConfigError(f"steps {steps} is out of range; give a whole number from 1 to 64.")
-
-        sampler = self.sampler
-        share = steps / sampler.prosody.steps
-        return replace(
-            sampler,
-            candidates=candidates,
-            **{
-                name: replace(sampler.of(name), steps=max(1, round(sampler.of(name).steps * share)))
-                for name in FRAME_STAGES
-            },
-        )
-
-
-def _check_partners(codec: Codec, generator: Generator) -> None:
-    """Raise CheckpointError unless the generator writes the codes that the codec reads."""
-    sizes, made = codec.quantizer, generator.config
-    agree = (
-        sizes.prosody_codebooks,
-        sizes.content_codebooks,
-        sizes.detail_codebooks,
-        sizes.codebook_size,
-    ) == (
-        made.prosody_codebooks,
-        made.content_codebooks,
-        made.detail_codebooks,
-        made.frame.codebook_size,
-    ) and made.frame.timbre_channels in (0, codec.timbre_channels)
-    if not agree:
-        raise CheckpointError(
-            "This generator was trained on the codes of another codec: use the two models that "
-            "came together."
-        )
+        return self.sampler.with_candidates(candidates).with_steps(steps)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from speechkit.core.config import require_range
+from speechkit.core.errors import ConfigError
 
 STAGES = ("duration", "prosody", "content", "detail")
 """The stages in the order they run; timbre is copied from the prompt, never generated."""
@@ -251,3 +252,26 @@ class SamplerConfig:
         """The settings of one stage."""
         settings: StageSampling = getattr(self, stage)
         return settings
+
+    def with_candidates(self, count: int) -> SamplerConfig:
+        """The same with so many candidates; raises ConfigError for a count out of range."""
+        if not 1 <= count <= MOST_CANDIDATES:
+            raise ConfigError(
+                f"candidates {count} is out of range; give a whole number from 1 to "
+                f"{MOST_CANDIDATES}."
+            )
+        return replace(self, candidates=count)
+
+    def with_steps(self, steps: int | None) -> SamplerConfig:
+        """The same with so many passes of the prosody stage, from which those of content and detail
+        follow; as it is for None. Raises ConfigError for a count out of range."""
+        if steps is None:
+            return self
+        if not 1 <= steps <= 64:
+            raise ConfigError(f"steps {steps} is out of range; give a whole number from 1 to 64.")
+        share = steps / self.prosody.steps
+        changed: dict[str, Any] = {
+            name: replace(self.of(name), steps=max(1, round(self.of(name).steps * share)))
+            for name in FRAME_STAGES
+        }
+        return replace(self, **changed)

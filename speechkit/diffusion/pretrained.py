@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speechkit.core.checkpoint import load_checkpoint
+from speechkit.core.errors import CheckpointError
 from speechkit.core.onnx import Origin, is_export, origin_of
 from speechkit.diffusion.generator import Generator, generator_of
+from speechkit.facodec.codec import Codec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,3 +34,24 @@ def load_pretrained_generator(folder: str | Path) -> PretrainedGenerator:
     else:
         generator = generator_of(checkpoint)
     return PretrainedGenerator(generator=generator, origin=origin_of(checkpoint))
+
+
+def check_partners(codec: Codec, generator: Generator) -> None:
+    """Raise CheckpointError unless the generator writes the codes that the codec reads."""
+    sizes, made = codec.quantizer, generator.config
+    agree = (
+        sizes.prosody_codebooks,
+        sizes.content_codebooks,
+        sizes.detail_codebooks,
+        sizes.codebook_size,
+    ) == (
+        made.prosody_codebooks,
+        made.content_codebooks,
+        made.detail_codebooks,
+        made.frame.codebook_size,
+    ) and made.frame.timbre_channels in (0, codec.timbre_channels)
+    if not agree:
+        raise CheckpointError(
+            "This generator was trained on the codes of another codec: use the two models that "
+            "came together."
+        )
