@@ -232,7 +232,9 @@ def equal_error(same_N: Tensor, other_M: Tensor) -> float:
     # Between two neighbouring scores nothing changes; beyond the last, everything is refused.
     beyond = torch.tensor([torch.inf], dtype=torch.float64)
     threshold_V = torch.cat([same_N, other_M, beyond]).sort().values
-    rejected_V = torch.searchsorted(same_N, threshold_V) / same_N.numel()
-    accepted_V = 1 - torch.searchsorted(other_M, threshold_V) / other_M.numel()
-    best = int((rejected_V - accepted_V).abs().argmin())
-    return float(rejected_V[best] + accepted_V[best]) / 2
+    trials, others = same_N.numel(), other_M.numel()
+    rejected_V = torch.searchsorted(same_N, threshold_V)
+    accepted_V = others - torch.searchsorted(other_M, threshold_V)
+    # In whole numbers, so that of thresholds that are equally good the lowest counts.
+    best = int((rejected_V * others - accepted_V * trials).abs().argmin())
+    return (int(rejected_V[best]) / trials + int(accepted_V[best]) / others) / 2

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from speechkit.core.errors import DataError
@@ -24,6 +24,7 @@ def by_force(same: list[float], other: list[float]) -> float:
 
 @settings(max_examples=150, deadline=None)
 @given(SCORES, SCORES)
+@example([0.0] * 5 + [0.125] * 2 + [0.25] * 3, [0.0] * 2 + [0.25] * 3)
 def test_equal_error_is_that_of_all_thresholds(same: list[float], other: list[float]) -> None:
     found = equal_error(torch.tensor(same), torch.tensor(other))
     assert found == pytest.approx(by_force(same, other), abs=1e-6)
