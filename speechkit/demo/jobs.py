@@ -39,7 +39,7 @@ from speechkit.watermark import Watermark, apply_watermark
 Report = Callable[[float, str], None]
 """Called with the share done, 0 to 1, and what begins."""
 
-_STAGES = (PHONE_PROSODY, *STAGES, "decode", "watermark")
+_STAGES = (PHONE_PROSODY, *STAGES, "decode", "choose", "watermark")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
