@@ -298,10 +298,10 @@ class ZeroShotTTS:
     ) -> Iterator[Tensor]:
         """The speech as waves `[T]` that follow each other, each as soon as it is there.
 
-        They are the pieces that `narrate_pieces` makes of the text. Each begins and ends in
-        silence; the first comes in parts, each of which goes on where the one before it ended. One
-        mark runs on over all of them. Text, voice and settings are checked before anything is
-        spoken; errors as those of `synthesize`.
+        They are the pieces that `narrate_pieces` makes of the text with one candidate. Each begins
+        and ends in silence; the first comes in parts, each of which goes on where the one before it
+        ended. One mark runs on over all of them. Text, voice and settings are checked before
+        anything is spoken; errors as those of `synthesize`.
 
             for wave_T in tts.stream("A long text. And so on.", voice):
                 play(wave_T)

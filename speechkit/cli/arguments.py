@@ -231,7 +231,7 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
         "--candidates",
         type=whole_number(1, 16),
         metavar="N",
-        help="speak each piece of text N times and keep the clearest (2); 1 is fastest",
+        help="speak each piece of text N times and keep the clearest (2, swap 1); 1 is fastest",
     )
 
 

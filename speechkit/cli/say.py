@@ -129,6 +129,8 @@ def _say(args: argparse.Namespace) -> Outcome:
         raise ConfigError("--overwrite is for --batch.")
     if args.format is not None and not args.stream:
         raise ConfigError("--format is for --stream.")
+    if args.candidates is not None and args.stream:
+        raise ConfigError("--candidates waits for whole pieces, --stream does not: give one.")
     args.prompt = script.default_prompt(args)
     if args.batch is not None:
         if args.stream or args.show_phones or args.transcript is not None:
@@ -162,6 +164,8 @@ def _swap(args: argparse.Namespace) -> Outcome:
     if args.timbre is None:
         raise ConfigError("A text needs a voice: give --timbre.")
     sources = {name: getattr(args, name) for name in ATTRIBUTES if getattr(args, name) is not None}
+    # As `ZeroShotTTS.swap`: a voice for one attribute must leave the others as they were.
+    args.candidates = args.candidates or 1
     return _speak(args, sources, None)
 
 
@@ -171,7 +175,7 @@ def _swap_recording(args: argparse.Namespace) -> Outcome:
     if not paths:
         names = ", ".join(f"--{name}" for name in ATTRIBUTES)
         raise ConfigError(f"There is nothing to swap with: give at least one of {names}.")
-    for name in ("lexicon", *script.SUBTITLES):
+    for name in ("lexicon", "candidates", *script.SUBTITLES):
         if getattr(args, name) is not None:
             raise ConfigError(f"--{name} is for texts: leave it out with --source.")
     args.out = inputs.speech_file(args.out, as_json=args.json)

@@ -246,7 +246,6 @@ def swap(
     base, *others = (voice for _, voice in heard)
     factors = dict(zip(prompts, others, strict=True))
     settings: dict[str, Any] = {"seed": seed, "steps": steps or None}
-    # One candidate: a voice for one factor must leave the others as they were.
 
     def make(voices: Mapping[str, Any], start: float, speed: float) -> Speech:
         progress = stage_progress(report, start, 0.35)
@@ -256,6 +255,7 @@ def swap(
             )
         timbre, *rest = (voices.get(name, base) for name in FACTORS)
         mixed = mix_voices(timbre, **dict(zip(FACTORS[1:], rest, strict=True)))
+        # One candidate: a voice for one factor must leave the others as they were.
         return models.tts.synthesize(
             text, mixed, speed=speed, progress=progress, candidates=1, **settings
         )

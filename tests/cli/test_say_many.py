@@ -153,6 +153,7 @@ def test_streams_that_cannot_be(run: Run, prompt: Path, out: Path) -> None:
     given = ("say", "--prompt", prompt, "--text", "Hi.", "-o")
     assert "give -o -" in run(*given, out, "--stream").error
     assert "--format is for --stream" in run(*given, out, "--format", "pcm").error
+    assert "--candidates waits" in run(*given, out, "--stream", "--candidates", "2").error
     assert "--overwrite is for --batch" in run(*given, out, "--overwrite").error
     assert "--json" in run(*given, "-", "--stream", "--json").error
 

@@ -36,6 +36,8 @@ class Aligned:
     """Frames of 20 ms that each lasts; their sum is ceil(T / 320)."""
     class_H: Tensor
     """Phone class of each frame."""
+    heard_H: Tensor
+    """Log-probability of that class in each frame."""
 
 
 class PhoneReader:
@@ -81,24 +83,21 @@ class PhoneReader:
             return None
         posterior_BHC, frames_B = self._posteriors(wave_T)
         path = best_path(self._model.scores(posterior_BHC), batch_graphs([graph]), frames_B)
+        class_H = torch.tensor(graph.classes)[path.states_BF[0]]
         return Aligned(
             phones=phones,
             frames_P=durations(path.states_BF[0], graph),
-            class_H=torch.tensor(graph.classes)[path.states_BF[0]],
+            class_H=class_H,
+            heard_H=posterior_BHC[0].gather(1, class_H[:, None])[:, 0],
         )
 
     def clarity(self, wave_T: Tensor, phones: tuple[str, ...]) -> float | None:
         """Mean log-probability of the phones over the frames where `align` finds them, silence left
         out; None where they do not fit or none sounds."""
         found = self.align(wave_T, phones)
-        if found is None:
+        if found is None or not bool((found.class_H != SILENT_CLASS).any()):
             return None
-        posterior_HC = self.posteriors(wave_T)
-        said_H = found.class_H != SILENT_CLASS
-        if not bool(said_H.any()):
-            return None
-        at_H = torch.arange(len(found.class_H))
-        return float(posterior_HC[at_H, found.class_H][said_H].mean())
+        return float(found.heard_H[found.class_H != SILENT_CLASS].mean())
 
     def classes(self, wave_T: Tensor, text: str) -> Tensor:
         """`class_H` of `align`; UNKNOWN everywhere where that fails."""
