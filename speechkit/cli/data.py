@@ -132,6 +132,15 @@ def add_prepare(verbs: arguments.Verbs[arguments.Parser]) -> None:
         help="clips of a shard, which is what an interruption loses (500)",
     )
     prepare.add_argument(
+        "--speeds",
+        nargs="+",
+        type=arguments.number(0.5, 2.0),
+        default=[1.0],
+        metavar="X",
+        help="pack every clip at each of these speeds, each another speaker (1): 0.9 1 1.1 makes "
+        "three voices of one",
+    )
+    prepare.add_argument(
         "--no-pitch",
         action="store_true",
         help="work out no pitch, which takes most of the time: training a codec needs it, aligner, "
@@ -173,6 +182,7 @@ def _prepare(args: argparse.Namespace) -> Outcome:
         crew=arguments.crew(args),
         shard_clips=args.shard_clips,
         pitch=not args.no_pitch,
+        speeds=args.speeds,
     )
     return Outcome(text=report.table(), data={"out": str(args.out), **report.to_dict()})
 

@@ -86,6 +86,8 @@ class ClipSource:
     """File or shard in its corpus, for people who look for the original."""
     missing: str | None = None
     """Where the audio was looked for in vain; None = it was found or not looked for."""
+    speed: float = 1.0
+    """How many times faster it is played, which moves tempo, pitch and formants alike."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,6 @@ files do not depend on how many there are. Shapes: T samples.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import time
@@ -20,22 +19,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from speechkit.core.audio import AudioLimits, read_audio
 from speechkit.core.config import to_dict
 from speechkit.core.errors import AudioError, ConfigError, DataError
 from speechkit.core.f0 import extract_f0, import_pyworld
 from speechkit.core.files import is_partial, write_json, write_text
 from speechkit.data.clips import ClipSource, Corpus
 from speechkit.data.corpora import read_corpus
+from speechkit.data.decode import header_seconds, header_slack, loudest_dbfs, read_pcm
 from speechkit.data.index import INDEX_FILE, write_index
 from speechkit.data.packed import PACKED_SAMPLE_RATE_HZ, ClipInfo, PackedClip
 from speechkit.data.report import PrepareReport, ReportCounter
 from speechkit.data.shard import SHARD_CLIPS, SHARD_SUFFIX, Shard, write_shard
+from speechkit.data.speed import at_speed, check_speeds
 from speechkit.data.work import ALONE, Crew, Report, part_of, run_tasks
 
 Reason = Literal[
@@ -45,8 +44,6 @@ Reason = Literal[
 PLAN_FILE = "plan.json"
 PLAN_FORMAT = "speechkit-plan-1"
 REJECTED_FILE = "rejected.jsonl"
-
-_SILENCE_WINDOW_SAMPLES = 800
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +84,7 @@ def prepare(
     crew: Crew = ALONE,
     shard_clips: int = SHARD_CLIPS,
     pitch: bool = True,
+    speeds: Sequence[float] = (1.0,),
 ) -> PrepareReport:
     """Pack the clips of all sources into shards in the folder `out`; return what became of them.
 
@@ -95,10 +93,13 @@ def prepare(
     shards, whoever finds all of them made writes the index. Without `pitch`, which takes most of
     the time and only the training of codecs reads, none is worked out.
 
+    Every clip is packed at each of the `speeds` (`speechkit.data.speed`).
+
     Raises DataError where a source is unusable or no clip is left, and ConfigError for a folder
-    that holds something else.
+    that holds something else, or for speeds that are none.
     """
     limits = limits or PrepareLimits()
+    check_speeds(speeds)
     if pitch:
         import_pyworld()
     started = time.monotonic()
@@ -111,6 +112,7 @@ def prepare(
     wanted = _select(chain.from_iterable(map(read_corpus, corpora)), limits, counter, lines)
     if not wanted:
         raise _nothing_left(counter)
+    wanted = [at_speed(clip, speed) for speed in speeds for clip in wanted]
     shards = [wanted[first : first + shard_clips] for first in range(0, len(wanted), shard_clips)]
     mine = part_of(range(len(shards)), crew.part)
     _begin(folder, _plan(wanted, limits, shard_clips, pitch), lines)
@@ -158,7 +160,8 @@ def _plan(
     for clip in wanted:
         place = (clip.source, clip.offset_bytes, clip.start_seconds, clip.seconds)
         about = (clip.id, clip.text, clip.speaker, clip.language, clip.license, clip.split)
-        digest.update(json.dumps([*place, *about]).encode())
+        speed = () if clip.speed == 1.0 else (clip.speed,)
+        digest.update(json.dumps([*place, *about, *speed]).encode())
     return {
         "format": PLAN_FORMAT,
         "shard_clips": shard_clips,
@@ -276,9 +279,9 @@ def load_clip(
     if size_bytes > limits.max_bytes:
         return reject("unreadable", f"its {size_bytes} bytes are over the limit")
     try:
-        left = _header_seconds(clip)
+        left = header_seconds(clip)
         seconds = left if clip.seconds is None else clip.seconds
-        if seconds > left + _header_slack(left):
+        if seconds > left + header_slack(left):
             return reject(
                 "unreadable",
                 f"the corpus gives it {seconds:.2f} s from {clip.start_seconds:.2f} s on, but the "
@@ -286,7 +289,7 @@ def load_clip(
             )
         if seconds > limits.max_seconds:
             return reject("too long", f"{seconds:.2f} s")
-        pcm_T = _read_pcm(clip, limits)
+        pcm_T = read_pcm(clip, limits.max_bytes)
     except (AudioError, OSError, RuntimeError, ValueError) as error:
         return reject("unreadable", str(error))
     seconds = pcm_T.shape[0] / PACKED_SAMPLE_RATE_HZ
@@ -294,7 +297,7 @@ def load_clip(
         return reject("too short", f"{seconds:.2f} s")
     if seconds > limits.max_seconds:
         return reject("too long", f"{seconds:.2f} s")
-    loudest = _loudest_dbfs(pcm_T)
+    loudest = loudest_dbfs(pcm_T)
     if loudest < limits.silence_dbfs:
         return reject("silent", f"its loudest 50 ms has {loudest:.0f} dBFS")
     info = ClipInfo(
@@ -308,59 +311,6 @@ def load_clip(
     )
     f0_F = extract_f0(pcm_T / 32768.0) if pitch else np.zeros(0)
     return PackedClip(info=info, pcm_T=pcm_T, f0_F=f0_F)
-
-
-def _open_audio(clip: ClipSource) -> BinaryIO:
-    """Return the clip's audio file as a stream, cut out of its shard where it lies in one."""
-    if clip.size_bytes is None:
-        return clip.path.open("rb")
-    with clip.path.open("rb") as shard:
-        shard.seek(clip.offset_bytes)
-        return io.BytesIO(shard.read(clip.size_bytes))
-
-
-def _header_slack(seconds: float) -> float:
-    """Return by how much a table's rounded length may differ from the file's."""
-    return 0.1 + 0.01 * max(seconds, 0.0)
-
-
-def _header_seconds(clip: ClipSource) -> float:
-    """Return the length that the file's header states; raises AudioError for no audio."""
-    import soundfile
-
-    try:
-        with _open_audio(clip) as stream, soundfile.SoundFile(stream) as audio:
-            return float(audio.frames / audio.samplerate) - clip.start_seconds
-    except soundfile.LibsndfileError as error:
-        # Without its prefix, which names a stream.
-        raise AudioError(f"it is damaged or not an audio file: {error.error_string}") from error
-
-
-def _read_pcm(clip: ClipSource, limits: PrepareLimits) -> npt.NDArray[np.int16]:
-    """Return pcm_T of the clip at 16 kHz; raises AudioError where it cannot be decoded."""
-    with _open_audio(clip) as stream:
-        audio_limits = AudioLimits(max_bytes=limits.max_bytes)
-        wave_T = read_audio(stream, PACKED_SAMPLE_RATE_HZ, audio_limits, name="it").numpy()
-    if not np.isfinite(wave_T).all():
-        raise AudioError("it holds NaN or infinite samples")
-    first = round(clip.start_seconds * PACKED_SAMPLE_RATE_HZ)
-    end = None if clip.seconds is None else first + round(clip.seconds * PACKED_SAMPLE_RATE_HZ)
-    rest = (wave_T.shape[0] - (end or 0)) / PACKED_SAMPLE_RATE_HZ
-    if first == 0 and rest < _header_slack(wave_T.shape[0] / PACKED_SAMPLE_RATE_HZ):
-        # All of it, which a table rounds.
-        end = None
-    return np.clip(np.rint(wave_T[first:end] * 32768.0), -32768, 32767).astype(np.int16)
-
-
-def _loudest_dbfs(pcm_T: npt.NDArray[np.int16]) -> float:
-    """Return the RMS of the loudest 50 ms in dB of full scale; -inf for nothing at all."""
-    whole = pcm_T.shape[0] - pcm_T.shape[0] % _SILENCE_WINDOW_SAMPLES
-    if whole == 0:
-        return -np.inf
-    windows = pcm_T[:whole].reshape(-1, _SILENCE_WINDOW_SAMPLES).astype(np.float64) / 32768.0
-    # Without a constant offset, which carries no sound however large it is.
-    power = float(windows.var(axis=1).max())
-    return float(10.0 * np.log10(power)) if power > 0 else -np.inf
 
 
 def _select(

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from speechkit.core.errors import DataError
 from speechkit.data.packed import PackedCorpus
+from speechkit.data.speed import original
 
 HELD_OUT_SHARE = 0.03
 """Share of the speakers with text that no training sees."""
@@ -32,21 +33,31 @@ def split_clips(
     most half of them, is held out with all clips: those whose names hash lowest, so that every
     training on the corpus holds out the same ones and a clip more does not change them. Where no
     clip has text, all speakers count; where the corpus has one speaker, single clips are held out.
+    Speakers at other speeds go with those they were made of, and are not judged on.
 
     Raises DataError for a corpus of fewer than two clips.
     """
     if len(corpus) < 2:
         raise DataError("The corpus needs at least two clips: one to train on, one to hold out.")
-    one_voice = len(corpus.speakers) == 1
-    names: Sequence[str] = corpus.ids if one_voice else corpus.speakers
-    group_N = np.arange(len(corpus)) if one_voice else corpus.speaker_N
+    owners = [original(name) for name in corpus.speakers]
+    one_voice = len(set(owners)) == 1
+    labels: Sequence[str] = corpus.ids if one_voice else corpus.speakers
+    label_N = np.arange(len(corpus)) if one_voice else corpus.speaker_N
+    owners = [original(name) for name in corpus.ids] if one_voice else owners
+    names = sorted(set(owners))
+    number_of = {name: number for number, name in enumerate(names)}
+    group_N = np.array([number_of[name] for name in owners])[label_N]
     with_text = np.unique(group_N[corpus.text_N])
     # A speaker without text, or an only one with it, cannot be the measure of a synthesis.
     groups = with_text if len(with_text) > 1 else np.unique(group_N)
     ranked = sorted(groups.tolist(), key=lambda group: hash_share(names[group]))
     count = min(len(ranked) // 2, max(LEAST_SPEAKERS, round(held_out * len(ranked))))
     held_out_N = np.isin(group_N, ranked[:count])
-    return np.flatnonzero(held_out_N if validation else ~held_out_N)
+    if not validation:
+        return np.flatnonzero(~held_out_N)
+    altered = [label != owner for label, owner in zip(labels, owners, strict=True)]
+    plain_N = held_out_N & ~np.array(altered)[label_N]
+    return np.flatnonzero(plain_N if plain_N.any() else held_out_N)
 
 
 def hash_share(name: str) -> float:

@@ -212,6 +212,35 @@ def test_another_plan_is_refused(corpus: Path, tmp_path: Path) -> None:
             prepare([corpus], place)
 
 
+def test_a_speed_makes_another_voice_of_a_clip(tmp_path: Path, write_tone: WriteTone) -> None:
+    """Shorter by the speed, its tone higher by it, and the original as it is without."""
+    folder, out = tmp_path / "corpus", tmp_path / "three.corpus"
+    write_tone(folder / "anna" / "a.wav", 2.0)
+    report = prepare([folder], out, speeds=(0.8, 1.0, 1.25))
+    packed = PackedCorpus(out)
+    assert [clip["speaker"] for clip in packed.clips] == ["sp0.8-anna", "anna", "sp1.25-anna"]
+    assert [clip["id"] for clip in packed.clips][::2] == [
+        "sp0.8-corpus/anna/a", "sp1.25-corpus/anna/a"
+    ]  # fmt: skip
+    assert report.hours == pytest.approx((2.5 + 2.0 + 1.6) / 3600, abs=1e-6)
+    peaks_hz = []
+    for clip in range(3):
+        wave_T = packed.wave(clip)
+        spectrum = torch.fft.rfft(wave_T * torch.hann_window(len(wave_T))).abs()
+        peaks_hz.append(float(spectrum.argmax()) * 16000 / len(wave_T))
+    assert peaks_hz[0] / peaks_hz[1] == pytest.approx(0.8, rel=0.01)
+    assert peaks_hz[2] / peaks_hz[1] == pytest.approx(1.25, rel=0.01)
+    prepare([folder], tmp_path / "one.corpus")
+    assert torch.equal(PackedCorpus(tmp_path / "one.corpus").wave(0), packed.wave(1))
+
+
+@pytest.mark.parametrize("speeds", [(), (1.0, 1.0), (0.1,), (float("nan"),)])
+def test_speeds_that_are_none(speeds: tuple[float, ...], corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"[Ss]peed"):
+        prepare([corpus], tmp_path / "out.corpus", speeds=speeds)
+    assert not (tmp_path / "out.corpus").exists()
+
+
 def test_limits_choose_the_clips(corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "some.corpus"
     limits = PrepareLimits(min_seconds=0.5, max_seconds=60, splits=None, languages=("en",))

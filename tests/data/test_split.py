@@ -81,6 +81,21 @@ def test_held_out_speakers_stay_held_out() -> None:
     assert voices(once, sides(once)[1]) == voices(again, sides(again)[1])
 
 
+def test_a_speaker_at_another_speed_is_on_the_same_side() -> None:
+    """The same are held out as without, none of their copies is trained on or judged."""
+    names = [f"s{n}" for n in range(50)]
+    plain = listed([(name, "hello") for name in names])
+    copies = [f"{speed}{name}" for speed in ("", "sp0.9-", "sp1.1-") for name in names]
+    more = listed([(name, "hello") for name in copies])
+    train, test = sides(more)
+    held = voices(plain, sides(plain)[1])
+    assert voices(more, test) == held
+    assert not {name.split("-")[-1] for name in voices(more, train)} & held
+    assert len(train) == 150 - 3 * len(held)
+    only = listed([(f"sp0.9-{name}", "hello") for name in names])
+    assert {name.split("-")[-1] for name in voices(only, sides(only)[1])} == held
+
+
 def test_one_voice_is_split_by_clip(tmp_path: Path) -> None:
     path = tmp_path / "one.safetensors"
     write_packed(path, (make_clip(f"clip {n}", 800) for n in range(40)))
