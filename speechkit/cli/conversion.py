@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from speechkit.cli import arguments, inputs, output, suites
 from speechkit.cli.output import Outcome
-from speechkit.core.audio import audio_seconds
 from speechkit.core.errors import AudioError
 
 if TYPE_CHECKING:
@@ -88,6 +87,9 @@ def _convert(args: argparse.Namespace) -> Outcome:
         inputs.check_source(path)
     if not args.source.exists():
         raise AudioError(f"There is no recording {args.source}: check the path.")
+
+    from speechkit.core.audio import audio_seconds
+
     audio_seconds(args.source)
     output.Progress().tell("loading the codec")
     prompts = [inputs.read_prompt(path) for path in args.target]

@@ -161,11 +161,12 @@ def check_source(path: Path) -> None:
 
     Raises AudioError or PromptError, each naming the file.
     """
-    from speechkit.core.audio import audio_seconds, check_length, naming
-
     if not path.exists():
         raise AudioError(f"There is no prompt {path}: check the path.")
     if path.suffix.lower() != VOICE_SUFFIX:
+        # Only now: this one imports numpy and the audio libraries.
+        from speechkit.core.audio import audio_seconds, check_length, naming
+
         with naming(path):
             check_length(audio_seconds(path))
 
