@@ -60,7 +60,8 @@ class Service:
             "seed": asked.seed,
             "speed": asked.speed,
             "steps": asked.steps,
-            "candidates": asked.candidates,
+            # A stream has to keep ahead of whoever listens: no piece of it is spoken twice.
+            "candidates": 1 if asked.streams else asked.candidates,
             "progress": lambda *_: check(),
         }
         notes = (_NOT_FOLLOWED,) if asked.instructions else ()
@@ -191,6 +192,10 @@ def _add_speech(app: FastAPI, service: Service) -> None:
         if asked.timestamps and asked.stream_format == "audio":
             raise HTTPException(
                 400, "timestamps do not fit into bare audio: use stream_format sse."
+            )
+        if asked.chooses and asked.stream_format is not None:
+            raise HTTPException(
+                400, "candidates wait for whole pieces, a stream does not: leave out stream_format."
             )
         voice = service.voice_name(asked.voice_name)
         job = service.worker.submit(lambda check: service.speak(asked, voice, check))

@@ -55,7 +55,8 @@ class SpeechRequest(BaseModel):
     """Passes of the first codebooks; more is slower and clearer."""
 
     candidates: Annotated[int, Field(ge=1, le=MOST_CANDIDATES)] | None = None
-    """How often each piece is spoken, to keep the clearest; more is slower and clearer."""
+    """How often each piece is spoken, to keep the clearest; more is slower and clearer. A stream
+    speaks once; more than one, asked for without `stream_format`, come whole in any format."""
 
     timestamps: bool = False
     """Times of words: as a JSON answer with the sound in base64, or in the events of `sse`."""
@@ -70,4 +71,11 @@ class SpeechRequest(BaseModel):
         """Whether the sound is sent while it is made."""
         if self.timestamps and self.stream_format != "sse":
             return False
-        return self.stream_format is not None or self.response_format in ("mp3", "opus", "pcm")
+        if self.stream_format is not None:
+            return True
+        return self.response_format in ("mp3", "opus", "pcm") and not self.chooses
+
+    @property
+    def chooses(self) -> bool:
+        """Whether candidates are asked for, of which one is kept: they take whole pieces."""
+        return self.candidates is not None and self.candidates > 1

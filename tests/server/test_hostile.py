@@ -78,6 +78,8 @@ def refused(answer: httpx.Response, *status: int) -> str:
         b'{"input": "a", "voice": {"id": 5}}',
         b'{"input": "a", "voice": {"path": "/etc/passwd"}}',
         b'{"input": "a", "timestamps": true, "stream_format": "audio"}',
+        b'{"input": "a", "candidates": 2, "stream_format": "audio"}',
+        b'{"input": "a", "candidates": 0}',
         b'{"input": "a", "\\ud800": 1}',
         b'{"input": "a", "voice_url": "http://127.0.0.1:1/"}',
         b'{"input": "<speak><audio src=\\"file:///etc/passwd\\"/></speak>"}',
