@@ -6,15 +6,17 @@ an addition as two; element-wise work and Fourier transforms are not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
+from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from speechkit.core.config import require_range
@@ -69,17 +71,49 @@ def step_flops(task: Task, batch: Any, step: int, seed: int = 0) -> int:
     # The fused attention of a CPU is unknown to the counter; its products are not.
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     shapes = map_tensors(mode.from_tensor, batch)
-    with sdpa_kernel(SDPBackend.MATH), _shapes_alone(task.model, mode), mode, counter:
+    alone = _shapes_alone(task.model, mode)
+    with sdpa_kernel(SDPBackend.MATH), alone, mode, _NeedsValues(), counter:
         training_step(task, shapes, step, seed)
     return int(counter.get_total_flops())
 
 
+class _NeedsValues(TorchFunctionMode):
+    """Has the values that a step cannot do without.
+
+    Numbers that it draws and reads, such as which blocks it skips, are drawn in earnest; reading
+    any other tensor is an error still. CTC, which looks at its lengths and has no products, is
+    some scalar of its input.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Do what was called; a tensor that it draws can be asked for its numbers."""
+        given = kwargs or {}
+        if func is functional.ctc_loss:
+            return args[0].sum()
+        result = func(*args, **given)
+        if func in (torch.rand, torch.randint) and isinstance(result, FakeTensor):
+
+            def numbers() -> list[Any]:
+                with unset_fake_temporarily():
+                    drawn: list[Any] = func(*args, **given).tolist()
+                return drawn
+
+            result.tolist = numbers  # type: ignore[method-assign]
+        return result
+
+
 @contextmanager
 def _shapes_alone(model: nn.Module, mode: FakeTensorMode) -> Iterator[None]:
-    """Put tensors without values in the place of a model's for a while."""
+    """Put tensors without values in the place of a model's for a while, and keep them there.
+
+    A step may move modules to its device; these are there, and torch cannot swap their tensors.
+    """
+    modules: list[nn.Module] = list(model.modules())
     stores: list[dict[str, Any]] = [
         store
-        for module in model.modules()
+        for module in modules
         for store in (module._parameters, module._buffers)  # noqa: SLF001
     ]
     real = [dict(store) for store in stores]
@@ -88,8 +122,12 @@ def _shapes_alone(model: nn.Module, mode: FakeTensorMode) -> Iterator[None]:
             for name, tensor in store.items():
                 if tensor is not None:
                     store[name] = mode.from_tensor(tensor)
+        for module in modules:
+            module.__dict__["_apply"] = lambda *_, itself=module, **__: itself
         yield
     finally:
+        for module in modules:
+            module.__dict__.pop("_apply", None)
         for store, before in zip(stores, real, strict=True):
             store.update(before)
 

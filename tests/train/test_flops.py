@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from speechkit.core.rng import generator
-from speechkit.ssl.transformer import SelfAttention
+from speechkit.ssl.transformer import SelfAttention, Transformer
 from speechkit.train.flops import Machine, step_flops
 from tests.facodec.builders import tiny_data
 from tests.facodec.training.test_paper_task import task_for
@@ -67,6 +68,48 @@ def test_fused_attention_is_counted() -> None:
     products = 2 * 2 * batch * frames**2 * width
     x_BFD = torch.ones(batch, frames, width, requires_grad=True)
     assert counted(SelfAttention(ENCODER), x_BFD, None) == 3 * (projections + products)
+
+
+class Windows(nn.Module):
+    """A layer over a window whose place is drawn on the host, moved to its device in each step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(4, 4)
+
+    def forward(self, x_FD: Tensor) -> Tensor:
+        self.to(x_FD.device)
+        (first,) = torch.randint(3, 6, (1,), generator=generator(1)).tolist()
+        assert 3 <= first < 6
+        out_FD: Tensor = self.inner(x_FD[first : first + 5])
+        return out_FD
+
+
+def test_what_is_drawn_and_read_on_the_host_has_values() -> None:
+    model = Windows()
+    weight = model.inner.weight
+    assert counted(model, torch.ones(12, 4)) == 2 * 2 * 5 * 4 * 4
+    assert model.inner.weight is weight
+    # It moves again, as any module.
+    assert model.double().inner.weight.dtype == torch.float64
+
+
+def test_blocks_that_are_skipped_are_counted_as_they_are_computed() -> None:
+    x_BFD = torch.ones(2, 7, ENCODER.model_dim)
+    counts = [
+        counted(Transformer(replace(ENCODER, layer_drop=chance)).train(), x_BFD, None)
+        for chance in (0.0, 0.5)
+    ]
+    assert counts[0] == counts[1] > 0
+
+
+def test_values_of_a_batch_cannot_be_read() -> None:
+    class Reads(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x if x.tolist() else x * 2
+
+    with pytest.raises(RuntimeError):
+        counted(Reads(), torch.ones(3, requires_grad=True))
 
 
 def test_two_crops_of_the_papers_codec_cost_twice_one(tmp_path: Path) -> None:

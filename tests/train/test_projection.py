@@ -3,13 +3,72 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+import pytest
+
+from recipes.gpu import full_size, projection
 from recipes.gpu.full_size import Training, paper_codec, trainings
-from recipes.gpu.projection import Checked, Measured, checks, table
+from recipes.gpu.projection import Checked, Measured, checks, measure, table
 from speechkit.core.config import load_toml
+from speechkit.diffusion.config import DenoiserConfig
+from speechkit.diffusion.train import GeneratorTraining
+from speechkit.facodec.train import CodecTraining
 from speechkit.ssl.diffs4l.config import Experiment
+from speechkit.ssl.pretrain import PretrainConfig
 from speechkit.train.flops import Machine
 from tests.ssl.test_recipes import ROOT
+from tests.ssl.tiny import ENCODER
+
+RECIPES = ROOT / "recipes"
+TINY = {
+    "facodec/paper.toml": "facodec/paper-tiny.toml",
+    "facodec/small.toml": "diffs4l/codec-tiny.toml",
+    "diffs4l/generator-paper.toml": "diffs4l/generator-tiny.toml",
+}
+"""Recipes that have a tiny sister."""
+
+
+def load_tiny(path: Path, kind: type[Any]) -> Any:
+    """A recipe with networks of a few thousand weights; batches and dropouts stay as they are."""
+    name = path.resolve().relative_to(RECIPES).as_posix()
+    if name in TINY:
+        return load_toml(RECIPES / TINY[name], kind)
+    found = load_toml(path, kind)
+    if isinstance(found, PretrainConfig):
+        encoder = replace(ENCODER, layer_drop=found.model.encoder.layer_drop)
+        if found.hubert is not None:
+            return replace(found, hubert=replace(found.hubert, encoder=encoder))
+        assert found.wav2vec2 is not None
+        return replace(found, wav2vec2=replace(found.wav2vec2, encoder=encoder))
+    if isinstance(found, GeneratorTraining):
+
+        def narrow(config: DenoiserConfig) -> DenoiserConfig:
+            return replace(config, channels=16, blocks=2, heads=2, frame_channels=16)
+
+        sizes = found.generator
+        sizes = replace(sizes, frame=narrow(sizes.frame), duration=narrow(sizes.duration))
+        return replace(found, generator=sizes)
+    return found
+
+
+@pytest.mark.parametrize("name", list(trainings()))
+def test_every_training_is_counted_and_steps(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At full size this is minutes and gigabytes; the way there is the same with tiny networks."""
+    codec = load_toml(RECIPES / TINY["facodec/paper.toml"], CodecTraining).paper_codec
+    monkeypatch.setattr(full_size, "load_toml", load_tiny)
+    monkeypatch.setattr(full_size, "PaperCodecConfig", lambda: codec)
+    monkeypatch.setattr(projection, "matrix_rate", lambda: 1e9)
+    full_size.pretraining.cache_clear()
+    for build, updates in {one.build: one.updates for one in trainings()[name]}.items():
+        found = measure(build, updates - 1, check=True)
+        assert found.checked is not None
+        assert found.flops >= found.checked.flops > 0
+        assert found.checked.seconds > 0
+        assert found.parameters < 10**6
 
 
 def test_hours_and_cost_add_up() -> None:
