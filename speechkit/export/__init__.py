@@ -4,6 +4,6 @@ export_onnx(None, "onnx-model")
 tts = ZeroShotTTS.from_pretrained("onnx-model")
 """
 
-from speechkit.export.write import OPSET, Exported, export_onnx
+from speechkit.export.write import INT8_GRAPHS, OPSET, Exported, export_onnx
 
-__all__ = ["OPSET", "Exported", "export_onnx"]
+__all__ = ["INT8_GRAPHS", "OPSET", "Exported", "export_onnx"]

@@ -21,7 +21,7 @@ from speechkit.core.results import Codes
 from speechkit.core.rng import generator
 from speechkit.demo.jobs import load_models
 from speechkit.diffusion.denoiser import MASK, NULL_CODE, DenoiserInputs
-from speechkit.export import OPSET, export_onnx
+from speechkit.export import INT8_GRAPHS, OPSET, export_onnx
 from speechkit.facodec.pretrained import load_pretrained
 from speechkit.facodec.stream import decode_stream
 from speechkit.tts import ZeroShotTTS
@@ -162,6 +162,31 @@ def test_graphs_say_what_they_were_made_of(pair: Pair) -> None:
             assert [one.version for one in model.opset_import if one.domain == ""] == [OPSET]
 
 
+def test_int8_is_near_to_the_weights(
+    pair: Pair, recording: Tensor, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert main(["export", "onnx", str(pair.model), "-o", str(tmp_path / "small"), "--int8"]) == 0
+    assert not caplog.records
+    small = ZeroShotTTS.from_pretrained(tmp_path / "small")
+    given = inputs(pair, 2, 40, timbre=True)
+    with torch.no_grad():
+        expected_BLE = pair.torch.generator.frame(given)
+    found_BLE = small.generator.frame(given)
+    missed = float((found_BLE - expected_BLE).norm() / expected_BLE.norm())
+    assert 0 < missed < 0.1
+    assert len(small.synthesize("Hello.", small.voice(recording), seed=1).wave_T) > 1000
+    for part in ("codec", "generator"):
+        about = json.loads((tmp_path / "small" / part / "config.json").read_text())["onnx"]
+        assert about["int8"]
+        for name in about["files"]:
+            model = onnx.load(tmp_path / "small" / part / name)
+            whole = f"{part}/{Path(name).stem}" in INT8_GRAPHS
+            assert any(node.op_type == "MatMulInteger" for node in model.graph.node) == whole
+            facts = {prop.key: prop.value for prop in model.metadata_props}
+            assert facts["int8"] == str(whole)
+            assert facts["weights_sha256"] == about["weights_sha256"]
+
+
 def test_another_file_is_refused(pair: Pair, tmp_path: Path) -> None:
     shutil.copytree(pair.folder, tmp_path / "onnx")
     graphs = tmp_path / "onnx" / "generator"
@@ -241,6 +266,7 @@ def test_missing_package_is_one_sentence(
 ) -> None:
     for name, call in (
         ("onnx", lambda: export_onnx(pair.model, tmp_path / "new")),
+        ("onnxruntime", lambda: export_onnx(pair.model, tmp_path / "new", int8=True)),
         ("onnxruntime", lambda: ZeroShotTTS.from_pretrained(pair.folder)),
     ):
         with monkeypatch.context() as patch:
