@@ -29,7 +29,7 @@ Scored = tuple[dict[str, float], str]
 """Figures of a clip, and what was heard in it."""
 
 # Raised when a measure changes, so that no row of an earlier report is taken over.
-VERSION = 2
+VERSION = 3
 
 RECORDINGS = "recordings"
 """The system that is what people said."""
@@ -100,14 +100,14 @@ def score_speech(wave_T: Wave, text: str, scorers: Scorers) -> Scored:
             "words": errors.words,
             "character_edits": errors.character_edits,
             "characters": errors.characters,
-        }
+        } | ({} if errors.nll is None else {"nll": errors.nll})
     if scorers.second_words is not None:
         errors = scorers.second_words(wave_T, text)
         values |= {
             "wer2": errors.wer,
             "word_edits2": errors.word_edits,
             "words": errors.words,
-        }
+        } | ({} if errors.nll is None else {"nll2": errors.nll})
     if scorers.quality is not None:
         values |= asdict(scorers.quality(wave_T))
     return values, heard

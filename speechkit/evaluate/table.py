@@ -33,7 +33,9 @@ COLUMNS: Mapping[str, Column] = {
     "kbps": Column(title="kb/s", digits=2),
     "wer": Column(title="WER%", scale=100, digits=2),
     "cer": Column(title="CER%", scale=100, digits=2),
+    "nll": Column(title="NLL"),
     "wer2": Column(title="WER2%", scale=100, digits=2),
+    "nll2": Column(title="NLL2"),
     "sim": Column(title="SIM"),
     "sim_wrong": Column(title="wrong"),
     "margin": Column(title="margin"),
@@ -66,7 +68,7 @@ RATES = {
 }
 """Columns that are one sum over another, by the values they are made of."""
 
-WITH_INTERVAL = ("wer", "wer2", "margin", "margin_r")
+WITH_INTERVAL = ("wer", "nll", "wer2", "nll2", "margin", "margin_r")
 """Columns whose 95 % interval over speakers is printed."""
 
 

@@ -67,3 +67,22 @@ def test_words_of_silence_are_all_missing(speech: Wave) -> None:
         pytest.skip("; ".join(scorers.notes))
     assert scorers.words(speech[:10], "Two words.").wer == 1.0
     assert scorers.words(speech, "").heard
+
+
+def test_another_text_surprises_more_and_noise_makes_the_right_one_surprising(speech: Wave) -> None:
+    scorers = build_scorers(
+        ScorerConfig(asr="tiny.en", speaker=False, dnsmos=False, reference=False)
+    )
+    if scorers.words is None:
+        pytest.skip("; ".join(scorers.notes))
+    heard = scorers.words(speech, "").heard
+    right = scorers.words(speech, heard)
+    wrong = scorers.words(speech, " ".join(reversed(heard.split())))
+    noisy = scorers.words(speech + 4 * _noise(len(speech)), heard)
+    assert right.nll is not None and wrong.nll is not None and noisy.nll is not None  # noqa: PT018
+    assert 0 < right.nll < min(noisy.nll, wrong.nll - 1)
+    assert scorers.words(speech, "").nll is None
+    assert scorers.words(speech[:100], heard).nll is None
+    assert scorers.words(speech, heard.upper()).nll == pytest.approx(
+        scorers.words(speech, heard.capitalize()).nll
+    )
