@@ -137,8 +137,8 @@ def measure(
     batches = [draw(number) for number in range(steps)]
     # The first of each opens files and reserves memory.
     step(batches[0], 0)
-    draw_seconds = _cpu_seconds(lambda: [draw(number) for number in range(steps)]) / steps
-    step_seconds = _cpu_seconds(lambda: [step(b, n) for n, b in enumerate(batches)]) / steps
+    draw_seconds = statistics.mean(_cpu_seconds(draw, number) for number in range(steps))
+    step_seconds = statistics.mean(_cpu_seconds(step, b, n) for n, b in enumerate(batches))
     found: dict[int, list[Round]] = {count: [] for count in workers}
     for _ in range(rounds):
         for count, done in found.items():
@@ -164,10 +164,10 @@ def _round(
     return Round(seconds=seconds / steps, waited=waited / seconds)
 
 
-def _cpu_seconds(work: Callable[[], object]) -> float:
-    """CPU time of this process for some work."""
+def _cpu_seconds(work: Callable[..., object], *given: object) -> float:
+    """CPU time of this process for a call."""
     start = time.process_time()
-    work()
+    work(*given)
     return time.process_time() - start
 
 
