@@ -144,7 +144,8 @@ class _Run:
                 share = progress_of(
                     counters.step, seconds, steps=config.steps, minutes=config.minutes
                 )
-                if asked or share >= 1:
+                # A step at least, however late the first one comes: there would be no weights.
+                if asked or (share >= 1 and counters.step):
                     break
                 self.step([batches.get() for _ in range(config.accumulate)], share)
                 bar.update()

@@ -172,6 +172,15 @@ def test_the_minutes_budget_spans_resumed_parts(
     assert rates[-1] < 0.1 * CONFIG.lr, "the rate falls with the time that is left"
 
 
+def test_a_budget_that_is_over_before_it_begins_gives_weights(tmp_path: Path) -> None:
+    """On a machine so busy that the first batch comes too late: one step, not an empty folder."""
+    config = dataclasses.replace(CONFIG, steps=None, minutes=1e-9)
+    report = train(TinyTask(), config, tmp_path)
+    assert (report.finished, report.step) == (True, 1)
+    assert (tmp_path / "last" / "model.safetensors").is_file()
+    assert train(TinyTask(), config, tmp_path).step == 1
+
+
 def test_the_minutes_budget_holds_on_a_real_clock(tmp_path: Path) -> None:
     report = train(TinyTask(), dataclasses.replace(CONFIG, steps=None, minutes=0.02), tmp_path)
     assert report.finished
