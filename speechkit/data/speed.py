@@ -20,14 +20,15 @@ from speechkit.data.clips import ClipSource
 
 SPEEDS = (0.5, 2.0)
 """Slowest and fastest speed that a clip is packed at."""
-_AT_SPEED = re.compile(r"^sp\d+(?:\.\d+)?-")
+# With its point always, so that speakers who are called sp1 and sp2 stay two.
+_AT_SPEED = re.compile(r"^sp[0-2]\.\d+-")
 
 
 def at_speed(clip: ClipSource, speed: float) -> ClipSource:
     """The clip played `speed` times faster: a clip of another speaker."""
     if speed == 1.0:
         return clip
-    mark = f"sp{speed:g}-"
+    mark = f"sp{float(speed)}-"
     return replace(clip, id=f"{mark}{clip.id}", speaker=f"{mark}{clip.speaker}", speed=speed)
 
 

@@ -92,6 +92,8 @@ def test_a_speaker_at_another_speed_is_on_the_same_side() -> None:
     assert voices(more, test) == held
     assert not {name.split("-")[-1] for name in voices(more, train)} & held
     assert len(train) == 150 - 3 * len(held)
+    numbered = listed([(f"sp{n}-reader", "hello") for n in range(20)])
+    assert len(voices(numbered, sides(numbered)[1])) == 3
     only = listed([(f"sp0.9-{name}", "hello") for name in names])
     assert {name.split("-")[-1] for name in voices(only, sides(only)[1])} == held
 
