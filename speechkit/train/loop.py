@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from time import monotonic
@@ -184,7 +184,7 @@ class _Run:
             group["lr"] = lr * group["lr_scale"]
         buffers = list(self.task.model.buffers())
         before = [buffer.clone() for buffer in buffers]
-        losses = [self.backward(batch, index) for index, batch in enumerate(batches)]
+        losses = self.backward_all(batches, buffers, before)
         self.model.take_gradients(self.world)
         self.scale.unscale([p.grad for p in self.model.trained.values() if p.grad is not None])
         norm = self.clip()
@@ -211,6 +211,20 @@ class _Run:
         # On a CPU it costs nothing to look at once.
         if self.world.device.type == "cpu" or counters.step % config.log_every_steps == 0:
             self.skips.read(counters, scaled=self.scale.enabled)
+
+    def backward_all(
+        self, batches: list[Any], buffers: list[Tensor], before: list[Tensor]
+    ) -> list[dict[str, Tensor]]:
+        """The losses of each batch, whose gradients are added up. Every batch finds the buffers as
+        they were `before`, and what the first makes of them stays: as it is among processes."""
+        losses = [self.backward(batches[0], 0)]
+        first = [buffer.clone() for buffer in buffers] if len(batches) > 1 else []
+        for index, batch in enumerate(batches[1:], start=1):
+            copy_all(buffers, before)
+            losses.append(self.backward(batch, index))
+        if first:
+            copy_all(buffers, first)
+        return losses
 
     def backward(self, batch: Any, index: int) -> dict[str, Tensor]:
         """Add the gradients of one batch to the parameters; return its losses and their total."""
@@ -414,3 +428,10 @@ def _threads(count: int | None) -> Iterator[None]:
 def _listed(figures: dict[str, float]) -> str:
     """Return figures as text, such as "mel/l1 0.4213"."""
     return "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
+
+
+@torch.no_grad()
+def copy_all(into: Iterable[Tensor], values: Iterable[Tensor]) -> None:
+    """Give each tensor the values of its fellow."""
+    for tensor, value in zip(into, values, strict=True):
+        tensor.copy_(value)

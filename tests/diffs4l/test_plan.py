@@ -85,6 +85,11 @@ def test_hours_that_cannot_be_made_are_refused(hours: tuple[float, float, float,
         AugmentConfig(hours=hours)
 
 
+def test_candidates_that_nothing_could_choose_among_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"sampler\.candidates"):
+        replace(CONFIG, sampler=CONFIG.sampler.with_candidates(2))
+
+
 def test_no_clips_are_refused() -> None:
     with pytest.raises(ConfigError, match="encode --all"):
         make_plan([], CONFIG)

@@ -27,9 +27,6 @@ from tests.facodec.training.test_paper_task import task_for as paper_task
 from tests.facodec.training.test_tasks import acoustic
 from tests.ssl.tiny import DATA, ENCODER, HUBERT, WAV2VEC2, tiny_corpus, tiny_units
 
-LATE = (10**6, 10**6 + 1)
-"""Ramps that never begin: what adversaries remember of one batch must not change the next."""
-
 
 class RealTasks:
     """Builds each task anew, always alike."""
@@ -39,37 +36,23 @@ class RealTasks:
         self.tones = PackedCorpus(tiny_corpus(folder / "tones.safetensors", texts=True))
         self.units = Units(tiny_units(folder / "units"), self.tones)
 
-    def build(self, name: str, *, restarts: bool = True, validates: bool = False) -> Task:
-        """Return a task.
-
-        Without ``restarts`` no codebook is filled or restarted from a batch; without ``validates``
-        the held-out figures, which take longer than the steps, are none.
+    def build(self, name: str, *, validates: bool = False) -> Task:
+        """Return a task; without ``validates`` the held-out figures, which take longer than the
+        steps, are none.
         """
-        builders: Mapping[str, Callable[[bool], Task]] = {
-            "acoustic": self._acoustic,
-            "paper": self._paper,
-            "generator": lambda _: task_on(self.codec),
-            "adversarial": lambda _: adversarial_task(self.codec),
-            "wav2vec2": lambda _: self._pretrain(WAV2VEC2, None),
-            "hubert": lambda _: self._pretrain(HUBERT, self.units),
-            "ctc": lambda _: self._ctc(),
+        builders: Mapping[str, Callable[[], Task]] = {
+            "acoustic": lambda: acoustic(self.codec, restart_every_steps=2, reversal_ramp=(0, 2)),
+            "paper": lambda: paper_task(self.codec, restart_every_steps=2),
+            "generator": lambda: task_on(self.codec),
+            "adversarial": lambda: adversarial_task(self.codec),
+            "wav2vec2": lambda: self._pretrain(WAV2VEC2, None),
+            "hubert": lambda: self._pretrain(HUBERT, self.units),
+            "ctc": self._ctc,
         }
-        task = builders[name](restarts)
+        task = builders[name]()
         if not validates:
             task.validate = dict  # type: ignore[method-assign]
         return task
-
-    def _acoustic(self, restarts: bool) -> Task:
-        if restarts:
-            return acoustic(self.codec, restart_every_steps=2, reversal_ramp=(0, 2))
-        return acoustic(self.codec, restart_until_step=1, seed_codebooks=False, reversal_ramp=LATE)
-
-    def _paper(self, restarts: bool) -> Task:
-        if restarts:
-            return paper_task(self.codec, restart_every_steps=2)
-        return paper_task(
-            self.codec, restart_until_step=1, start_from_batch=False, reversal_ramp=LATE
-        )
 
     def _pretrain(self, config: object, units: Units | None) -> PretrainTask:
         assert isinstance(config, type(WAV2VEC2) | type(HUBERT))

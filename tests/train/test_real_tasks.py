@@ -79,9 +79,9 @@ def averages_close(one: Path, two: Path) -> None:
 def test_two_processes_train_as_one(real: RealTasks, name: str, tmp_path: Path) -> None:
     """Discriminators, adversaries and what buffers remember agree to the last bit; losses and
     averages are those of one process that takes both batches."""
-    train_together(lambda: real.build(name, restarts=False), CONFIG, tmp_path / "two")
+    train_together(lambda: real.build(name), CONFIG, tmp_path / "two")
     assert_equal_processes(tmp_path / "two")
-    train(real.build(name, restarts=False), replace(CONFIG, accumulate=2), tmp_path / "one")
+    train(real.build(name), replace(CONFIG, accumulate=2), tmp_path / "one")
     assert totals(tmp_path / "two") == pytest.approx(totals(tmp_path / "one"), rel=1e-4)
     averages_close(tmp_path / "one", tmp_path / "two")
 
@@ -94,17 +94,17 @@ def test_shares_of_the_parameters_train_as_the_whole(
     """Two processes with `fsdp`; their state is then taken up by one process without."""
     settings = replace(CONFIG, parallelism="fsdp", amp="off", activation_checkpointing=True)
     train_together(
-        lambda: real.build(name, restarts=False, validates=name == "hubert"),
+        lambda: real.build(name, validates=name == "hubert"),
         settings,
         tmp_path / "two",
     )
     one = replace(CONFIG, accumulate=2)
-    train(real.build(name, restarts=False), one, tmp_path / "one")
+    train(real.build(name), one, tmp_path / "one")
     assert totals(tmp_path / "two") == pytest.approx(totals(tmp_path / "one"), rel=1e-4)
     averages_close(tmp_path / "one", tmp_path / "two")
     for folder in ("one", "two"):
         longer = replace(one, steps=4)
-        assert train(real.build(name, restarts=False), longer, tmp_path / folder).step == 4
+        assert train(real.build(name), longer, tmp_path / folder).step == 4
     assert totals(tmp_path / "two") == pytest.approx(totals(tmp_path / "one"), rel=1e-3)
     exports = [sorted(p.name for p in (tmp_path / f / "last").iterdir()) for f in ("one", "two")]
     assert exports[0] == exports[1]
@@ -169,7 +169,7 @@ def test_computing_blocks_twice_gives_the_same_losses(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_step_reads_no_tensor(real: RealTasks, name: str) -> None:
-    task = real.build(name, restarts=False)
+    task = real.build(name)
     batch = task.batch(generator(0), 0)
     with Reads() as reads:
         losses = task.losses(batch, generator(1), 3)

@@ -173,6 +173,7 @@ class AcousticTask:
         config: AcousticConfig,
     ) -> None:
         self.config, self.train, self.held_out = config, train, held_out
+        self._restarted = -1
         self.model: AcousticModel = AcousticModel(codec)
         codec.vocoder.requires_grad_(False)
         self.blocks = blocks_of(self.model, ConvNeXtBlock)
@@ -197,7 +198,10 @@ class AcousticTask:
     def losses(self, batch: SegmentBatch, rng: torch.Generator, step: int) -> dict[str, Tensor]:
         """All losses of one step; restarts dead codes on the way."""
         codec, config = self.model.codec, self.config
-        if codec.training and step % config.restart_every_steps == 0:
+        # Once a step, however many batches are accumulated: by the first, as among processes.
+        due = step % config.restart_every_steps == 0 and step != self._restarted
+        if codec.training and due:
+            self._restarted = step
             self._restart(batch, rng, step)
         with torch.autocast(batch.wave_BT.device.type, enabled=False):
             analysis = analysis_of(codec, batch)

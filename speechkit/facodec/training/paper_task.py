@@ -78,6 +78,7 @@ class PaperTask:
                 f"codec's hop of {hop}: take a multiple of {hop // math.gcd(hop, HOP)}."
             )
         self.config, self.train, self.held_out = config, train, held_out
+        self._restarted = -1
         self.frames = samples // hop
         self.model: PaperModel = PaperModel(codec, config)
         self.blocks = blocks_of(codec, DownBlock, UpBlock)
@@ -112,7 +113,10 @@ class PaperTask:
     def losses(self, batch: SegmentBatch, rng: torch.Generator, step: int) -> dict[str, Tensor]:
         """All losses of one step; restarts dead codes on the way."""
         model, config = self.model, self.config
-        if model.training and step % config.restart_every_steps == 0:
+        # Once a step, however many batches are accumulated: by the first, as among processes.
+        due = step % config.restart_every_steps == 0 and step != self._restarted
+        if model.training and due:
+            self._restarted = step
             self._restart(batch, step)
         reversal = self._reversal(step)
         out = model.codec(batch.wave_BT, rng, reversal=reversal)

@@ -53,6 +53,10 @@ class AugmentConfig:
             batch_frames=(1, 10**7),
             seed=(0, 2**62),
         )
+        if self.sampler.candidates != 1:
+            raise ConfigError(
+                "sampler.candidates must be 1: units have no phones to choose a candidate by."
+            )
         if not all(0 <= hours < 1e6 for hours in self.hours) or not any(self.hours):
             raise ConfigError(
                 "Say how many hours of which level to make, such as --hours 2=1.5 3=1.5; "
