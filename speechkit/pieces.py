@@ -133,8 +133,8 @@ def stacked(timbres: Sequence[Tensor]) -> Tensor:
 
 
 def clarity(spoken: Spoken) -> float:
-    """How well the bundled aligner hears the phones of a piece in it: mean log-probability of the
-    phones over the frames where it finds them; silence does not count.
+    """How well the bundled aligner hears the phones of a piece in it: mean log-probability of
+    its phones where it finds them; silence does not count.
 
     Candidates chosen by a model that hears them: after Betker 2023, "TorToiSe", §3.3.
     """

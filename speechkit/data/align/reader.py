@@ -92,12 +92,19 @@ class PhoneReader:
         )
 
     def clarity(self, wave_T: Tensor, phones: tuple[str, ...]) -> float | None:
-        """Mean log-probability of the phones over the frames where `align` finds them, silence left
-        out; None where they do not fit or none sounds."""
+        """Log-probability of the phones where `align` finds them, silence left out: the mean of
+        each over its frames, and of these over the phones, for a short consonant makes a word as
+        much as a long vowel. None where they do not fit or none sounds."""
         found = self.align(wave_T, phones)
-        if found is None or not bool((found.class_H != SILENT_CLASS).any()):
+        if found is None:
             return None
-        return float(found.heard_H[found.class_H != SILENT_CLASS].mean())
+        sounds_H = found.class_H != SILENT_CLASS
+        count = len(found.frames_P)
+        phone_H = torch.repeat_interleave(torch.arange(count), found.frames_P)[sounds_H]
+        frames_P = torch.bincount(phone_H, minlength=count)
+        sums_P = torch.zeros(count).index_add_(0, phone_H, found.heard_H[sounds_H])
+        heard_P = (sums_P / frames_P)[frames_P > 0]
+        return float(heard_P.mean()) if len(heard_P) else None
 
     def classes(self, wave_T: Tensor, text: str) -> Tensor:
         """`class_H` of `align`; UNKNOWN everywhere where that fails."""
