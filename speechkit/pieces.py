@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from speechkit.core.results import TimedLabel, Voice
 from speechkit.core.rng import derive
+from speechkit.diffusion.config import SamplerConfig
 from speechkit.facodec.small.features import speech_gain
 from speechkit.text import is_boundary
 from speechkit.text.turns import Script
@@ -142,6 +143,32 @@ def clarity(spoken: Spoken) -> float:
 
     found = bundled_reader().clarity(spoken.wave_T, spoken.phones)
     return -math.inf if found is None else found
+
+
+def speak_until_clear(
+    pieces: Sequence[Piece],
+    speak: Callable[[Sequence[Piece]], list[Spoken]],
+    sampler: SamplerConfig,
+    begin: Callable[[str], None],
+) -> list[Spoken]:
+    """Each piece as speech. What is not clear yet is spoken again with other draws, up to
+    `candidates` times in all; of its tries the clearest is kept."""
+    best = speak(pieces)
+    if sampler.candidates == 1:
+        return best
+    begin("choose")
+    heard = [clarity(one) for one in best]
+    for number in range(1, sampler.candidates):
+        again = [place for place, value in enumerate(heard) if value < sampler.clear_enough]
+        if not again:
+            break
+        said = speak([pieces[place].candidate(number) for place in again])
+        begin("choose")
+        for place, one in zip(again, said, strict=True):
+            value = clarity(one)
+            if value > heard[place]:
+                best[place], heard[place] = one, value
+    return best
 
 
 def batches(pieces: Sequence[Piece], most: int) -> Iterator[list[Piece]]:

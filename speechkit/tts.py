@@ -35,8 +35,8 @@ from speechkit.pieces import (
     Spoken,
     at_level,
     batches,
-    clarity,
     pieces_of,
+    speak_until_clear,
     stacked,
     timed_words,
     with_edges,
@@ -52,8 +52,8 @@ PHONES_AT_ONCE = {"cpu": 200, "mps": 1000, "cuda": 4000}
 CPU is no faster."""
 
 
-CANDIDATES = 2
-"""How often trained models speak each piece where nobody says."""
+CANDIDATES = 3
+"""How often trained models speak a piece, at most, where nobody says."""
 
 
 class ZeroShotTTS:
@@ -210,8 +210,9 @@ class ZeroShotTTS:
 
         Long text is spoken in pieces of up to `CHUNK_CHARACTERS`, each with draws of its own.
         `steps` sets the passes of the prosody stage, from which those of the others follow; more is
-        slower and usually clearer. Each piece is spoken `candidates` times (None: twice), and the
-        one in which the bundled aligner hears its phones best is kept: 1 is fastest, 4 clearest.
+        slower and usually clearer. A piece in which the bundled aligner does not hear the phones
+        clearly is spoken again, up to `candidates` times in all (None: 3), and the clearest is
+        kept: 1 is fastest.
 
             tts = ZeroShotTTS.from_pretrained()
             tts.synthesize("Hello there.", tts.voice("me.wav")).save("hello.wav")
@@ -323,18 +324,12 @@ class ZeroShotTTS:
     def speak(
         self, pieces: Sequence[Piece], sampler: SamplerConfig, begin: Callable[[str], None]
     ) -> list[Spoken]:
-        """Each piece as speech: of all its candidates, the one whose phones are heard best."""
-        count = sampler.candidates
-        if count == 1:
-            return self.speak_once(pieces, sampler, begin)
-        tries = [piece.candidate(number) for piece in pieces for number in range(count)]
-        said: list[Spoken] = []
-        for group in batches(tries, PHONES_AT_ONCE.get(self.device.type, 200)):
-            said += self.speak_once(group, sampler, begin)
-        begin("choose")
-        return [
-            max(said[first : first + count], key=clarity) for first in range(0, len(said), count)
-        ]
+        """Each piece as speech, again and again until it is clear."""
+
+        def once(some: Sequence[Piece]) -> list[Spoken]:
+            return self.speak_once(some, sampler, begin)
+
+        return speak_until_clear(pieces, once, sampler, begin)
 
     def speak_once(
         self, pieces: Sequence[Piece], sampler: SamplerConfig, begin: Callable[[str], None]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import speechkit.tts as module
+import speechkit.pieces as module
 from speechkit import ZeroShotTTS
 from speechkit.core.audio import read_audio
 from speechkit.core.errors import ConfigError
@@ -51,7 +51,7 @@ def test_the_clearest_is_kept(
 
     def longest(spoken: Spoken) -> float:
         seen.append(spoken)
-        return float(len(spoken.wave_T))
+        return len(spoken.wave_T) - 1e9
 
     monkeypatch.setattr(module, "clarity", longest)
     best = tts.synthesize(TEXT, voice, candidates=5, steps=1, watermark=None)
@@ -62,6 +62,31 @@ def test_the_clearest_is_kept(
     alone = tts.synthesize(TEXT, voice, candidates=1, steps=1, watermark=None)
     # The first candidate is what is spoken without any other.
     torch.testing.assert_close(seen[0].wave_T, alone.wave_T, atol=1e-4, rtol=0)
+
+
+def test_what_is_clear_is_not_spoken_again(
+    tts: ZeroShotTTS, examples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a batch, too: each text is as it is alone."""
+    voice = tts.voice(examples / "synthetic_af_heart.flac")
+    seen: list[Spoken] = []
+
+    def by_length(spoken: Spoken) -> float:
+        seen.append(spoken)
+        return -2.0 if len(spoken.phones) > 12 and len(seen) % 5 else -0.1
+
+    monkeypatch.setattr(module, "clarity", by_length)
+    short, long = "Yes.", "The ferry leaves at noon."
+    alone = tts.synthesize(short, voice, candidates=4, steps=1, watermark=None)
+    assert len(seen) == 1
+    tts.synthesize(long, voice, candidates=4, steps=1, watermark=None)
+    assert len(seen) == 5
+    del seen[:]
+    both = tts.synthesize_batch([short, long], voice, candidates=4, steps=1, watermark=None)
+    assert len(seen) == 5
+    assert [one.phones for one in seen] == [seen[0].phones, *[seen[1].phones] * 4]
+    torch.testing.assert_close(both[0].wave_T, alone.wave_T, atol=1e-4, rtol=0)
+    torch.testing.assert_close(both[1].wave_T, seen[4].wave_T, atol=0, rtol=0)
 
 
 def test_random_weights_are_spoken_once_trained_ones_as_often_as_is_said(tts: ZeroShotTTS) -> None:

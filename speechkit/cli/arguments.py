@@ -231,7 +231,8 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
         "--candidates",
         type=whole_number(1, 16),
         metavar="N",
-        help="speak each piece of text N times and keep the clearest (2, swap 1); 1 is fastest",
+        help="speak a piece of text that is not clear again, N times at most in all, and keep the "
+        "clearest (3, swap 1); 1 is fastest",
     )
 
 

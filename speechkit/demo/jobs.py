@@ -70,8 +70,12 @@ def load_models(
 def stage_progress(report: Report, start: float = 0.0, share: float = 1.0) -> Progress:
     """`report` as the callback of `ZeroShotTTS.synthesize`, which is `share` of the whole job."""
 
+    done = 0.0
+
     def progress(number: int, count: int, stage: str) -> None:
-        done = (number + _STAGES.index(stage) / len(_STAGES)) / count
+        nonlocal done
+        # What is not clear is spoken again: the bar stands still meanwhile.
+        done = max(done, (number + _STAGES.index(stage) / len(_STAGES)) / count)
         part = f", part {number + 1} of {count}" if count > 1 else ""
         report(start + share * done, f"{stage}{part}")
 

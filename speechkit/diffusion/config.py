@@ -243,7 +243,11 @@ class SamplerConfig:
     """Detail codes."""
 
     candidates: int = 1
-    """How often a piece of text is spoken; the one in which its phones are heard best is kept."""
+    """How often a piece of text is spoken, at most, until it is clear; the clearest is kept."""
+
+    clear_enough: float = -1.1
+    """Mean log-probability of its phones, by the bundled aligner, from which on a piece is clear.
+    Half of what the bundled generator draws is."""
 
     def __post_init__(self) -> None:
         require_range(self, candidates=(1, MOST_CANDIDATES))
