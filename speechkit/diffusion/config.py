@@ -234,7 +234,7 @@ class SamplerConfig:
     """Prosody codes."""
 
     content: StageSampling = field(
-        default_factory=lambda: StageSampling(steps=5, temperature=0.4, guidance=2.0)
+        default_factory=lambda: StageSampling(steps=5, temperature=0.4, guidance=3.0)
     )
     """Content codes; cooler than the paper's 1.5, which a model this small does not bear. Guidance
     by the phones took a third of the wrong words away; more passes took none."""
