@@ -102,12 +102,18 @@ def test_differences_are_paired_with_the_same_seed() -> None:
     none = [result("none", seed, ["a c"] * 6) for seed in (0, 1)]
     mix = [result("mix", seed, ["a b"] * 6, wer=0.1 + 0.2 * seed) for seed in (0, 1)]
     found = {cell.arm: cell for cell in cells([*none, *mix])}
-    assert found["mix"].difference == pytest.approx(-0.5)
-    assert found["mix"].interval is not None
+    less = found["mix"].word_difference
+    assert less is not None
+    assert less.value == pytest.approx(-0.5)
+    assert less.interval is not None
     # Every clip is better by the same: pairing leaves no spread, whoever is drawn.
-    assert found["mix"].interval.low == pytest.approx(-0.5)
-    assert found["mix"].interval.high == pytest.approx(-0.5)
-    assert found["none"].difference is None
+    assert less.interval.low == pytest.approx(-0.5)
+    assert less.interval.high == pytest.approx(-0.5)
+    assert less.text() == "-50.0 (-50.0 to -50.0)"
+    # One character of the three of "a b".
+    assert found["mix"].character_difference is not None
+    assert found["mix"].character_difference.value == pytest.approx(-1 / 3)
+    assert found["none"].word_difference is None
     text = markdown(list(found.values()), [])
     assert "20.0 ± 14.1" in text
     assert "[mix](runs/hubert/mix/0)" in text
@@ -119,9 +125,9 @@ def test_differences_are_paired_with_the_same_seed() -> None:
 
 def test_few_speakers_have_no_interval_and_other_clips_no_difference() -> None:
     few = [result(arm, 0, ["a b"] * 4) for arm in ("none", "mix")]
-    assert paired([(few[1], few[0])])[1] is None
+    assert paired([(few[1], few[0])], str.split).interval is None
     with pytest.raises(DataError, match="other clips"):
-        paired([(few[0], result("mix", 0, ["a b"] * 5))])
+        paired([(few[0], result("mix", 0, ["a b"] * 5))], str.split)
 
 
 @pytest.mark.parametrize("size", ["tiny", "small", "paper"])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,23 @@ from speechkit.ssl.ctc.score import FEWEST_GROUPS
 from speechkit.ssl.diffs4l.config import BASELINE
 
 RESULT_FILE = "result.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Errors less those of `none`, as shares of the reference, over seeds that both have."""
+
+    value: float
+    """On the same clips."""
+    interval: Interval | None
+    """95 % interval of it, speakers drawn; None for fewer than five."""
+
+    def text(self) -> str:
+        """In points, with the interval."""
+        if self.interval is None:
+            return f"{100 * self.value:+.1f}"
+        low, high = 100 * self.interval.low, 100 * self.interval.high
+        return f"{100 * self.value:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +49,10 @@ class Cell:
     """Character error rate of each seed."""
     loss: tuple[float, ...]
     """Held-out pre-training loss of each seed, in bits as logged."""
-    difference: float | None
-    """Word errors of the reference less those of `none`, over seeds that both have."""
-    interval: Interval | None
-    """95 % interval of that, speakers drawn; None for fewer than five."""
+    word_difference: Difference | None
+    """Of words; None for `none` itself."""
+    character_difference: Difference | None
+    """Of characters, which tell arms apart where a recogniser is too poor to get words right."""
     updates: tuple[int, ...]
     """Updates of pre-training: the same everywhere, or the row compares nothing."""
     hours: float
@@ -73,17 +90,15 @@ def _cell(
 ) -> Cell:
     against = {run["seed"]: run for run in grouped.get((model, BASELINE), ())}
     pairs = [(run, against[run["seed"]]) for run in runs if run["seed"] in against]
-    difference = interval = None
-    if arm != BASELINE and pairs:
-        difference, interval = paired(pairs)
+    compared = pairs if arm != BASELINE else []
     return Cell(
         model=model,
         arm=arm,
         words=tuple(run["wer"] for run in runs),
         characters=tuple(run["cer"] for run in runs),
         loss=tuple(run["held_out_loss"] for run in runs if run["held_out_loss"] is not None),
-        difference=difference,
-        interval=interval,
+        word_difference=paired(compared, str.split) if compared else None,
+        character_difference=paired(compared, list) if compared else None,
         updates=tuple(run["updates"] for run in runs),
         hours=statistics.fmean(run["hours"] for run in runs),
         runs=tuple(run["folder"] for run in runs),
@@ -93,8 +108,9 @@ def _cell(
 
 def paired(
     pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]],
-) -> tuple[float, Interval | None]:
-    """WER of the first runs less that of the second ones, on the same clips, and its interval."""
+    units: Callable[[str], Sequence[str]],
+) -> Difference:
+    """Errors in `units` of a text of the first runs less those of the second ones."""
     errors: dict[int, list[int]] = {0: [], 1: []}
     lengths: list[int] = []
     groups: list[str] = []
@@ -103,35 +119,33 @@ def paired(
             raise DataError("Runs that were tested on other clips cannot be compared: run again.")
         for side, run in enumerate(pair):
             errors[side] += [
-                edits(clip["reference"].split(), clip["hypothesis"].split()).errors
+                edits(units(clip["reference"]), units(clip["hypothesis"])).errors
                 for clip in run["clips"]
             ]
-        lengths += [len(clip["reference"].split()) for clip in pair[0]["clips"]]
+        lengths += [len(units(clip["reference"])) for clip in pair[0]["clips"]]
         groups += [clip["speaker"] for clip in pair[0]["clips"]]
-    difference = (sum(errors[0]) - sum(errors[1])) / max(sum(lengths), 1)
-    if len(set(groups)) < FEWEST_GROUPS:
-        return difference, None
-    return difference, bootstrap(errors[0], lengths, groups, minus=(errors[1], lengths))
+    value = (sum(errors[0]) - sum(errors[1])) / max(sum(lengths), 1)
+    interval = None
+    if len(set(groups)) >= FEWEST_GROUPS:
+        interval = bootstrap(errors[0], lengths, groups, minus=(errors[1], lengths))
+    return Difference(value=value, interval=interval)
 
 
 def markdown(found: Sequence[Cell], notes: Sequence[str]) -> str:
     """The table for people."""
-    head = ("model", "arm", "hours", "WER %", "CER %", "held-out loss", "WER less that of none")
+    rates = ("WER %", "less that of none", "CER %", "less that of none")
+    head = ("model", "arm", "hours", *rates, "held-out loss")
     lines = [_row(head), _row(["---"] * len(head))]
     for cell in found:
-        difference = "" if cell.difference is None else f"{100 * cell.difference:+.1f}"
-        if cell.interval is not None:
-            low, high = 100 * cell.interval.low, 100 * cell.interval.high
-            difference += f" ({low:+.1f} to {high:+.1f})"
-        lines.append(
-            _row(
-                [
-                    *(cell.model, f"[{cell.arm}]({cell.runs[0]})", f"{cell.hours:.2f}"),
-                    *(_spread([100 * v for v in rates]) for rates in (cell.words, cell.characters)),
-                    *(_spread(cell.loss, digits=3), difference),
-                ]
-            )
-        )
+        errors = []
+        for shares, less in (
+            (cell.words, cell.word_difference),
+            (cell.characters, cell.character_difference),
+        ):
+            errors += [_spread([100 * v for v in shares]), less.text() if less else ""]
+        name = f"[{cell.arm}]({cell.runs[0]})"
+        row = [cell.model, name, f"{cell.hours:.2f}", *errors, _spread(cell.loss, digits=3)]
+        lines.append(_row(row))
     updates = sorted({count for cell in found for count in cell.updates})
     commits = sorted({commit for cell in found for commit in cell.commits})
     fair = "" if len(updates) == 1 else " **Rows of other numbers of updates compare nothing.**"
