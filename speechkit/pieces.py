@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from speechkit.core.results import TimedLabel, Voice
 from speechkit.core.rng import derive
-from speechkit.diffusion.config import SamplerConfig
 from speechkit.facodec.small.features import speech_gain
 from speechkit.text import is_boundary
 from speechkit.text.turns import Script
@@ -148,18 +147,19 @@ def clarity(spoken: Spoken) -> float:
 def speak_until_clear(
     pieces: Sequence[Piece],
     speak: Callable[[Sequence[Piece]], list[Spoken]],
-    sampler: SamplerConfig,
+    candidates: int,
+    clear_enough: float,
     begin: Callable[[str], None],
 ) -> list[Spoken]:
-    """Each piece as speech. What is not clear yet is spoken again with other draws, up to
+    """Each piece as speech. What is below `clear_enough` is spoken again with other draws, up to
     `candidates` times in all; of its tries the clearest is kept."""
     best = speak(pieces)
-    if sampler.candidates == 1:
+    if candidates == 1:
         return best
     begin("choose")
     heard = [clarity(one) for one in best]
-    for number in range(1, sampler.candidates):
-        again = [place for place, value in enumerate(heard) if value < sampler.clear_enough]
+    for number in range(1, candidates):
+        again = [place for place, value in enumerate(heard) if value < clear_enough]
         if not again:
             break
         said = speak([pieces[place].candidate(number) for place in again])

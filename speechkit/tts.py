@@ -329,7 +329,8 @@ class ZeroShotTTS:
         def once(some: Sequence[Piece]) -> list[Spoken]:
             return self.speak_once(some, sampler, begin)
 
-        return speak_until_clear(pieces, once, sampler, begin)
+        limits = sampler.candidates, sampler.clear_enough
+        return speak_until_clear(pieces, once, *limits, begin)
 
     def speak_once(
         self, pieces: Sequence[Piece], sampler: SamplerConfig, begin: Callable[[str], None]
