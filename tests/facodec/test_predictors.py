@@ -34,7 +34,8 @@ def test_reversal_turns_scales_and_bounds(
     got = gradient(x, pull, strength, bound)
     expected = -strength * min(1.0, bound / norm) * pull
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-6)
-    assert float(got.norm()) <= strength * bound * (1 + 1e-4)
+    # In double precision: squares of the smallest strengths are none of float32.
+    assert float(got.double().norm()) <= strength * bound * (1 + 1e-4)
 
 
 def test_reversal_without_bound_and_of_nothing() -> None:
