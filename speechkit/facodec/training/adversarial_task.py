@@ -17,11 +17,10 @@ from torch import Tensor, nn
 
 from speechkit.core.checkpoint import save_checkpoint
 from speechkit.core.config import require_range, to_dict
-from speechkit.core.rng import derive, generator
+from speechkit.core.rng import generator
 from speechkit.facodec.small.codec import FACodec
-from speechkit.facodec.small.features import pitch_hz
 from speechkit.facodec.training.adversarial import AdversarialSchedule, adversarial_losses
-from speechkit.facodec.training.analysis import analysis_of, references_of, voice_of
+from speechkit.facodec.training.analysis import coded, window_of
 from speechkit.facodec.training.discriminators import (
     DiscriminatorConfig,
     build_wave_discriminator,
@@ -57,6 +56,9 @@ class AdversarialConfig:
     discriminator: DiscriminatorConfig = field(default_factory=_small_discriminator)
     """Discriminator of the waves."""
 
+    redrawn: float = 0.0
+    """Share of the crops with codes that a generator drew, see `speechkit train redraw`."""
+
     schedule: AdversarialSchedule = field(
         default_factory=lambda: AdversarialSchedule(ramp_steps=200)
     )
@@ -77,6 +79,7 @@ class AdversarialConfig:
             batch_size=(1, 65_536),
             crop_frames=(8, 10**6),
             window_frames=(8, self.crop_frames),
+            redrawn=(0, 1),
         )
 
 
@@ -124,38 +127,22 @@ class AdversarialTask:
     def losses(self, batch: SegmentBatch, rng: torch.Generator, step: int) -> dict[str, Tensor]:
         """Spectral distances of the wave, and the discriminators' losses on it."""
         model, schedule = self.model, self.config.schedule
-        wave_BT, target_BT = self._spoken(batch, self._decoded(batch), rng)
+        wave_BT, target_BT = self._spoken(batch, rng)
         losses = self._distances(wave_BT, target_BT)
         adversarial = adversarial_losses(
             model.wave_discriminator, target_BT, wave_BT, schedule, step
         )
         return losses | adversarial.named("wave")
 
-    @torch.no_grad()
-    def _decoded(self, batch: SegmentBatch) -> Tensor:
-        """Log-mel that the codec makes of the recordings."""
-        codec = self.model.codec
-        with torch.autocast(batch.wave_BT.device.type, enabled=False):
-            analysis = analysis_of(codec, batch)
-            references = references_of(codec, batch)
-        voice_BD = voice_of(codec, references)
-        parts = codec.quantize(analysis)
-        z_BFD = parts.prosody.z_BFD + parts.content.z_BFD + parts.detail.z_BFD
-        mel_BMG = codec.decode_mel(z_BFD, voice_BD)
-        return codec.equalised(mel_BMG, batch.voiced_BG, voice_BD)
-
-    def _spoken(
-        self, batch: SegmentBatch, mel_BMG: Tensor, rng: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """A window of the wave spoken from the log-mel, and of the recording, both `[B, T]`."""
-        hop, window = self.model.codec.hop_samples, self.config.window_frames
-        places = mel_BMG.shape[-1] // 2 - window + 1
-        # Drawn on the CPU: a step must not wait for its device.
-        draws = generator(derive(rng.initial_seed(), "window"))
-        (first,) = torch.randint(places, (1,), generator=draws).tolist()
-        span = slice(2 * first, 2 * (first + window))
-        f0_BG = pitch_hz(batch.contour_BG, batch.median_B)[:, span]
-        wave_BT = self.model.codec.vocoder(mel_BMG[..., span], f0_BG, batch.voiced_BG[:, span], rng)
+    def _spoken(self, batch: SegmentBatch, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """A window of the wave spoken from the crops' codes, and of the recordings, `[B, T]`."""
+        codec, window = self.model.codec, self.config.window_frames
+        heard = coded(codec, batch)
+        first = window_of(heard.mel_BMG.shape[-1] // 2, window, rng)
+        span, hop = slice(2 * first, 2 * (first + window)), codec.hop_samples
+        wave_BT = codec.vocoder(
+            heard.mel_BMG[..., span], heard.f0_BG[:, span], heard.voiced_BG[:, span], rng
+        )
         target_BT = batch.wave_BT[:, hop * first : hop * (first + window)]
         inner = slice(hop * EDGE_FRAMES, -hop * EDGE_FRAMES)
         return wave_BT.float()[:, inner], target_BT[:, inner]

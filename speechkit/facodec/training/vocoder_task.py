@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from speechkit.core.checkpoint import save_checkpoint
 from speechkit.core.config import to_dict
 from speechkit.core.mel import LogMel
-from speechkit.core.rng import derive, generator
+from speechkit.core.rng import generator
+from speechkit.facodec.small.base import Acoustics
 from speechkit.facodec.small.codec import FACodec
 from speechkit.facodec.small.features import pitch_hz
-from speechkit.facodec.training.analysis import analysis_of, references_of, voice_of
+from speechkit.facodec.training.analysis import coded, window_of
 from speechkit.facodec.training.losses import MultiResolutionSTFTLoss, log_mel_loss
 from speechkit.facodec.training.segments import SegmentBatch, SegmentSampler
 from speechkit.train.prefetch import to_device
@@ -56,29 +57,19 @@ class VocoderTask:
         device = batch.wave_BT.device
         self.codec.to(device), self.mel.to(device), self.stft.to(device)
         with torch.no_grad():
-            mel_BMG = self.mel(batch.wave_BT)
-            contour_BG, voiced_BG = batch.contour_BG, batch.voiced_BG
             if self.coded:
-                analysis = analysis_of(self.codec, batch)
-                voice_BD = voice_of(self.codec, references_of(self.codec, batch))
-                parts = self.codec.quantize(analysis)
-                z = parts.prosody.z_BFD + parts.content.z_BFD + parts.detail.z_BFD
-                # Half of the items as text-to-speech hears them, half as a codec does.
-                phone_BF = batch.phone_BF.clone()
-                phone_BF[::2] = -1
-                mel_BMG = self.codec.decode_mel(z, voice_BD, None, phone_BF)
-                predicted = self.codec.predict_prosody(parts.prosody.z_BFD)
-                contour_BG = predicted.contour_BG
-                voiced_BG = (predicted.voiced_logit_BG > 0).to(contour_BG.dtype)
-                mel_BMG = self.codec.equalised(mel_BMG, voiced_BG, voice_BD)
-        frames = mel_BMG.shape[-1] // 2
-        places = frames - self.window_frames + 1
-        # Drawn on the CPU: a step must not wait for its device.
-        draws = generator(derive(rng.initial_seed(), "window"))
-        (first,) = torch.randint(places, (1,), generator=draws).tolist()
+                heard = coded(self.codec, batch)
+            else:
+                heard = Acoustics(
+                    mel_BMG=self.mel(batch.wave_BT),
+                    f0_BG=pitch_hz(batch.contour_BG, batch.median_B),
+                    voiced_BG=batch.voiced_BG,
+                )
+        first = window_of(heard.mel_BMG.shape[-1] // 2, self.window_frames, rng)
         span = slice(2 * first, 2 * (first + self.window_frames))
-        f0_BG = pitch_hz(contour_BG, batch.median_B)[:, span]
-        wave = self.codec.vocoder(mel_BMG[..., span], f0_BG, voiced_BG[:, span], rng)
+        wave = self.codec.vocoder(
+            heard.mel_BMG[..., span], heard.f0_BG[:, span], heard.voiced_BG[:, span], rng
+        )
         target = batch.wave_BT[:, 320 * first : 320 * (first + self.window_frames)]
         inner = slice(320 * EDGE_FRAMES, -320 * EDGE_FRAMES)
         with torch.autocast(device.type, enabled=False):
