@@ -30,6 +30,10 @@ from speechkit.pieces import Piece, Spoken, level_gain
 FIRST_SECONDS = 0.9
 """Longest first part; each one after it is twice as long, for it is made while that one plays."""
 
+FIRST_STEPS = 3
+"""Passes of its prosody stage, at most, from which those of the others follow: a pass fewer for each
+than usual, which a second of speech hardly misses."""
+
 AHEAD_SECONDS = 0.16
 """How much further a part is drawn and decoded than it reaches."""
 
@@ -95,6 +99,7 @@ def _in_parts(
     """One piece, part by part."""
     stages, second = tts.generator, 1 / tts.frame_seconds
     draws = Draws(sampler=sampler, seeds=(piece.seed,), begin=begin)
+    quick = sampler.with_steps(min(FIRST_STEPS, sampler.prosody.steps))
     ((phones_P,), (frames_P,)) = tts.draw_durations([piece], draws)
     whole = stages.regulate(phones_P, frames_P)
     noise = generator(derive(piece.seed, "noise"), tts.device)
@@ -113,7 +118,12 @@ def _in_parts(
         (drawn,) = tts.draw_frames(
             [whole.between(low, ahead)],
             [piece.voice],
-            replace(draws, seeds=(seed,), prompt_frames=max(shortest, ahead - start)),
+            Draws(
+                sampler=sampler if number else quick,
+                seeds=(seed,),
+                begin=begin,
+                prompt_frames=max(shortest, ahead - start),
+            ),
         )
         begin("decode")
         # Codes ahead are for this part alone: the next one draws them again.

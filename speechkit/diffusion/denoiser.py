@@ -82,9 +82,10 @@ class SelfAttention(nn.Module):
         h = self.norm(x_BQD) * scale + shift
         size, length = h.shape[:2]
         # Not `unflatten`, which torch's ONNX exporter writes for the length of its example alone.
-        q, k, v = self.qkv(h).reshape(size, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        q, k = rotate(q), rotate(k)
-        if q.is_cuda:
+        qk, v = self.qkv(h).reshape(size, length, 3, self.heads, -1).split([2, 1], dim=2)
+        q, k = rotate(qk.permute(2, 0, 3, 1, 4)).unbind(0)
+        v = v[:, :, 0].transpose(1, 2)
+        if q.is_cuda or not torch.is_grad_enabled():
             mixed = nn.functional.scaled_dot_product_attention(
                 q, k, v, attn_mask=keep_BQ[:, None, None, :]
             )
