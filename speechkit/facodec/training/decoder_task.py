@@ -65,6 +65,10 @@ class DecoderConfig:
     )
     """When the discriminator's losses count, and how features are compared."""
 
+    discriminator_lr_scale: float = 1.0
+    """Its learning rate over the decoder's. It has to learn from nothing what tells the two apart
+    while the decoder waits (two time-scales, Heusel et al. 2017, "TTUR")."""
+
     mel: float = 1.0
     """Weight of the log-mel distance; that of its changes over time is half of it."""
 
@@ -217,6 +221,11 @@ class DecoderTask:
                 "conversion/speaker": config.conversion_speaker,
                 "conversion/phones": config.phones,
             }
+
+    def lr_scale(self, name: str) -> float:
+        """The discriminator's parameters have a learning rate of their own."""
+        ours = name.startswith("discriminator.")
+        return self.config.discriminator_lr_scale if ours else 1.0
 
     def batch(self, rng: torch.Generator, number: int = 0) -> SegmentBatch:
         """Crops with references for timbre."""
