@@ -31,7 +31,7 @@ FIRST_SECONDS = 0.9
 """Longest first part; each one after it is twice as long, for it is made while that one plays."""
 
 FIRST_STEPS = 3
-"""Passes of its prosody stage, at most, from which those of the others follow: a pass fewer for each
+"""Passes of its prosody stage, at most, from which those of the others follow: one fewer for each
 than usual, which a second of speech hardly misses."""
 
 AHEAD_SECONDS = 0.16
