@@ -206,7 +206,8 @@ class Denoiser(nn.Module):
             h = block(h, condition, keep_BQ1)
             if number % 2 == 1:
                 h = self.attention[number // 2](h, condition, keep_BQ)
-        back = self.back(self.norm(h)).reshape(size, length + extra, -1)[:, :length]
+        # Not a slice, whose length torch.compile cannot tell from that of the frames.
+        back = self.back(self.norm(h)).reshape(size, length + extra, -1).narrow(1, 0, length)
         hidden: Tensor = back + frames_BLE
         return hidden
 

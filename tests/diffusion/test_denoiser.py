@@ -219,16 +219,41 @@ def plain_attention(
     return result
 
 
-@torch.no_grad()
-def test_attention_against_a_plain_one() -> None:
+@pytest.mark.parametrize("learning", [True, False])
+def test_attention_against_a_plain_one(learning: bool) -> None:
+    """Written out where gradients are wanted, one kernel where they are not."""
     layer, rng = stir(SelfAttention(12, 3, 5)), generator(2)
     x_BLD, condition_BC = torch.randn(2, 9, 12, generator=rng), torch.randn(2, 5, generator=rng)
     keep_BL = torch.rand(2, 9, generator=rng) < 0.6
     keep_BL[:, 0] = True
-    got = layer(x_BLD, condition_BC, keep_BL)
+    with torch.set_grad_enabled(learning):
+        got = layer(x_BLD, condition_BC, keep_BL)
     for b in range(2):
         expected = plain_attention(layer, x_BLD[b], condition_BC[b], keep_BL[b])
         torch.testing.assert_close(got[b], expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_it_can_be_compiled_for_any_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Captured as `speechkit bench --compile` does, and run as captured: without g++'s minutes."""
+    monkeypatch.delenv("TORCHDYNAMO_DISABLE", raising=False)
+    graphs: list[torch.fx.GraphModule] = []
+
+    def backend(graph: torch.fx.GraphModule, _: object) -> object:
+        graphs.append(graph)
+        return graph.forward
+
+    compiled, whole = torch.compile(NET, backend=backend, dynamic=True), inputs()
+    shorter = replace(
+        whole,
+        **{name: getattr(whole, name)[:, :-1] for name in ("phones_BL", "prompt_BL", "keep_BL")},
+        position_BL2=whole.position_BL2[:, :-1],
+        codes_BKL=whole.codes_BKL[..., :-1],
+    )
+    for given in (whole, shorter):
+        with torch.no_grad():
+            torch.testing.assert_close(compiled(given), NET(given))
+    assert graphs
 
 
 def test_adopted_codebooks_make_like_codes_alike() -> None:
