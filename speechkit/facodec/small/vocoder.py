@@ -42,7 +42,10 @@ def minimum_phase(log_magnitude_BJN: Tensor, n_fft: int) -> Tensor:
     fold = torch.zeros(n_fft, device=cepstrum.device, dtype=cepstrum.dtype)
     fold[0] = fold[n_fft // 2] = 1.0
     fold[1 : n_fft // 2] = 2.0
-    return torch.exp(torch.fft.rfft(cepstrum * fold, n=n_fft))
+    log_response = torch.fft.rfft(cepstrum * fold, n=n_fft)
+    # The exponential of complex numbers takes six times as long on a CPU.
+    size, angle = log_response.real.exp(), log_response.imag
+    return torch.complex(size * angle.cos(), size * angle.sin())
 
 
 def overlap_add(frames_BJW: Tensor, hop: int) -> Tensor:
