@@ -77,4 +77,5 @@ def window_of(crop_frames: int, window_frames: int, rng: torch.Generator) -> int
     """First code frame of the window of a batch's crops that is spoken."""
     # Drawn on the CPU: a step must not wait for its device.
     draws = generator(derive(rng.initial_seed(), "window"))
-    return int(torch.randint(crop_frames - window_frames + 1, (1,), generator=draws))
+    (first,) = torch.randint(crop_frames - window_frames + 1, (1,), generator=draws).tolist()
+    return int(first)
