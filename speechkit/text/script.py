@@ -49,6 +49,7 @@ _READ_ANYWAY = frozenset(
 _MAX_DEPTH = 32
 
 _PAUSE_TAG = re.compile(r"(?<!\[)\[\s*pause\b([^\[\]\n]{0,40})\](?!\])", re.IGNORECASE)
+_NOTHING_SAID = re.compile("[\\s.,;:!?\u2026\u2013\u2014-]*")
 _TIME = re.compile(r"\+?(\d{1,6}(?:\.\d{0,6})?|\.\d{1,6})\s*(ms|s)?", re.IGNORECASE)
 _SSML = re.compile(r"\s*(?:<\?xml\b[^<>]{0,200}\?>\s*)?<speak\b")
 _SPEAKER = re.compile(r"\s*([^\W\d_][\w .'-]{0,39}?)\s*:\s*(.*)", re.DOTALL)
@@ -172,7 +173,7 @@ def _tidy(parts: Iterable[Part]) -> tuple[Part, ...]:
         if isinstance(part, Pause):
             if part.seconds > 0:
                 kept.append(part)
-        elif part.text.strip(" \t\r\n.,;:!?\u2026-\u2013\u2014"):
+        elif _NOTHING_SAID.fullmatch(part.text) is None:
             before = kept[-1] if kept else None
             if isinstance(before, Line) and replace(before, text=part.text) == part:
                 kept[-1] = replace(before, text=f"{before.text} {part.text}")

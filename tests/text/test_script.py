@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from speechkit.core.errors import TextError
@@ -190,6 +190,7 @@ MARKUP = st.sampled_from(
 
 
 @given(st.lists(MARKUP | st.text(max_size=5), max_size=25).map("".join), st.booleans())
+@example(text="\x1f", ssml=False)
 @settings(max_examples=300, deadline=None)
 def test_any_text_is_read_or_refused(text: str, ssml: bool) -> None:
     for read in (read_script, lambda script: read_dialogue(script, ["ANNA"])):
