@@ -5,7 +5,6 @@ Shapes: T samples, P phones.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -130,45 +129,6 @@ def stacked(timbres: Sequence[Tensor]) -> Tensor:
     return torch.stack(
         [nn.functional.pad(timbre_D, (width - len(timbre_D), 0)) for timbre_D in timbres]
     )
-
-
-def clarity(spoken: Spoken) -> float:
-    """How well the bundled aligner hears the phones of a piece in it: mean log-probability of
-    its phones where it finds them; silence does not count.
-
-    Candidates chosen by a model that hears them: after Betker 2023, "TorToiSe", §3.3.
-    """
-    from speechkit.facodec.recognition import bundled_reader
-
-    found = bundled_reader().clarity(spoken.wave_T, spoken.phones)
-    return -math.inf if found is None else found
-
-
-def speak_until_clear(
-    pieces: Sequence[Piece],
-    speak: Callable[[Sequence[Piece]], list[Spoken]],
-    candidates: int,
-    clear_enough: float,
-    begin: Callable[[str], None],
-) -> list[Spoken]:
-    """Each piece as speech. What is below `clear_enough` is spoken again with other draws, up to
-    `candidates` times in all; of its tries the clearest is kept."""
-    best = speak(pieces)
-    if candidates == 1:
-        return best
-    begin("choose")
-    heard = [clarity(one) for one in best]
-    for number in range(1, candidates):
-        again = [place for place, value in enumerate(heard) if value < clear_enough]
-        if not again:
-            break
-        said = speak([pieces[place].candidate(number) for place in again])
-        begin("choose")
-        for place, one in zip(again, said, strict=True):
-            value = clarity(one)
-            if value > heard[place]:
-                best[place], heard[place] = one, value
-    return best
 
 
 def batches(pieces: Sequence[Piece], most: int) -> Iterator[list[Piece]]:

@@ -11,21 +11,18 @@ Shapes: P phones, F frames, T samples, K codebooks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from speechkit.core.results import Voice
 from speechkit.core.rng import derive, generator
 from speechkit.diffusion.config import SamplerConfig
-from speechkit.diffusion.generator import Draws, Generator
-from speechkit.diffusion.stage import Segment
-from speechkit.facodec.codec import Codec
+from speechkit.diffusion.generator import Draws
 from speechkit.facodec.stream import GrowingDecoder
 from speechkit.pieces import Piece, Spoken, level_gain
+from speechkit.takes import Speaker, draw_timings
 
 FIRST_SECONDS = 0.9
 """Longest first part; each one after it is twice as long, for it is made while that one plays."""
@@ -46,36 +43,6 @@ and more."""
 
 LATER_PROMPT_SECONDS = 2.0
 """Prompts of the parts after it, for which there is time, are as long as the part, but for this."""
-
-
-class Speaker(Protocol):
-    """What speaks: `ZeroShotTTS`."""
-
-    codec: Codec
-    generator: Generator
-
-    @property
-    def device(self) -> torch.device:
-        """Where its models are."""
-
-    @property
-    def frame_seconds(self) -> float:
-        """How long a frame lasts."""
-
-    def speak(
-        self, pieces: Sequence[Piece], sampler: SamplerConfig, begin: Callable[[str], None]
-    ) -> list[Spoken]:
-        """Pieces as speech, each whole."""
-
-    def draw_durations(
-        self, pieces: Sequence[Piece], draws: Draws
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """Phone ids and durations of pieces."""
-
-    def draw_frames(
-        self, targets: Sequence[Segment], voices: Sequence[Voice], draws: Draws
-    ) -> list[Segment]:
-        """Targets with the codes of all frame stages."""
 
 
 def speak_piece(
@@ -100,8 +67,9 @@ def _in_parts(
     stages, second = tts.generator, 1 / tts.frame_seconds
     draws = Draws(sampler=sampler, seeds=(piece.seed,), begin=begin)
     quick = sampler.with_steps(min(FIRST_STEPS, sampler.prosody.steps))
-    ((phones_P,), (frames_P,)) = tts.draw_durations([piece], draws)
-    whole = stages.regulate(phones_P, frames_P)
+    (timing,) = draw_timings(tts, [piece], draws)
+    frames_P = timing.frames_P
+    whole = stages.regulate(timing.phones_P, frames_P)
     noise = generator(derive(piece.seed, "noise"), tts.device)
     decoder = GrowingDecoder(tts.codec, piece.voice.timbre_D, noise)
     level = _Level()

@@ -1,4 +1,4 @@
-"""Zero-shot text-to-speech: the public API. `ZeroShotTTS.speak` is the whole of it in a few lines.
+"""Zero-shot text-to-speech: the public API. How a text becomes sound is in `speechkit.takes`.
 
 Shapes: T samples, P phones, F frames.
 """
@@ -19,11 +19,9 @@ from speechkit.core.errors import CheckpointError, ConfigError
 from speechkit.core.onnx import check_exported_place, is_export
 from speechkit.core.prompt import Prompt, prepare_prompt, read_prompt
 from speechkit.core.results import Speech, Voice, VoiceSizes, mix_voices, timed
-from speechkit.core.rng import derive, generator
 from speechkit.diffusion.config import FRAME_STAGES, SamplerConfig
 from speechkit.diffusion.duration import time_scale
 from speechkit.diffusion.generator import Draws, Generator
-from speechkit.diffusion.limits import bound_durations
 from speechkit.diffusion.pretrained import check_partners, load_pretrained_generator
 from speechkit.diffusion.stage import Segment
 from speechkit.facodec.codec import Codec
@@ -33,16 +31,13 @@ from speechkit.pieces import (
     Piece,
     Progress,
     Spoken,
-    at_level,
     batches,
     pieces_of,
-    speak_until_clear,
-    stacked,
     timed_words,
-    with_edges,
 )
 from speechkit.reading import VoiceFiles, read_voice
 from speechkit.streaming import speak_piece
+from speechkit.takes import speak_until_clear
 from speechkit.text import Frontend, PhoneVocabulary
 from speechkit.text.turns import Script, write_script
 from speechkit.watermark import Watermark, Watermarked, apply_watermark, embed_pieces
@@ -320,55 +315,15 @@ class ZeroShotTTS:
             return waves
         return embed_pieces(waves, self.sample_rate_hz, watermark)
 
-    @torch.no_grad()
     def speak(
         self, pieces: Sequence[Piece], sampler: SamplerConfig, begin: Callable[[str], None]
     ) -> list[Spoken]:
-        """Each piece as speech, again and again until it is clear."""
+        """Each piece as speech; see `speak_until_clear`."""
+        return speak_until_clear(self, pieces, sampler, begin)
 
-        def once(some: Sequence[Piece]) -> list[Spoken]:
-            return self.speak_once(some, sampler, begin)
-
-        limits = sampler.candidates, sampler.clear_enough
-        return speak_until_clear(pieces, once, *limits, begin)
-
-    def speak_once(
-        self, pieces: Sequence[Piece], sampler: SamplerConfig, begin: Callable[[str], None]
-    ) -> list[Spoken]:
-        """The spine: phones in a voice to speech, for a batch of pieces."""
-        stages, voices = self.generator, [piece.voice for piece in pieces]
-        draws = Draws(sampler=sampler, seeds=tuple(p.seed for p in pieces), begin=begin)
-        phones, frames = self.draw_durations(pieces, draws)
-        targets = [stages.regulate(*pair) for pair in zip(phones, frames, strict=True)]
-        targets = self.draw_frames(targets, voices, draws)
-        draws.begin("decode")
-        codes = [stages.codes_of(target) for target in targets]
-        noises = [generator(derive(piece.seed, "noise"), self.device) for piece in pieces]
-        timbre_BD = stacked([voice.timbre_D for voice in voices])
-        waves = self.codec.decode_batch(codes, timbre_BD, noises)
-        return [
-            Spoken(
-                wave_T=at_level(wave_T.cpu()),
-                phones=piece.phones,
-                frames=tuple(frames_P.tolist()),
-            )
-            for piece, wave_T, frames_P in zip(pieces, waves, frames, strict=True)
-        ]
-
-    def draw_durations(
-        self, pieces: Sequence[Piece], draws: Draws
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """Phone ids `phones_P` of pieces, and the `frames_P` that the duration stage gives them, as
-        long as speech can be."""
-        stages = self.generator
-        phones = [torch.tensor(self.vocabulary.ids(piece.phones)) for piece in pieces]
-        with self.number_format():
-            drawn = stages.draw_durations(phones, [piece.voice for piece in pieces], draws)
-        frames = []
-        for piece, phones_P, frames_P in zip(pieces, phones, drawn, strict=True):
-            frames_P = bound_durations(frames_P, stages.pauses(phones_P), self.frame_seconds)
-            frames.append(with_edges(time_scale(frames_P, piece.speed)))
-        return phones, frames
+    def phone_ids(self, phones: Sequence[str]) -> Tensor:
+        """`phones_P` of phone symbols; raises TextError for one that the model does not know."""
+        return torch.tensor(self.vocabulary.ids(phones))
 
     def draw_frames(
         self, targets: Sequence[Segment], voices: Sequence[Voice], draws: Draws

@@ -184,7 +184,7 @@ DATA = TEXT | {"text", "train"}
 FACODEC = DATA | {"data"}
 DIFFUSION = FACODEC | {"facodec"}
 MODELS = DIFFUSION | {"diffusion"}
-TTS = MODELS | {"watermark", "reading", "pieces", "streaming"}
+TTS = MODELS | {"watermark", "reading", "pieces", "streaming", "takes"}
 ENTRY = (
     TTS
     | {"tts", "swap", "ssl", "evaluate", "conversion", "doctor", "narration", "subtitles"}
@@ -205,7 +205,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ssl/diffs4l": MODELS | {"ssl"},
     "reading": MODELS,
     "pieces": {"core", "facodec", "text"},
-    "streaming": {"core", "diffusion", "facodec", "pieces"},
+    "takes": {"core", "diffusion", "facodec", "text", "pieces"},
+    "streaming": {"core", "diffusion", "facodec", "pieces", "takes"},
     "tts": TTS,
     "evaluate": TTS | {"tts"},
     "conversion": TTS | {"tts"},

@@ -111,17 +111,26 @@ class Generator(nn.Module):
 
     @torch.no_grad()
     def draw_durations(
-        self, phones: Sequence[Tensor], voices: Sequence[Voice], draws: Draws
+        self,
+        phones: Sequence[Tensor],
+        voices: Sequence[Voice],
+        draws: Draws,
+        known: Sequence[Tensor] | None = None,
     ) -> list[Tensor]:
         """Duration stage, and before it that of the prosody of phones where there is one:
         `frames_P` of each `phones_P`, at the pace of its voice.
 
-        Phones of words last at least one frame.
+        Phones of words last at least one frame. Where `known` gives frames they stay, and the
+        durations of the other phones, `NULL_CODE` there, are drawn to fit.
         """
-        empty = [
-            torch.full((self.config.duration.codebooks, len(ids)), NULL_CODE) for ids in phones
-        ]
-        targets = [phone_segment(*pair).to(self.device) for pair in zip(phones, empty, strict=True)]
+        if known is None:
+            known = [torch.full((len(ids),), NULL_CODE) for ids in phones]
+        known = [frames_P.to(self.device) for frames_P in known]
+        targets = []
+        for ids, frames_P in zip(phones, known, strict=True):
+            codes_KP = torch.full((self.config.duration.codebooks, len(ids)), NULL_CODE)
+            codes_KP[-1] = frames_P.clamp_max(self.config.duration.codebook_size - 1)
+            targets.append(phone_segment(ids, codes_KP).to(self.device))
         for name in self.config.stages[: -len(FRAME_STAGES)]:
             stage = self.stages[name]
             draws.begin(name)
@@ -133,12 +142,12 @@ class Generator(nn.Module):
             drawn = stage.sample(items, draws.sampler.of(name))
             for target, codes_KP in zip(targets, drawn, strict=True):
                 target.codes_KN[stage.codebooks.start : stage.codebooks.stop] = codes_KP
-        return [
-            torch.where(
-                self._pauses[target.phones_N], target.codes_KN[-1], target.codes_KN[-1].clamp_min(1)
-            )
-            for target in targets
-        ]
+        drawn = []
+        for target, frames_P in zip(targets, known, strict=True):
+            least_P = torch.where(self._pauses[target.phones_N], 0, 1)
+            new_P = target.codes_KN[-1].maximum(least_P)
+            drawn.append(torch.where(frames_P == NULL_CODE, new_P, frames_P))
+        return drawn
 
     def _phone_prompt(self, voice: Voice, name: str) -> Segment:
         """The prompt of a stage that fills phones: prosody with the phones it was spoken on, or

@@ -113,6 +113,30 @@ def test_a_prompt_reaches_its_stage_and_the_ones_after(name: str) -> None:
     assert set(different) <= set(STAGES[STAGES.index(name) :])
 
 
+def test_durations_that_are_known_stay_and_the_others_fit_them() -> None:
+    known_P = torch.full((len(PHONES),), NULL_CODE)
+    known_P[[0, 1, 2, 5]] = torch.tensor([99, 1, 40, 0])  # longer than there are entries, too
+    draws = Draws(sampler=SAMPLER, seeds=(0,))
+    (frames_P,) = MODEL.draw_durations([PHONES_P], [VOICE], draws, [known_P])
+    assert frames_P[[0, 1, 2, 5]].tolist() == [99, 1, 40, 0]
+    assert frames_P.shape == PHONES_P.shape
+    assert all(
+        int(frames) >= (0 if is_boundary(phone) else 1)
+        for frames, phone in zip(frames_P, PHONES, strict=True)
+    )
+    open_P = known_P == NULL_CODE
+    moved = []
+    for frames in range(8):
+        other_P = torch.where(open_P, known_P, frames)
+        (moved_P,) = MODEL.draw_durations([PHONES_P], [VOICE], draws, [other_P])
+        moved.append(tuple(moved_P[open_P].tolist()))
+    assert len(set(moved)) > 1
+    (plain_P,) = MODEL.draw_durations([PHONES_P], [VOICE], draws)
+    unknown_P = torch.full_like(known_P, NULL_CODE)
+    (same_P,) = MODEL.draw_durations([PHONES_P], [VOICE], draws, [unknown_P])
+    assert torch.equal(plain_P, same_P)
+
+
 def test_timbre_reaches_the_detail_stage_only() -> None:
     assert changed(PLAIN, generate(replace(VOICE, timbre_D=OTHER.timbre_D))) == ["detail"]
 

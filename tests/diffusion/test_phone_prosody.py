@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from speechkit.core.results import Voice
 from speechkit.core.rng import generator
 from speechkit.diffusion.config import GeneratorConfig, SamplerConfig
+from speechkit.diffusion.denoiser import NULL_CODE
 from speechkit.diffusion.generator import Draws, Generator
 from speechkit.diffusion.phone_prosody import phone_codes, pool_codes
 from tests.diffusion.builders import SMALL, live_generator, random_voice
@@ -80,6 +81,12 @@ def test_durations_follow_the_prosody_of_phones(model: Generator) -> None:
     assert first == drawn(0)
     # Another voice's prosody moves the durations, though their own prompt is the same.
     assert first != drawn(0, replace(voice, prosody=other.prosody))
+    # Durations that are known stay where the prosody of phones is drawn, too.
+    known_P = torch.where(torch.arange(20) < 12, 5, NULL_CODE)
+    draws = Draws(sampler=SamplerConfig(), seeds=(0,))
+    (frames_P,) = model.draw_durations(phones, [voice], draws, [known_P])
+    assert frames_P[:12].tolist() == [5] * 12
+    assert int(frames_P[12:].min()) >= 1
 
 
 def test_a_network_that_cannot_hold_both_is_refused() -> None:

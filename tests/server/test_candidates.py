@@ -1,4 +1,4 @@
-"""Whole answers keep the clearest of several candidates; a stream speaks everything once."""
+"""In whole answers unclear words are drawn again; a stream speaks everything once."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
-import speechkit.pieces as module
+import speechkit.takes as module
 from speechkit.pieces import Spoken
 from speechkit.tts import CANDIDATES, ZeroShotTTS
 
@@ -52,9 +53,9 @@ def test_a_stream_speaks_once(
 ) -> None:
     heard: list[Spoken] = []
 
-    def clarity(spoken: Spoken) -> float:
+    def clarity(spoken: Spoken) -> torch.Tensor:
         heard.append(spoken)
-        return -100.0 + len(heard)
+        return torch.full((len(spoken.phones),), -100.0 + len(heard))
 
     monkeypatch.setattr(module, "clarity", clarity)
     request = SpeechRequest.model_validate({"input": PIECES, "steps": 1, **asked})

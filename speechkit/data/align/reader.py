@@ -91,10 +91,13 @@ class PhoneReader:
             heard_H=posterior_BHC[0].gather(1, class_H[:, None])[:, 0],
         )
 
-    def clarity(self, wave_T: Tensor, phones: tuple[str, ...]) -> float | None:
-        """Log-probability of the phones where `align` finds them, silence left out: the mean of
-        each over its frames, and of these over the phones, for a short consonant makes a word as
-        much as a long vowel. None where they do not fit or none sounds."""
+    def clarity(self, wave_T: Tensor, phones: tuple[str, ...]) -> Tensor | None:
+        """`heard_P`: log-probability of each phone where `align` finds it, the mean over its
+        frames, silence left out; NaN where there is nothing else. None where they do not fit.
+
+        Means over phones, and not over frames, tell clear speech from other speech best: a short
+        consonant makes a word as much as a long vowel.
+        """
         found = self.align(wave_T, phones)
         if found is None:
             return None
@@ -103,8 +106,7 @@ class PhoneReader:
         phone_H = torch.repeat_interleave(torch.arange(count), found.frames_P)[sounds_H]
         frames_P = torch.bincount(phone_H, minlength=count)
         sums_P = torch.zeros(count).index_add_(0, phone_H, found.heard_H[sounds_H])
-        heard_P = (sums_P / frames_P)[frames_P > 0]
-        return float(heard_P.mean()) if len(heard_P) else None
+        return sums_P / frames_P
 
     def classes(self, wave_T: Tensor, text: str) -> Tensor:
         """`class_H` of `align`; UNKNOWN everywhere where that fails."""
