@@ -125,12 +125,13 @@ def test_durations_that_are_known_stay_and_the_others_fit_them() -> None:
         for frames, phone in zip(frames_P, PHONES, strict=True)
     )
     open_P = known_P == NULL_CODE
-    moved = []
-    for frames in range(8):
+    made = set()
+    for frames in range(4):
         other_P = torch.where(open_P, known_P, frames)
-        (moved_P,) = MODEL.draw_durations([PHONES_P], [VOICE], draws, [other_P])
-        moved.append(tuple(moved_P[open_P].tolist()))
-    assert len(set(moved)) > 1
+        many = Draws(sampler=SAMPLER, seeds=tuple(range(16)))
+        drawn = MODEL.draw_durations([PHONES_P] * 16, [VOICE] * 16, many, [other_P] * 16)
+        made.add(tuple(torch.stack(drawn)[:, open_P].flatten().tolist()))
+    assert len(made) > 1
     (plain_P,) = MODEL.draw_durations([PHONES_P], [VOICE], draws)
     unknown_P = torch.full_like(known_P, NULL_CODE)
     (same_P,) = MODEL.draw_durations([PHONES_P], [VOICE], draws, [unknown_P])
