@@ -47,8 +47,8 @@ PHONES_AT_ONCE = {"cpu": 200, "mps": 1000, "cuda": 4000}
 CPU is no faster."""
 
 
-CANDIDATES = 3
-"""How often trained models speak a piece, at most, where nobody says."""
+CANDIDATES = 4
+"""How often trained models draw words that are not clear, at most, where nobody says."""
 
 
 class ZeroShotTTS:
@@ -205,9 +205,9 @@ class ZeroShotTTS:
 
         Long text is spoken in pieces of up to `CHUNK_CHARACTERS`, each with draws of its own.
         `steps` sets the passes of the prosody stage, from which those of the others follow; more is
-        slower and usually clearer. A piece in which the bundled aligner does not hear the phones
-        clearly is spoken again, up to `candidates` times in all (None: 3), and the clearest is
-        kept: 1 is fastest.
+        slower and usually clearer. Words that the bundled aligner does not hear clearly are drawn
+        again, up to `candidates` times in all (None: 4), the rest of the piece stays, and of each
+        word the clearest try is kept: 1 is fastest.
 
             tts = ZeroShotTTS.from_pretrained()
             tts.synthesize("Hello there.", tts.voice("me.wav")).save("hello.wav")

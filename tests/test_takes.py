@@ -15,6 +15,7 @@ from speechkit import ZeroShotTTS
 from speechkit.core.audio import read_audio
 from speechkit.core.errors import ConfigError
 from speechkit.core.results import Voice
+from speechkit.diffusion.generator import Draws
 from speechkit.facodec.recognition import bundled_reader
 from speechkit.pieces import Piece, Spoken, stacked
 from speechkit.takes import NOTHING_HEARD, clarity, unclear, words_of
@@ -187,6 +188,28 @@ def test_what_is_never_clear_is_drawn_as_often_as_was_asked(
     del ear.heard[:]
     same = tts.synthesize(TEXT, voice, candidates=5, steps=1, watermark=None)
     assert torch.equal(same.wave_T, best.wave_T)
+
+
+@pytest.mark.parametrize(("asked", "passes"), [(None, [4, 2, 2]), (9, [9, 2, 2]), (1, [1, 1, 1])])
+def test_draws_after_the_first_take_few_passes(
+    tts: ZeroShotTTS,
+    voice: Voice,
+    listen: Callable[..., Ear],
+    monkeypatch: pytest.MonkeyPatch,
+    asked: int | None,
+    passes: list[int],
+) -> None:
+    seen: list[int] = []
+    draw = tts.draw_frames
+
+    def counted(targets: Any, voices: Any, draws: Draws) -> Any:
+        seen.append(draws.sampler.prosody.steps)
+        return draw(targets, voices, draws)
+
+    monkeypatch.setattr(tts, "draw_frames", counted)
+    listen(lambda *_: [UNCLEAR])
+    tts.synthesize("Yes.", voice, candidates=3, steps=asked, watermark=None)
+    assert seen == passes
 
 
 def test_what_is_clear_is_not_spoken_again(

@@ -231,8 +231,8 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
         "--candidates",
         type=whole_number(1, 16),
         metavar="N",
-        help="speak a piece of text that is not clear again, N times at most in all, and keep the "
-        "clearest (3, swap 1); 1 is fastest",
+        help="draw words that are not clear again, N times at most in all, and keep the clearest "
+        "try of each (4, swap 1); 1 is fastest",
     )
 
 

@@ -243,14 +243,18 @@ class SamplerConfig:
     """Detail codes."""
 
     candidates: int = 1
-    """How often a piece of text is spoken, at most, until it is clear; the clearest is kept."""
+    """How often words of a piece of text are drawn, at most, until they are clear; the clearest try
+    of each is kept."""
 
     clear_enough: float = -1.1
-    """Mean log-probability of its phones, by the bundled aligner, from which on a piece is clear.
-    Half of what the bundled generator draws is."""
+    """Mean log-probability of its phones, by the bundled aligner, from which on a word is clear."""
+
+    again_steps: int = 2
+    """Passes of the prosody stage, at most, in draws after the first, from which those of the
+    others follow: there are few words to fill, and what is around them is known."""
 
     def __post_init__(self) -> None:
-        require_range(self, candidates=(1, MOST_CANDIDATES))
+        require_range(self, candidates=(1, MOST_CANDIDATES), again_steps=(1, 64))
 
     def of(self, stage: str) -> StageSampling:
         """The settings of one stage."""
