@@ -31,6 +31,7 @@ TINY_CODEC = FACodecConfig(
     phone_symbols=FrameClasses(DEFAULT_VOCABULARY).symbols,
     told_phones=True,
     voice_spectrum=True,
+    sharpness=0.5,
 )
 
 TINY_GENERATOR = GeneratorConfig(

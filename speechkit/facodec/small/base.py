@@ -15,7 +15,7 @@ from speechkit.core.results import Codes
 from speechkit.facodec.base import ConfiguredCodec
 from speechkit.facodec.small.config import FACodecConfig
 from speechkit.facodec.small.source import Excitation, excitation
-from speechkit.facodec.small.spectrum import CLASSES, equalise
+from speechkit.facodec.small.spectrum import CLASSES, equalise, sharpen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +68,13 @@ class SmallCodec(ConfiguredCodec):
         if not spectrum_BS.shape[1]:
             return mel_BMG
         return equalise(mel_BMG, voiced_BG, spectrum_BS)
+
+    def finished(self, mel_BMG: Tensor, voiced_BG: Tensor, timbre_BD: Tensor) -> Tensor:
+        """Decoded log-mel as the vocoder hears it: `equalised`, and as sharp as is configured."""
+        mel_BMG = self.equalised(mel_BMG, voiced_BG, timbre_BD)
+        if not self.config.sharpness:
+            return mel_BMG
+        return sharpen(mel_BMG, voiced_BG, self.config.sharpness)
 
     def encode(self, wave_T: Tensor, f0_G: Tensor | None = None) -> tuple[Codes, Tensor]:
         """`(codes, timbre_D)` of a mono wave at `sample_rate_hz`."""

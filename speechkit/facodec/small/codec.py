@@ -239,7 +239,7 @@ class FACodec(SmallCodec, nn.Module):
     ) -> Tensor:
         """Log-mel `mel_BMG` of summed parts in a timbre; frames where `keep_BF1` is 0 are not
         heard. `phone_BF` tells phone classes, negative where not known. The spectrum of the voice
-        is not in it yet: see `equalised`."""
+        is not in it yet: see `finished`."""
         if self.told_phones is not None and phone_BF is not None:
             z_BFD = z_BFD + self.told_phones(phone_BF)
         own_BD = timbre_BD[:, -self.timbre_channels :]
@@ -392,7 +392,7 @@ class FACodec(SmallCodec, nn.Module):
         voiced_BG = held(padded(voicings), lengths_B)
         mel_BMG = held(self.decode_mel(z_BFD, timbre_BD, keep_BF1, phone_BF), lengths_B)
         return Acoustics(
-            mel_BMG=self.equalised(mel_BMG, voiced_BG, timbre_BD),
+            mel_BMG=self.finished(mel_BMG, voiced_BG, timbre_BD),
             f0_BG=held(padded(pitches), lengths_B),
             voiced_BG=voiced_BG,
             lengths_B=lengths_B,

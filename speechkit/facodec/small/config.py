@@ -73,6 +73,9 @@ class FACodecConfig:
     voice_spectrum: bool = False
     """Whether a voice carries what the decoder misses of it, see `facodec.small.spectrum`."""
 
+    sharpness: float = 0.0
+    """How much contrast along frequency decoded log-mel is given, see `spectrum.sharpen`."""
+
     speakers: int = 0
     """Training speakers; size of the speaker classifiers, which are dropped from the shipped
     weights."""
@@ -86,6 +89,7 @@ class FACodecConfig:
             ("encoder_blocks", "decoder_blocks", "prosody_blocks", "timbre_blocks"), (0, 64)
         )
         require_range(self, **widths, **depths, speakers=(0, 10_000_000), level_rms=(1e-4, 1))
+        require_range(self, sharpness=(0.0, 4.0))
 
     @property
     def sample_rate_hz(self) -> int:

@@ -64,8 +64,8 @@ class OnnxCodec(SmallCodec):
         codes = Codes.of(codes_BKF[0], self.quantizer.counts)
         if self.config.voice_spectrum:
             recorded_BMG = LogMel(self.config.mel)(ready.wave_T[None])
-            made = self.acoustics(codes, timbre_BD[0])
-            found = missed(recorded_BMG, made.mel_BMG, ready.pitch.voiced_G[None])
+            made_BMG, _, _ = self._decoded(codes, timbre_BD[0])
+            found = missed(recorded_BMG, made_BMG, ready.pitch.voiced_G[None])
             timbre_BD = torch.cat([found.spectrum(), timbre_BD], dim=-1)
         return codes, timbre_BD[0]
 
@@ -73,6 +73,14 @@ class OnnxCodec(SmallCodec):
         self, codes: Codes, timbre_D: Tensor, *, without: Collection[str] = ()
     ) -> Acoustics:
         """Log-mel, pitch and voicing of codes in a timbre."""
+        mel_BMG, f0_BG, voiced_BG = self._decoded(codes, timbre_D, without)
+        mel_BMG = self.finished(mel_BMG, voiced_BG, timbre_D.float()[None])
+        return Acoustics(mel_BMG=mel_BMG, f0_BG=f0_BG, voiced_BG=voiced_BG)
+
+    def _decoded(
+        self, codes: Codes, timbre_D: Tensor, without: Collection[str] = ()
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-mel without the spectrum of the voice, pitch and voicing."""
         check_factors(without)
         told_BF = told([replace(codes, phone_F=None)] if "content" in without else [codes])
         mel_BMG, f0_BG, voiced_BG = self.graphs.run(
@@ -82,8 +90,7 @@ class OnnxCodec(SmallCodec):
             share_3=torch.tensor([float(factor not in without) for factor in FACTORS]),
             **({"phone_BF": told_BF} if self.config.told_phones else {}),
         )
-        mel_BMG = self.equalised(mel_BMG, voiced_BG, timbre_D.float()[None])
-        return Acoustics(mel_BMG=mel_BMG, f0_BG=f0_BG, voiced_BG=voiced_BG)
+        return mel_BMG, f0_BG, voiced_BG
 
     def speak(self, heard: Acoustics, driven: Excitation) -> Tensor:
         """The vocoder's `wave_BT`."""

@@ -66,7 +66,7 @@ def coded(codec: FACodec, batch: SegmentBatch) -> Acoustics:
     voiced_BG = (predicted.voiced_logit_BG > 0).to(predicted.contour_BG.dtype)
     mel_BMG = codec.decode_mel(codec.summed(codes_BKF), voice_BD, None, phone_BF)
     return Acoustics(
-        mel_BMG=codec.equalised(mel_BMG, voiced_BG, voice_BD),
+        mel_BMG=codec.finished(mel_BMG, voiced_BG, voice_BD),
         f0_BG=pitch_hz(predicted.contour_BG, voice_BD[:, -1] * TIMBRE_PITCH_SCALE),
         voiced_BG=voiced_BG,
         lengths_B=None,

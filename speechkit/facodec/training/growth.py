@@ -19,8 +19,8 @@ from speechkit.facodec.small.config import FACodecConfig
 def grown_config(found: FACodecConfig, wanted: FACodecConfig) -> FACodecConfig:
     """`found` with as many blocks in decoder and vocoder as `wanted` asks for, never fewer.
 
-    And with a decoder that listens to phones, and voices with their spectrum, where `wanted` has
-    them.
+    And with a decoder that listens to phones, voices with their spectrum and a sharper log-mel,
+    where `wanted` has them.
     """
     blocks = max(found.vocoder.blocks, wanted.vocoder.blocks)
     return replace(
@@ -29,6 +29,7 @@ def grown_config(found: FACodecConfig, wanted: FACodecConfig) -> FACodecConfig:
         vocoder=replace(found.vocoder, blocks=blocks),
         told_phones=found.told_phones or wanted.told_phones,
         voice_spectrum=found.voice_spectrum or wanted.voice_spectrum,
+        sharpness=wanted.sharpness or found.sharpness,
     )
 
 

@@ -9,13 +9,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from speechkit.core.rng import generator
 from speechkit.facodec.pretrained import load_pretrained
 from speechkit.facodec.small.codec import FACodec
 from speechkit.facodec.small.features import TIMBRE_PITCH_SCALE
-from speechkit.facodec.small.spectrum import CLASSES, PRIOR_FRAMES, equalise, membership, missed
+from speechkit.facodec.small.spectrum import (
+    CLASSES,
+    PRIOR_FRAMES,
+    equalise,
+    membership,
+    missed,
+    sharpen,
+)
 from speechkit.facodec.small.stream import encode_spans
 from tests.facodec.test_stream import built, speech
 from tests.tiny import TINY_CODEC
@@ -65,6 +72,40 @@ def test_an_offset_of_each_class_is_found_and_put_back() -> None:
         for span in (slice(0, 700), slice(700, None))
     ]
     torch.testing.assert_close((parts[0] + parts[1]).spectrum(), found.spectrum())
+
+
+def test_sharpening_raises_contrast_of_the_upper_bands_where_something_sounds() -> None:
+    mel_BMG = noise(1, 80, 600) - 5
+    mel_BMG[..., :200] -= 12
+    voiced_BG = torch.zeros(1, 600)
+    voiced_BG[:, 400:] = 1
+    sharp_BMG = sharpen(mel_BMG, voiced_BG, 0.6)
+    # Silence and the lower bands stay.
+    torch.testing.assert_close(sharp_BMG[..., :200], mel_BMG[..., :200], atol=1e-3, rtol=0)
+    assert torch.equal(sharp_BMG[:, :48], mel_BMG[:, :48])
+    upper, before = sharp_BMG[:, 48:78, 210:], mel_BMG[:, 48:78, 210:]
+    fine = before - nn.functional.avg_pool2d(mel_BMG, (5, 1), 1)[:, 46:76, 210:]
+    torch.testing.assert_close(upper - before, 0.6 * fine, atol=2e-3, rtol=1e-2)
+    # Nothing to sharpen where neighbouring bands are alike, and no strength changes nothing.
+    flat_BMG = torch.linspace(-4, -3, 600)[None, None].expand(1, 80, 600)
+    torch.testing.assert_close(sharpen(flat_BMG, voiced_BG, 3.0), flat_BMG)
+    torch.testing.assert_close(sharpen(mel_BMG, voiced_BG, 0.0), mel_BMG)
+
+
+def test_a_codec_is_as_sharp_as_its_configuration_says(codec: FACodec) -> None:
+    blurred, sharp = (FACodec(replace(codec.config, sharpness=s)).eval() for s in (0.0, 0.8))
+    for one in (blurred, sharp):
+        one.load_state_dict(codec.state_dict())
+    wave_T = speech(1.5)
+    (codes, voice_D), (same, same_D) = blurred.encode(wave_T), sharp.encode(wave_T)
+    # Codes and voices do not know of it.
+    assert torch.equal(codes.stacked(), same.stacked())
+    assert torch.equal(voice_D, same_D)
+    plain, heard = blurred.acoustics(codes, voice_D), sharp.acoustics(codes, voice_D)
+    torch.testing.assert_close(
+        heard.mel_BMG, sharpen(plain.mel_BMG, plain.voiced_BG, 0.8), atol=1e-5, rtol=0
+    )
+    assert not torch.equal(plain.mel_BMG, heard.mel_BMG)
 
 
 def test_a_voice_carries_its_spectrum_before_its_timbre(codec: FACodec) -> None:
