@@ -76,7 +76,7 @@ def read_voice(
         codes_KF=codes.stacked(), phone_F=regulate_length(rhythm.phones_P, rhythm.frames_P)
     )
     return Voice(
-        timbre_D=timbre_D.cpu(),
+        timbre_D=codec.quiet(timbre_D).cpu(),
         duration=rhythm,
         prosody=attribute,
         content=attribute,

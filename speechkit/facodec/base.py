@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from speechkit.facodec.codec import Sizes
 from speechkit.facodec.quantizer import QuantizerConfig
 
@@ -40,3 +42,7 @@ class ConfiguredCodec:
     def phone_symbols(self) -> tuple[str, ...]:
         """What the classes of `phone_logits` stand for; empty where nobody knows."""
         return self.config.phone_symbols
+
+    def quiet(self, timbre_D: Tensor) -> Tensor:
+        """The same voice: no way is known to quieten its pauses."""
+        return timbre_D

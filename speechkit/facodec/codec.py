@@ -76,6 +76,10 @@ class Codec(Sizes, Protocol):
         """`encode` of each wave, computed together; without `whole`, timbre may be the last
         `timbre_channels` alone, which is faster."""
 
+    def quiet(self, timbre_D: Tensor) -> Tensor:
+        """The voice of a recording with less of the room in its pauses, as it should speak; the
+        same where the codec knows no way."""
+
     def to(self, device: str | torch.device) -> Self:
         """The codec on a device."""
 

@@ -15,7 +15,7 @@ from speechkit.core.results import Codes
 from speechkit.facodec.base import ConfiguredCodec
 from speechkit.facodec.small.config import FACodecConfig
 from speechkit.facodec.small.source import Excitation, excitation
-from speechkit.facodec.small.spectrum import CLASSES, equalise, sharpen
+from speechkit.facodec.small.spectrum import CLASSES, QUIETER, equalise, sharpen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +68,13 @@ class SmallCodec(ConfiguredCodec):
         if not spectrum_BS.shape[1]:
             return mel_BMG
         return equalise(mel_BMG, voiced_BG, spectrum_BS)
+
+    def quiet(self, timbre_D: Tensor) -> Tensor:
+        """The voice with pauses lower by `QUIETER`, where it carries a spectrum."""
+        if len(timbre_D) == self.timbre_channels:
+            return timbre_D
+        bands = self.config.mel.n_mels  # silence is the first class
+        return torch.cat([timbre_D[:bands] - QUIETER, timbre_D[bands:]])
 
     def finished(self, mel_BMG: Tensor, voiced_BG: Tensor, timbre_BD: Tensor) -> Tensor:
         """Decoded log-mel as the vocoder hears it: `equalised`, and as sharp as is configured."""

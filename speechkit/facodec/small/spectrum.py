@@ -28,6 +28,10 @@ EDGE = 0.4
 PRIOR_FRAMES = 20.0
 """Frames without any difference that each class has seen beforehand: short prompts change less."""
 
+QUIETER = 1.0
+"""How much lower, in the same units, pauses are in a voice that speaks than in its recording (about
+9 dB): what is heard of a room between words is no part of a voice."""
+
 BLURRED_FROM = 0.6
 """Share of the bands, from the lowest on, that `sharpen` leaves alone: those below 2.3 kHz."""
 

@@ -219,6 +219,9 @@ class _Plain:
     def code_vectors(self) -> list[Tensor]:
         return [torch.eye(4)] * self.quantizer.codebooks
 
+    def quiet(self, timbre_D: Tensor) -> Tensor:
+        return timbre_D
+
     def to(self, device: str | torch.device) -> _Plain:
         return self
 

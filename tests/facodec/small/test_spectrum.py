@@ -18,6 +18,7 @@ from speechkit.facodec.small.features import TIMBRE_PITCH_SCALE
 from speechkit.facodec.small.spectrum import (
     CLASSES,
     PRIOR_FRAMES,
+    QUIETER,
     equalise,
     membership,
     missed,
@@ -133,6 +134,20 @@ def test_recordings_of_a_batch_and_long_ones_have_the_spectrum_of_single_ones(
     spanned, spanned_D = encode_spans(codec, wave_T, block_frames=37)
     assert float((spanned.stacked() == codes.stacked()).float().mean()) > 0.97
     torch.testing.assert_close(spanned_D, voice_D, atol=0.03, rtol=0)
+
+
+def test_a_voice_that_speaks_is_quiet_in_its_pauses(codec: FACodec) -> None:
+    wave_T = torch.cat([speech(1.0), 1e-4 * noise(12_000)])
+    codes, voice_D = codec.encode(wave_T)
+    quiet_D = codec.quiet(voice_D)
+    plain, quiet = codec.acoustics(codes, voice_D), codec.acoustics(codes, quiet_D)
+    silent_BG = membership(plain.mel_BMG, plain.voiced_BG)[:, 0]
+    lower_BG = (plain.mel_BMG - quiet.mel_BMG).mean(1)
+    torch.testing.assert_close(lower_BG, QUIETER * silent_BG, atol=0.1, rtol=0)
+    # Only what the decoder adds to a voice is moved, never what a generator is told.
+    timbre_D = voice_D[-codec.timbre_channels :]
+    assert torch.equal(quiet_D[-codec.timbre_channels :], timbre_D)
+    assert torch.equal(codec.quiet(timbre_D), timbre_D)
 
 
 def test_a_voice_without_a_spectrum_is_decoded_too(codec: FACodec) -> None:
