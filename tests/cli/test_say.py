@@ -158,8 +158,8 @@ def test_symbols_that_cannot_be_spoken_are_named(
     ran = run("say", "--prompt", prompt, "--text", text, "-o", out, "--model", model, "--json")
     assert ran.code == 0
     notes = json.loads(ran.out)["notes"]
-    assert len(notes) == 1
-    assert "\U0001f600" in notes[0]
+    # Random weights may say too little to be marked, which is noted too.
+    assert ["\U0001f600" in note for note in notes if "watermark" not in note] == [True]
 
 
 def test_a_saved_voice_speaks_like_its_prompt(
