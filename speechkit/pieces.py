@@ -152,7 +152,17 @@ def timed_words(words: Sequence[str], phones: Sequence[TimedLabel]) -> tuple[Tim
     )
 
 
-def word_runs(phones: Sequence[TimedLabel]) -> list[list[TimedLabel]]:
+def words_of(phones: Sequence[str]) -> list[slice]:
+    """Where the phones of each word are: a run between two boundaries."""
+    words, start = [], 0
+    for pause, run in groupby(phones, key=is_boundary):
+        stop = start + len(list(run))
+        if not pause:
+            words.append(slice(start, stop))
+        start = stop
+    return words
+
+
+def word_runs(phones: Sequence[TimedLabel]) -> list[Sequence[TimedLabel]]:
     """The phones of each word."""
-    runs = groupby(phones, key=lambda phone: is_boundary(phone.label))
-    return [list(run) for pause, run in runs if not pause]
+    return [phones[word] for word in words_of([phone.label for phone in phones])]

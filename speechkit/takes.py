@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from itertools import groupby
 from typing import Protocol
 
 import torch
@@ -31,7 +30,7 @@ from speechkit.diffusion.limits import bound_durations
 from speechkit.diffusion.stage import Segment
 from speechkit.facodec.codec import Codec
 from speechkit.facodec.recognition import bundled_reader
-from speechkit.pieces import Piece, Spoken, at_level, stacked, with_edges
+from speechkit.pieces import Piece, Spoken, at_level, stacked, with_edges, words_of
 from speechkit.text import is_boundary
 
 NOTHING_HEARD = -20.0
@@ -200,9 +199,10 @@ def _once_more(
     if mixed:
         own = [again[place].take.piece for place in mixed]
         timings, targets = zip(*mixed.values(), strict=True)
-        for place, take in zip(mixed, _decode(tts, own, timings, targets, begin), strict=True):
-            options[place].append((take, clarity(take.spoken)))
+        joined = _decode(tts, own, timings, targets, begin)
         begin("choose")
+        for place, take in zip(mixed, joined, strict=True):
+            options[place].append((take, clarity(take.spoken)))
     return [max(some, key=lambda one: float(one[1].nanmean())) for some in options]
 
 
@@ -214,17 +214,6 @@ def clarity(spoken: Spoken) -> Tensor:
         pauses = torch.tensor([is_boundary(phone) for phone in spoken.phones])
         return torch.where(pauses, torch.nan, NOTHING_HEARD)
     return heard_P
-
-
-def words_of(phones: Sequence[str]) -> list[slice]:
-    """The phones of each word of a piece."""
-    words, start = [], 0
-    for pause, run in groupby(phones, key=is_boundary):
-        stop = start + len(list(run))
-        if not pause:
-            words.append(slice(start, stop))
-        start = stop
-    return words
 
 
 def unclear(heard_P: Tensor, phones: Sequence[str], limit: float) -> Tensor:

@@ -17,8 +17,8 @@ from speechkit.core.errors import ConfigError
 from speechkit.core.results import Voice
 from speechkit.diffusion.generator import Draws
 from speechkit.facodec.recognition import bundled_reader
-from speechkit.pieces import Piece, Spoken, stacked
-from speechkit.takes import NOTHING_HEARD, clarity, unclear, words_of
+from speechkit.pieces import Piece, Spoken, stacked, words_of
+from speechkit.takes import NOTHING_HEARD, clarity, unclear
 from speechkit.text import is_boundary
 from speechkit.tts import CANDIDATES
 from tests.diffusion.builders import live_generator, random_voice
