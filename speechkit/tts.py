@@ -154,8 +154,7 @@ class ZeroShotTTS:
         """What a voice must fit to be used here; see `Voice.check`."""
         codebooks = self.codec.quantizer
         return VoiceSizes(
-            timbre_channels=self.codec.timbre_channels,
-            voice_channels=self.codec.voice_channels,
+            voice_widths=self.codec.voice_widths,
             codebooks=codebooks.codebooks,
             codebook_size=codebooks.codebook_size,
             phones=len(self.vocabulary),

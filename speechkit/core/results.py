@@ -114,11 +114,8 @@ class DurationPrompt:
 class VoiceSizes:
     """Sizes of the models that a voice is to be used with."""
 
-    timbre_channels: int
-    """Width of the codec's timbre vector."""
-
-    voice_channels: int
-    """The same with what the codec adds before it; a voice may have either."""
+    voice_widths: tuple[int, ...]
+    """Width of the codec's timbre vector, alone and with what the codec adds before it."""
 
     codebooks: int
     """Codebooks of the codec, K."""
@@ -190,7 +187,7 @@ class Voice:
         """Whether a whole voice can be used with models of these sizes."""
         phones = (self.duration.phones_P, *(part.phone_F for part in self._prompts().values()))
         return (
-            len(self.timbre_D) in (sizes.timbre_channels, sizes.voice_channels)
+            len(self.timbre_D) in sizes.voice_widths
             and all(int(ids.max()) < sizes.phones for ids in phones)
             and all(
                 len(part.codes_KF) == sizes.codebooks

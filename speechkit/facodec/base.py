@@ -36,7 +36,12 @@ class ConfiguredCodec:
     @property
     def voice_channels(self) -> int:
         """Width of the timbre vector with all that a voice carries beside it."""
-        return self.timbre_channels
+        return self.voice_widths[-1]
+
+    @property
+    def voice_widths(self) -> tuple[int, ...]:
+        """Widths that a voice may have."""
+        return (self.timbre_channels,)
 
     @property
     def phone_symbols(self) -> tuple[str, ...]:

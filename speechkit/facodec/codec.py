@@ -58,6 +58,10 @@ class Codec(Sizes, Protocol):
         which is all that a generator is told and all that `decode` needs; what is before them
         makes decoded speech more like the recording."""
 
+    @property
+    def voice_widths(self) -> tuple[int, ...]:
+        """Widths of timbre that `decode` takes, from `timbre_channels` to `voice_channels`."""
+
     def phone_logits(self, content_BKF: Tensor) -> Tensor:
         """Phone class logits `[B, F, V]` of content codes."""
 

@@ -171,7 +171,7 @@ def check_codec(file: CodecFile, codec: Codec, codec_hash: bytes, name: str) -> 
         file.model_hash == codec_hash
         and (file.sample_rate_hz, file.hop_samples) == (codec.sample_rate_hz, codec.hop_samples)
         and file.codebook_size == quantizer.codebook_size
-        and len(file.timbre_D) in (codec.timbre_channels, codec.voice_channels)
+        and len(file.timbre_D) in codec.voice_widths
         and len(codes.prosody_KF) == quantizer.prosody_codebooks
         and len(codes.content_KF) == quantizer.content_codebooks
         and len(codes.detail_KF) == quantizer.detail_codebooks

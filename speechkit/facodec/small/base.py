@@ -15,7 +15,7 @@ from speechkit.core.results import Codes
 from speechkit.facodec.base import ConfiguredCodec
 from speechkit.facodec.small.config import FACodecConfig
 from speechkit.facodec.small.source import Excitation, excitation
-from speechkit.facodec.small.spectrum import CLASSES, QUIETER, equalise, sharpen
+from speechkit.facodec.small.spectrum import CLASSES, QUIETER, equalise, sharpen, spectrum_channels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +59,15 @@ class SmallCodec(ConfiguredCodec):
     @property
     def voice_channels(self) -> int:
         """Width of the timbre vector with the spectrum of the voice before it."""
-        extra = CLASSES * self.config.mel.n_mels if self.config.voice_spectrum else 0
-        return extra + self.timbre_channels
+        return self.voice_widths[-1]
+
+    @property
+    def voice_widths(self) -> tuple[int, ...]:
+        """Widths without a spectrum, with offsets alone and with the whole spectrum."""
+        bands, shapes = self.config.mel.n_mels, self.config.voice_shapes
+        known = sorted({0, shapes}) if self.config.voice_spectrum else []
+        extra = [spectrum_channels(bands, count) for count in known]
+        return tuple(before + self.timbre_channels for before in (0, *extra))
 
     def equalised(self, mel_BMG: Tensor, voiced_BG: Tensor, timbre_BD: Tensor) -> Tensor:
         """Decoded log-mel with the spectrum of the voice, where its timbre vector carries one."""
@@ -73,8 +80,10 @@ class SmallCodec(ConfiguredCodec):
         """The voice with pauses lower by `QUIETER`, where it carries a spectrum."""
         if len(timbre_D) == self.timbre_channels:
             return timbre_D
-        bands = self.config.mel.n_mels  # silence is the first class
-        return torch.cat([timbre_D[:bands] - QUIETER, timbre_D[bands:]])
+        bands = self.config.mel.n_mels
+        quiet_D, start = timbre_D.clone(), len(timbre_D) - self.timbre_channels - CLASSES * bands
+        quiet_D[start : start + bands] -= QUIETER  # silence is the first class
+        return quiet_D
 
     def finished(self, mel_BMG: Tensor, voiced_BG: Tensor, timbre_BD: Tensor) -> Tensor:
         """Decoded log-mel as the vocoder hears it: `equalised`, and as sharp as is configured."""

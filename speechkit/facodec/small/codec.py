@@ -306,7 +306,8 @@ class FACodec(SmallCodec, nn.Module):
         keep_BG = None
         if analysis.lengths_B is not None:
             keep_BG = kept(analysis.lengths_B, made_BMG.shape[-1])
-        return missed(analysis.mel_BMG, made_BMG, analysis.voiced_BG, keep_BG)
+        shapes = self.config.voice_shapes
+        return missed(analysis.mel_BMG, made_BMG, analysis.voiced_BG, keep_BG, shapes=shapes)
 
     @staticmethod
     def with_spectrum(timbre_BD: Tensor, found: Missed) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Literal
 from speechkit.core.config import require_range
 from speechkit.core.mel import MelConfig
 from speechkit.facodec.quantizer import QuantizerConfig
+from speechkit.facodec.small.spectrum import MOST_SHAPES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +74,9 @@ class FACodecConfig:
     voice_spectrum: bool = False
     """Whether a voice carries what the decoder misses of it, see `facodec.small.spectrum`."""
 
+    voice_shapes: int = 0
+    """By how many cepstral coefficients that is measured; 0 for mean differences alone."""
+
     sharpness: float = 0.0
     """How much contrast along frequency decoded log-mel is given, see `spectrum.sharpen`."""
 
@@ -89,7 +93,7 @@ class FACodecConfig:
             ("encoder_blocks", "decoder_blocks", "prosody_blocks", "timbre_blocks"), (0, 64)
         )
         require_range(self, **widths, **depths, speakers=(0, 10_000_000), level_rms=(1e-4, 1))
-        require_range(self, sharpness=(0.0, 4.0))
+        require_range(self, sharpness=(0.0, 4.0), voice_shapes=(0, MOST_SHAPES))
 
     @property
     def sample_rate_hz(self) -> int:

@@ -65,7 +65,8 @@ class OnnxCodec(SmallCodec):
         if self.config.voice_spectrum:
             recorded_BMG = LogMel(self.config.mel)(ready.wave_T[None])
             made_BMG, _, _ = self._decoded(codes, timbre_BD[0])
-            found = missed(recorded_BMG, made_BMG, ready.pitch.voiced_G[None])
+            voiced_BG, shapes = ready.pitch.voiced_G[None], self.config.voice_shapes
+            found = missed(recorded_BMG, made_BMG, voiced_BG, shapes=shapes)
             timbre_BD = torch.cat([found.spectrum(), timbre_BD], dim=-1)
         return codes, timbre_BD[0]
 

@@ -162,14 +162,17 @@ def _missed(
     codec: FACodec, analysis: Analysis, codes: Codes, timbre_D: Tensor, block_frames: int
 ) -> Missed:
     """`codec.missed`, decoded span by span."""
-    found = Missed(sums_BCM=torch.zeros(()), frames_BC=torch.zeros(()))
+    found = Missed(gram_BCXX=torch.zeros(()), sums_BCXM=torch.zeros(()))
     context = REACH * codec.config.decoder_blocks
     for span in spans(codes.frames, block_frames, context):
         seen, own = codes.between(span.low, span.high), span.times(MEL_PER_CODE)
         made_BMG = codec.decode_mel(codec.summed(seen.stacked()[None]), timbre_D[None])
         recorded = _between(analysis, own)
         found = found + missed(
-            recorded.mel_BMG[..., own.own], made_BMG[..., own.own], recorded.voiced_BG[:, own.own]
+            recorded.mel_BMG[..., own.own],
+            made_BMG[..., own.own],
+            recorded.voiced_BG[:, own.own],
+            shapes=codec.config.voice_shapes,
         )
     return found
 

@@ -29,6 +29,7 @@ def grown_config(found: FACodecConfig, wanted: FACodecConfig) -> FACodecConfig:
         vocoder=replace(found.vocoder, blocks=blocks),
         told_phones=found.told_phones or wanted.told_phones,
         voice_spectrum=found.voice_spectrum or wanted.voice_spectrum,
+        voice_shapes=wanted.voice_shapes or found.voice_shapes,
         sharpness=wanted.sharpness or found.sharpness,
     )
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import scipy.fft
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,21 +19,26 @@ from speechkit.facodec.small.codec import FACodec
 from speechkit.facodec.small.features import TIMBRE_PITCH_SCALE
 from speechkit.facodec.small.spectrum import (
     CLASSES,
+    MOST_SHAPES,
     PRIOR_FRAMES,
+    PRIOR_SHAPES,
     QUIETER,
+    SMOOTH,
     equalise,
     membership,
     missed,
+    regressors,
     sharpen,
+    spectrum_channels,
 )
 from speechkit.facodec.small.stream import encode_spans
 from tests.facodec.test_stream import built, speech
 from tests.tiny import TINY_CODEC
 
 
-@pytest.fixture(scope="module")
-def codec() -> FACodec:
-    return built(replace(TINY_CODEC, voice_spectrum=True))
+@pytest.fixture(scope="module", params=[0, 3], ids=["offsets", "shapes"])
+def codec(request: pytest.FixtureRequest) -> FACodec:
+    return built(replace(TINY_CODEC, voice_spectrum=True, voice_shapes=request.param))
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -75,6 +82,62 @@ def test_an_offset_of_each_class_is_found_and_put_back() -> None:
     torch.testing.assert_close((parts[0] + parts[1]).spectrum(), found.spectrum())
 
 
+@pytest.mark.parametrize("shapes", [1, 4, MOST_SHAPES])
+def test_what_is_missed_by_shape_is_found_and_put_back(shapes: int) -> None:
+    """Against ridge regression by scikit-learn, class by class."""
+    frames = 900
+    decoded_BMG = 2 * noise(1, 80, frames) - 5
+    decoded_BMG[..., :300] -= 12
+    voiced_BG = torch.zeros(1, frames)
+    voiced_BG[:, 600:] = 1
+    told_XG = regressors(decoded_BMG, shapes)[0]
+    spans = {0: slice(0, 300), 1: slice(300, 600), 2: slice(600, 900)}
+    maps_CXM = noise(CLASSES, 1 + shapes, 80, seed=1)
+    maps_CXM[:, 1:] = nn.functional.avg_pool1d(maps_CXM[:, 1:].flatten(0, 1), 9, 1, 4).unflatten(
+        0, (CLASSES, shapes)
+    )
+    maps_CXM[0, 1:] = 0
+    recorded_BMG = decoded_BMG + 0.1 * noise(1, 80, frames, seed=2)
+    for one, span in spans.items():
+        recorded_BMG[..., span] += maps_CXM[one].T @ told_XG[:, span]
+    # Of what is silent the recording tells.
+    recorded_BMG[..., :300] = recorded_BMG[..., :300].clamp_max(-12)
+    found = missed(recorded_BMG, decoded_BMG, voiced_BG, shapes=shapes)
+    spectrum_BS = found.spectrum()
+    assert spectrum_BS.shape == (1, spectrum_channels(80, shapes))
+    maps, offsets_CM = spectrum_BS[0].split([2 * shapes * SMOOTH, CLASSES * 80])
+    smooth_MO = torch.from_numpy(scipy.fft.dct(np.eye(80), norm="ortho")[:, :SMOOTH]).float()
+    weight_G = membership(recorded_BMG, voiced_BG)[0]
+    for one in (1, 2):
+        from sklearn.linear_model import Ridge
+
+        # An offset with a prior of its own: a column of sqrt(prior of shapes / prior of frames).
+        lift = (PRIOR_SHAPES / PRIOR_FRAMES) ** 0.5
+        inputs = torch.cat([lift * told_XG[:1], told_XG[1:]]).T.double().numpy()
+        wanted = (recorded_BMG - decoded_BMG)[0].T.double().numpy()
+        fitted = Ridge(alpha=PRIOR_SHAPES, fit_intercept=False).fit(
+            inputs, wanted, sample_weight=weight_G[one].double().numpy()
+        )
+        expected = torch.tensor(fitted.coef_.T, dtype=torch.float32)
+        ours = maps.reshape(2, shapes, SMOOTH)[one - 1]
+        torch.testing.assert_close(ours, expected[1:] @ smooth_MO, atol=2e-3, rtol=1e-3)
+        torch.testing.assert_close(
+            offsets_CM.reshape(CLASSES, 80)[one], lift * expected[0], atol=2e-3, rtol=1e-3
+        )
+    back_BMG = equalise(decoded_BMG, voiced_BG, spectrum_BS)
+    for span in (spans[1], spans[2]):
+        left, before = (
+            float((some_BMG - recorded_BMG)[..., span].abs().mean())
+            for some_BMG in (back_BMG, decoded_BMG)
+        )
+        assert left < 0.5 * before
+    parts = [
+        missed(recorded_BMG[..., s], decoded_BMG[..., s], voiced_BG[:, s], shapes=shapes)
+        for s in (slice(0, 411), slice(411, None))
+    ]
+    torch.testing.assert_close((parts[0] + parts[1]).spectrum(), spectrum_BS, atol=1e-4, rtol=1e-3)
+
+
 def test_sharpening_raises_contrast_of_the_upper_bands_where_something_sounds() -> None:
     mel_BMG = noise(1, 80, 600) - 5
     mel_BMG[..., :200] -= 12
@@ -113,7 +176,9 @@ def test_a_voice_carries_its_spectrum_before_its_timbre(codec: FACodec) -> None:
     wave_T = speech(1.5)
     codes, voice_D = codec.encode(wave_T)
     assert voice_D.shape == (codec.voice_channels,)
-    assert codec.voice_channels == CLASSES * 80 + codec.timbre_channels
+    shapes = codec.config.voice_shapes
+    assert codec.voice_channels == spectrum_channels(80, shapes) + codec.timbre_channels
+    assert codec.voice_widths[:2] == (12, 12 + CLASSES * 80)
     ((_, timbre_D),) = codec.encode_batch([wave_T], whole=False)
     assert torch.equal(timbre_D, voice_D[-codec.timbre_channels :])
     analysis = codec.analyse([wave_T])
@@ -153,9 +218,11 @@ def test_a_voice_that_speaks_is_quiet_in_its_pauses(codec: FACodec) -> None:
 def test_a_voice_without_a_spectrum_is_decoded_too(codec: FACodec) -> None:
     codes, voice_D = codec.encode(speech(0.5))
     timbre_D = voice_D[-codec.timbre_channels :]
-    silent_D = torch.cat([torch.zeros(CLASSES * 80), timbre_D])
-    made = [codec.decode(codes, one_D, generator(0)) for one_D in (timbre_D, silent_D)]
-    assert torch.equal(*made)
+    made = [codec.decode(codes, timbre_D, generator(0))]
+    for width in codec.voice_widths[1:]:
+        silent_D = nn.functional.pad(timbre_D, (width - len(timbre_D), 0))
+        made.append(codec.decode(codes, silent_D, generator(0)))
+        torch.testing.assert_close(made[-1], made[0])
     assert float((codec.decode(codes, voice_D, generator(0)) - made[0]).abs().max()) > 1e-3
     assert float(timbre_D[-1]) * TIMBRE_PITCH_SCALE == pytest.approx(
         float(codec.analyse([speech(0.5)]).median_B), abs=1e-5
