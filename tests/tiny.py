@@ -31,6 +31,7 @@ TINY_CODEC = FACodecConfig(
     phone_symbols=FrameClasses(DEFAULT_VOCABULARY).symbols,
     told_phones=True,
     voice_spectrum=True,
+    voice_shapes=2,
     sharpness=0.5,
 )
 

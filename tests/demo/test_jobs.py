@@ -111,7 +111,7 @@ def test_coding_counts_bits(models: Models, clip: Tensor) -> None:
     made = jobs.code(models, clip, report=Stages())
     assert made.codes.stacked().shape[0] == 6
     assert made.bits_per_second == 6 * 4 * 50
-    assert made.timbre_bits == 16 * (12 + 3 * 80)
+    assert made.timbre_bits == 16 * models.codec.voice_channels
     assert len(made.wave_T) == len(clip)
 
 
