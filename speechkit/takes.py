@@ -185,7 +185,8 @@ def _once_more(
     """The clearest that can be made of each take and of draw number `number` of its open words, and
     how clear it is: the one, the other, or the clearer words of both."""
     pieces = [one.take.piece.candidate(number) for one in again]
-    tried = _draw(tts, pieces, sampler.again(), begin, again)
+    quick = sampler.with_steps(min(sampler.again_steps, sampler.prosody.steps))
+    tried = _draw(tts, pieces, quick, begin, again)
     begin("choose")
     options = [[(one.take, one.heard_P)] for one in again]
     mixed: dict[int, tuple[Timing, Segment]] = {}

@@ -250,9 +250,8 @@ class SamplerConfig:
     """Mean log-probability of its phones, by the bundled aligner, from which on a word is clear."""
 
     again_steps: int = 2
-    """Passes of the prosody stage, at most, in draws after the first, from which those of the
-    others follow, durations among them: there are few words to fill, and what is around them is
-    known."""
+    """Passes of the prosody stage, at most, in draws after the first, from which those of content
+    and detail follow: there are few words to fill, and what is around them is known."""
 
     def __post_init__(self) -> None:
         require_range(self, candidates=(1, MOST_CANDIDATES), again_steps=(1, 64))
@@ -270,13 +269,6 @@ class SamplerConfig:
                 f"{MOST_CANDIDATES}."
             )
         return replace(self, candidates=count)
-
-    def again(self) -> SamplerConfig:
-        """The same for draws after the first."""
-        steps = min(self.again_steps, self.prosody.steps)
-        passes = max(1, round(self.duration.steps * steps / self.prosody.steps))
-        quick = replace(self, duration=replace(self.duration, steps=passes))
-        return quick.with_steps(steps)
 
     def with_steps(self, steps: int | None) -> SamplerConfig:
         """The same with so many passes of the prosody stage, from which those of content and detail
