@@ -32,6 +32,8 @@ DrawFunction = Callable[[list[Tensor], float, float], list[Drawn]]
 
 def guide(plain_MV: Tensor, unconditional_MV: Tensor, weight: float, rescale: float) -> Tensor:
     """Logits pushed away from the unconditional ones, those without a prompt (NS3 App. A.2)."""
+    if not len(plain_MV):
+        return plain_MV  # nothing is masked: an item may have less to fill than others of a batch
     guided = plain_MV + weight * (plain_MV - unconditional_MV)
     spread = guided * (plain_MV.std() / guided.std().clamp_min(1e-6))
     return rescale * spread + (1 - rescale) * guided

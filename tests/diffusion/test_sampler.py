@@ -252,6 +252,11 @@ def test_draws_have_the_tempered_frequencies(temperature: float) -> None:
     torch.testing.assert_close(share, expected, atol=0.015, rtol=0)
 
 
+@pytest.mark.filterwarnings("error")
+def test_guidance_of_nothing_is_nothing() -> None:
+    assert guide(torch.zeros(0, 5), torch.zeros(0, 5), 2.0, 1.0).shape == (0, 5)
+
+
 @settings(deadline=None)
 @given(st.integers(0, 1000), st.floats(0, 1))
 def test_guidance_of_no_weight_changes_nothing(seed: int, rescale: float) -> None:
