@@ -154,14 +154,15 @@ def missed(
 def equalise(mel_BMG: Tensor, voiced_BG: Tensor, spectrum_BS: Tensor) -> Tensor:
     """Decoded log-mel with what the decoder misses of the voice."""
     bands = mel_BMG.shape[1]
-    offsets_BCM = spectrum_BS[:, -CLASSES * bands :].to(mel_BMG.dtype).unflatten(1, (-1, bands))
+    offsets_BS = spectrum_BS[:, -CLASSES * bands :].to(mel_BMG.dtype)
+    offsets_BCM = offsets_BS.reshape(-1, CLASSES, bands)
     share_BCG = membership(mel_BMG, voiced_BG).to(mel_BMG.dtype)
     equalised_BMG: Tensor = mel_BMG + offsets_BCM.transpose(1, 2) @ share_BCG
     maps_BS = spectrum_BS[:, : -CLASSES * bands].to(mel_BMG.dtype)
     if not maps_BS.shape[1]:
         return equalised_BMG
     smooth_MO = cosines(bands, SMOOTH).to(mel_BMG)
-    maps = maps_BS.unflatten(1, (CLASSES - 1, -1, smooth_MO.shape[1]))
+    maps = maps_BS.reshape(len(maps_BS), CLASSES - 1, -1, smooth_MO.shape[1])
     told_BKG = regressors(mel_BMG, maps.shape[2])[:, 1:].to(mel_BMG.dtype)
     found = smooth_MO @ (maps.transpose(2, 3) @ told_BKG[:, None])
     return equalised_BMG + (share_BCG[:, 1:, None] * found).sum(1)

@@ -211,6 +211,7 @@ class _Plain:
     hop_samples = 320
     quantizer = QuantizerConfig(codebook_size=4)
     timbre_channels = voice_channels = 1
+    voice_widths = (1,)
     phone_symbols: tuple[str, ...] = ()
 
     def phone_logits(self, content_BKF: Tensor) -> Tensor:

@@ -93,8 +93,8 @@ def test_what_is_missed_by_shape_is_found_and_put_back(shapes: int) -> None:
     told_XG = regressors(decoded_BMG, shapes)[0]
     spans = {0: slice(0, 300), 1: slice(300, 600), 2: slice(600, 900)}
     maps_CXM = noise(CLASSES, 1 + shapes, 80, seed=1)
-    maps_CXM[:, 1:] = nn.functional.avg_pool1d(maps_CXM[:, 1:].flatten(0, 1), 9, 1, 4).unflatten(
-        0, (CLASSES, shapes)
+    maps_CXM[:, 1:] = nn.functional.avg_pool1d(maps_CXM[:, 1:].flatten(0, 1), 9, 1, 4).reshape(
+        CLASSES, shapes, 80
     )
     maps_CXM[0, 1:] = 0
     recorded_BMG = decoded_BMG + 0.1 * noise(1, 80, frames, seed=2)
@@ -105,7 +105,7 @@ def test_what_is_missed_by_shape_is_found_and_put_back(shapes: int) -> None:
     found = missed(recorded_BMG, decoded_BMG, voiced_BG, shapes=shapes)
     spectrum_BS = found.spectrum()
     assert spectrum_BS.shape == (1, spectrum_channels(80, shapes))
-    maps, offsets_CM = spectrum_BS[0].split([2 * shapes * SMOOTH, CLASSES * 80])
+    maps, offsets_CM = torch.split(spectrum_BS[0], [2 * shapes * SMOOTH, CLASSES * 80])
     smooth_MO = torch.from_numpy(scipy.fft.dct(np.eye(80), norm="ortho")[:, :SMOOTH]).float()
     weight_G = membership(recorded_BMG, voiced_BG)[0]
     for one in (1, 2):
