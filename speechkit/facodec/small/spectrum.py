@@ -89,7 +89,7 @@ class Missed:
         prior_X = self.gram_BCXX.new_full(self.gram_BCXX.shape[-1:], PRIOR_SHAPES)
         prior_X[0] = PRIOR_FRAMES
         found_BCXM = torch.linalg.solve(self.gram_BCXX + prior_X.diag(), self.sums_BCXM)
-        maps = found_BCXM[:, 1:, 1:] @ cosines(found_BCXM.shape[-1], SMOOTH).to(found_BCXM)
+        maps = found_BCXM[:, 1:, 1:] @ cosines(found_BCXM.shape[-1], SMOOTH, found_BCXM.device)
         return torch.cat([maps.flatten(1), found_BCXM[:, :, 0].flatten(1)], dim=-1)
 
 
@@ -98,11 +98,12 @@ def spectrum_channels(bands: int, shapes: int) -> int:
     return bands * CLASSES + (CLASSES - 1) * shapes * min(SMOOTH, bands)
 
 
-def cosines(bands: int, count: int) -> Tensor:
+def cosines(bands: int, count: int, device: torch.device) -> Tensor:
     """The first `count` rows of the orthonormal discrete cosine transform, as columns of
     `[M, count]`; no more than there are bands."""
-    band_M1 = torch.arange(bands)[:, None] + 0.5
-    basis = torch.cos(torch.pi / bands * band_M1 * torch.arange(min(count, bands)))
+    band_M1 = torch.arange(bands, device=device)[:, None] + 0.5
+    row_K = torch.arange(min(count, bands), device=device)
+    basis = torch.cos(torch.pi / bands * band_M1 * row_K)
     basis[:, :1] /= math.sqrt(2)
     return basis * math.sqrt(2 / bands)
 
@@ -121,7 +122,7 @@ def regressors(mel_BMG: Tensor, shapes: int) -> Tensor:
         torch.tensor(values[:shapes], device=mel_BMG.device)[:, None]
         for values in (CENTRES, SPREADS)
     )
-    cepstra_BKG = cosines(mel_BMG.shape[1], shapes).to(mel_BMG.device).T @ mel_BMG
+    cepstra_BKG = cosines(mel_BMG.shape[1], shapes, mel_BMG.device).T @ mel_BMG
     cepstra_BKG = ((cepstra_BKG - centres_K1) / spreads_K1).clamp(-FURTHEST, FURTHEST)
     return torch.cat([torch.ones_like(mel_BMG[:, :1]), cepstra_BKG], dim=1)
 
@@ -161,7 +162,7 @@ def equalise(mel_BMG: Tensor, voiced_BG: Tensor, spectrum_BS: Tensor) -> Tensor:
     maps_BS = spectrum_BS[:, : -CLASSES * bands].to(mel_BMG.dtype)
     if not maps_BS.shape[1]:
         return equalised_BMG
-    smooth_MO = cosines(bands, SMOOTH).to(mel_BMG)
+    smooth_MO = cosines(bands, SMOOTH, mel_BMG.device).to(mel_BMG.dtype)
     maps = maps_BS.reshape(len(maps_BS), CLASSES - 1, -1, smooth_MO.shape[1])
     told_BKG = regressors(mel_BMG, maps.shape[2])[:, 1:].to(mel_BMG.dtype)
     found = smooth_MO @ (maps.transpose(2, 3) @ told_BKG[:, None])
