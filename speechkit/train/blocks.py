@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from speechkit.core.errors import ConfigError
 from speechkit.train.config import BlockTask, Task, TrainConfig
-from speechkit.train.distributed import World
+from speechkit.train.distributed import GradientMean, World
 
 
 def blocks_of(model: nn.Module, *kinds: type[nn.Module]) -> tuple[nn.Module, ...]:
@@ -71,17 +71,15 @@ class ShardedModel:
             for name, parameter in self._parameters.items()
         }
         """What the optimiser moves, by name; of sharded parameters this process's share."""
+        self._mean = GradientMean(p for p in self._parameters.values() if not _is_shared(p))
 
     def take_gradients(self, world: World) -> None:
         """Put into ``trained`` the mean gradients over the processes."""
-        copies: list[nn.Parameter] = []
         for name, parameter in self._parameters.items():
-            if not _is_shared(parameter):
-                copies.append(parameter)
-            elif parameter.grad is not None:
+            if _is_shared(parameter) and parameter.grad is not None:
                 # Averaged already, when the blocks' backward passes shared them out.
                 self.trained[name].grad = _share_of(parameter.grad)
-        world.average_gradients(copies)
+        self._mean.take(world)
 
     def drop_gradients(self) -> None:
         """Forget the gradients."""

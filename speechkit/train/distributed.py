@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -53,11 +53,17 @@ class World:
     """Where this process computes."""
 
     def autocast(self, amp: str) -> torch.autocast:
-        """Return the context to compute losses in, for the setting ``amp`` of a training run."""
+        """Return the context to compute losses in, for the setting ``amp`` of a training run.
+
+        It keeps no half-precision copies of parameters: one made under `torch.no_grad` would be
+        taken up by the passes after it, and its parameter would get no gradient in that step.
+        """
         if amp == "fp16":
-            return torch.autocast(self.device.type, torch.float16)
+            return torch.autocast(self.device.type, torch.float16, cache_enabled=False)
         wanted = amp == "bf16" or (amp == "auto" and multiplies_bfloat16(self.device))
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=wanted)
+        return torch.autocast(
+            self.device.type, torch.bfloat16, enabled=wanted, cache_enabled=False
+        )
 
     @property
     def is_main(self) -> bool:
@@ -96,25 +102,48 @@ class World:
             dist.broadcast(flat, src=0)
             _unflatten(flat, bucket)
 
-    def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Replace each gradient with its mean over the processes.
+
+class GradientMean:
+    """The mean of gradients over the processes, and the memory that they travel in.
+
+    The memory is kept: to ask the system for it at every step takes longer than the travel.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+        self._parameters = list(parameters)
+        self._flats: list[Tensor] = []
+
+    @torch.no_grad()
+    def take(self, world: World) -> None:
+        """Replace each gradient with its mean over the processes. All have to call.
 
         A gradient that some process lacks counts as zero there; one that all lack stays absent.
+        The gradients are valid until the next call.
         """
-        if self.size == 1:
+        if world.size == 1:
             return
-        present = torch.tensor([float(parameter.grad is not None) for parameter in parameters])
+        present = torch.tensor([float(p.grad is not None) for p in self._parameters])
         dist.all_reduce(present)
-        gradients = []
-        for parameter, count in zip(parameters, present.tolist(), strict=True):
-            if count > 0 and parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-            if parameter.grad is not None:
-                gradients.append(parameter.grad)
-        for bucket in _buckets(gradients):
-            flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
+        moved = [p for p, count in zip(self._parameters, present.tolist(), strict=True) if count]
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in moved]
+        owners = iter(moved)
+        for index, bucket in enumerate(_buckets(gradients)):
+            flat = self._flat(index, sum(one.numel() for one in bucket), bucket[0])
+            torch.cat([one.reshape(-1) for one in bucket], out=flat)
             dist.all_reduce(flat)
-            _unflatten(flat.div_(self.size), bucket)
+            flat.div_(world.size)
+            for piece in flat.split([one.numel() for one in bucket]):
+                owner = next(owners)
+                owner.grad = piece.view_as(owner)
+
+    def _flat(self, index: int, elements: int, like: Tensor) -> Tensor:
+        """Return the memory of piece ``index``: what was used at the last step, if it fits."""
+        known = self._flats[index] if index < len(self._flats) else None
+        if known is not None and known.numel() == elements and known.dtype == like.dtype:
+            return known
+        flat = torch.empty(elements, dtype=like.dtype, device=like.device)
+        self._flats[index : index + 1] = [flat]
+        return flat
 
 
 @dataclass(frozen=True, kw_only=True)

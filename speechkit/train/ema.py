@@ -30,9 +30,8 @@ class Ema:
         """
         decay = min(self._decay, (1.0 + step) / (10.0 + step))
         share = (1.0 - decay) * (1.0 - skipped)
-        change = torch._foreach_sub(self._live, self._average)
-        torch._foreach_mul_(change, share)
-        torch._foreach_add_(self._average, change)
+        # In place: memory for the changes would have to be asked for at every step.
+        torch._foreach_lerp_(self._average, self._live, [share] * len(self._live))
 
     @contextmanager
     def applied(self) -> Iterator[None]:
