@@ -61,9 +61,7 @@ class World:
         if amp == "fp16":
             return torch.autocast(self.device.type, torch.float16, cache_enabled=False)
         wanted = amp == "bf16" or (amp == "auto" and multiplies_bfloat16(self.device))
-        return torch.autocast(
-            self.device.type, torch.bfloat16, enabled=wanted, cache_enabled=False
-        )
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=wanted, cache_enabled=False)
 
     @property
     def is_main(self) -> bool:

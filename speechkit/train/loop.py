@@ -35,7 +35,12 @@ from speechkit.train.evaluation import (
     recover_exports,
 )
 from speechkit.train.log import Meter, MetricLog, check_wandb
-from speechkit.train.optimizer import build_optimizer, load_optimizer_tensors, optimizer_tensors
+from speechkit.train.optimizer import (
+    build_optimizer,
+    load_optimizer_tensors,
+    optimizer_tensors,
+    tell_untouched,
+)
 from speechkit.train.prefetch import Prefetcher, to_device
 from speechkit.train.progress import Progress, progress
 from speechkit.train.scale import LossScale
@@ -305,6 +310,8 @@ class _Run:
             "skipped_steps": self.counters.skipped_steps,
         }
         self.log.write(entry)
+        if not logged_step:
+            tell_untouched(self.optimizer, self.model.trained)
         _logger.info(
             "step %d  %.2f steps/s  %.0f min left  loss %.4f  %s",
             step,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 
 from speechkit.core.errors import CheckpointError
 from speechkit.train.config import TrainConfig
+
+_logger = logging.getLogger("speechkit.train.loop")
 
 
 def build_optimizer(
@@ -46,6 +49,17 @@ def optimizer_tensors(
         for name, parameter in parameters.items()
         for field, value in optimizer.state.get(parameter, {}).items()
     }
+
+
+def tell_untouched(
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter]
+) -> None:
+    """Warn of parameters that the optimiser has not moved, for no gradient has come to them: they
+    are at rest on purpose, or the task has a fault."""
+    names = [name for name, parameter in parameters.items() if not optimizer.state.get(parameter)]
+    if names:
+        told = f"No gradient has reached {len(names)} of {len(parameters)} parameters, such as"
+        _logger.warning("%s %s.", told, ", ".join(names[:3]))
 
 
 def load_optimizer_tensors(

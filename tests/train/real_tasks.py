@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from speechkit.data.packed import PackedCorpus
+from speechkit.facodec.small.config import VocoderConfig
 from speechkit.ssl.checkpoints import build_pretrainer
 from speechkit.ssl.crops import CropDataset
 from speechkit.ssl.ctc.characters import Characters
@@ -23,8 +24,9 @@ from speechkit.train import Task
 from tests.diffusion.test_generator_task import task_on
 from tests.facodec.builders import TinyData, tiny_data
 from tests.facodec.training.test_adversarial_task import task_for as adversarial_task
+from tests.facodec.training.test_decoder_task import task_of as decoder_task
 from tests.facodec.training.test_paper_task import task_for as paper_task
-from tests.facodec.training.test_tasks import acoustic
+from tests.facodec.training.test_tasks import acoustic, vocoder
 from tests.ssl.tiny import DATA, ENCODER, HUBERT, WAV2VEC2, tiny_corpus, tiny_units
 
 
@@ -42,6 +44,8 @@ class RealTasks:
         """
         builders: Mapping[str, Callable[[], Task]] = {
             "acoustic": lambda: acoustic(self.codec, restart_every_steps=2, reversal_ramp=(0, 2)),
+            "decoder": lambda: decoder_task(self.codec),
+            "vocoder": lambda: vocoder(self.codec, VocoderConfig(channels=16, blocks=1), True),
             "paper": lambda: paper_task(self.codec, restart_every_steps=2),
             "generator": lambda: task_on(self.codec),
             "adversarial": lambda: adversarial_task(self.codec),

@@ -280,6 +280,15 @@ def test_a_state_that_does_not_say_what_it_began_with_goes_on(
     assert "unchecked" in caplog.text
 
 
+def test_what_gets_no_gradient_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    task = TinyTask()
+    train(task, CONFIG, tmp_path / "all")
+    assert "No gradient" not in caplog.text
+    task.model.register_parameter("idle", torch.nn.Parameter(torch.zeros(2)))
+    train(task, CONFIG, tmp_path / "idle")
+    assert "No gradient has reached 1 of 7 parameters, such as idle." in caplog.text
+
+
 def test_threads_are_set_for_the_run_only(tmp_path: Path) -> None:
     seen: list[int] = []
 
