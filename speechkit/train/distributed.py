@@ -130,7 +130,7 @@ class GradientMean:
             torch.cat([one.reshape(-1) for one in bucket], out=flat)
             dist.all_reduce(flat)
             flat.div_(world.size)
-            for piece in flat.split([one.numel() for one in bucket]):
+            for piece in torch.split(flat, [one.numel() for one in bucket]):
                 owner = next(owners)
                 owner.grad = piece.view_as(owner)
 
