@@ -20,7 +20,7 @@ from speechkit.train.workers import WorkerBatches
 from tests.train.processes import left_by, train_together
 from tests.train.real_tasks import RealTasks
 
-NAMES = ("acoustic", "paper", "generator", "adversarial", "wav2vec2", "hubert", "ctc")
+NAMES = ("acoustic", "decoder", "paper", "generator", "adversarial", "wav2vec2", "hubert", "ctc")
 CONFIG = TrainConfig(steps=3, lr=1e-3, log_every_steps=1, decay="constant", device="cpu", seed=5)
 
 
