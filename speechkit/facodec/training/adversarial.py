@@ -55,8 +55,7 @@ def frozen_maps(discriminator: nn.Module, signal: Tensor) -> Maps:
     """The discriminator's maps of a signal, with gradients to the signal alone.
 
     Runs the module with detached views of its parameters: nothing of the module changes, so the
-    pass can stand between two others of the same step, and autocast, which keeps half-precision
-    copies of trainable parameters alone, cannot hand it a copy with a history.
+    pass can stand between two others of the same step.
     """
     constants = {name: p.detach() for name, p in discriminator.named_parameters()}
     maps: Maps = functional_call(discriminator, constants, (signal,))
