@@ -195,6 +195,11 @@ class PackedCorpus:
         shard, place = self.place(clip)
         return self.shards[shard].wave(place, start, stop)
 
+    @property
+    def has_pitch(self) -> bool:
+        """Whether the pitch of all clips is known."""
+        return all(shard.has_pitch for shard in self.shards)
+
     def require_pitch(self) -> None:
         """Raise DataError where a shard has no pitch."""
         for shard in self.shards:

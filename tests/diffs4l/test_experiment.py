@@ -11,15 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from speechkit.cli import main
+from speechkit.core.audio import pcm16
 from speechkit.core.config import load_toml
 from speechkit.core.errors import ConfigError, DataError
 from speechkit.core.rng import generator
 from speechkit.data.packed import ClipInfo, PackedClip, PackedCorpus, write_packed
 from speechkit.diffusion.train_units import UnitGeneratorTraining
 from speechkit.ssl.diffs4l import Arm, Experiment, run_experiment
-from speechkit.ssl.diffs4l.data import drawn, hours_of, split_test
+from speechkit.ssl.diffs4l.data import drawn, hours_of, split_test, write_clips
 from speechkit.ssl.diffs4l.program import Laboratory
 from speechkit.ssl.diffs4l.table import cells, markdown, paired
 from speechkit.ssl.selection import by_turns
@@ -70,6 +72,48 @@ def test_mixes_follow_the_seed_and_have_their_hours(corpus: Path) -> None:
     assert 0.005 <= hours_of(drawn([corpus], 0.005, 0)) < 0.005 + 1.5 / 3600
     with pytest.raises(DataError, match="are there"):
         drawn([corpus], 1.0, 0)
+
+
+def without_pitch(corpus: Path, path: Path) -> Path:
+    """The corpus as `prepare --no-pitch` would have packed it, under other ids."""
+    packed = PackedCorpus(corpus)
+    write_packed(
+        path,
+        (
+            PackedClip(
+                info={**info, "id": f"{info['id']}-quiet"},
+                pcm_T=pcm16(packed.wave(n)),
+                f0_F=np.zeros(0),
+            )
+            for n, info in enumerate(packed.clips)
+        ),
+    )
+    return path
+
+
+def test_a_seed_without_pitch_is_mixed_with_speech_that_has_it(
+    corpus: Path, tmp_path: Path
+) -> None:
+    seed, pool = PackedCorpus(without_pitch(corpus, tmp_path / "seed")), PackedCorpus(corpus)
+    places = [(seed, 0), (pool, 1), (seed, 2)]
+    write_clips(tmp_path / "mix", places)
+    mix = PackedCorpus(tmp_path / "mix")
+    assert not mix.has_pitch
+    for n, (source, clip) in enumerate(places):
+        assert torch.equal(mix.wave(n), source.wave(clip))
+    write_clips(tmp_path / "all", [(pool, 1)])
+    assert PackedCorpus(tmp_path / "all").has_pitch
+
+
+def test_a_codec_of_its_own_wants_pitch_before_anything_is_trained(
+    corpus: Path, tmp_path: Path
+) -> None:
+    experiment = load_toml(RECIPES / "tiny.toml", Experiment)
+    assert experiment.codec is not None
+    silent = without_pitch(corpus, tmp_path / "silent")
+    with pytest.raises(DataError, match="without pitch"):
+        run_experiment(experiment, RECIPES, silent, tmp_path / "out")
+    assert not (tmp_path / "out" / "first").exists()
 
 
 def test_one_speaker_cannot_be_split(tmp_path: Path) -> None:

@@ -68,13 +68,20 @@ def drawn(parts: Sequence[Path], hours: float, seed: int) -> list[Place]:
 
 
 def write_clips(path: Path, places: Sequence[Place], *, text: bool = True) -> None:
-    """Write clips of other corpora to a new one; without `text`, with none."""
+    """Write clips of other corpora to a new one; without `text`, with none.
+
+    Pitch is written where every clip has it: synthetic speech always does, and a seed that was
+    prepared without is mixed with it all the same, for no encoder hears of pitch.
+    """
+    corpora = {id(corpus): corpus for corpus, _ in places}
+    pitch = all(corpus.has_pitch for corpus in corpora.values())
 
     def clips() -> Iterator[PackedClip]:
         for corpus, n in places:
             info = corpus.clips[n]
             if not text:
                 info = {**info, "text": None}
-            yield PackedClip(info=info, pcm_T=pcm16(corpus.wave(n)), f0_F=corpus.f0(n).numpy())
+            f0_F = corpus.f0(n) if pitch else torch.zeros(0)
+            yield PackedClip(info=info, pcm_T=pcm16(corpus.wave(n)), f0_F=f0_F.numpy())
 
     write_packed(path, clips())

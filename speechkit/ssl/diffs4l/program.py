@@ -54,7 +54,7 @@ from speechkit.ssl.pretrain import PretrainConfig, pretrain
 from speechkit.ssl.selection import by_turns
 from speechkit.ssl.units import KMeans, KMeansConfig, Units, UnitsConfig, make_units
 from speechkit.train import TrainConfig
-from speechkit.train.evaluation import FIGURES_FILE, LAST_FOLDER
+from speechkit.train.evaluation import BEST_FOLDER, FIGURES_FILE, LAST_FOLDER
 
 PHASES = ("vocoder", "acoustic", "finetune")
 
@@ -110,7 +110,7 @@ class Laboratory:
         self.tested = self.data / "test.corpus"
         self.units, self.targets = self.data / "units", self.data / "mfcc"
         self.codec = WEIGHTS / "codec" if self.codec_recipe is None else out / "codec/finetune/last"
-        self.generator, self.pool = out / "generator" / "last", out / "pool"
+        self.generator, self.pool = out / "generator" / BEST_FOLDER, out / "pool"
         self.gates = out / "gates.json"
 
     def begin(self) -> None:
@@ -135,6 +135,8 @@ class Laboratory:
         if (self.tested / INDEX_FILE).is_file():
             return
         experiment, corpus = self.experiment, PackedCorpus(self.corpus)
+        if self.codec_recipe is not None:
+            corpus.require_pitch()
         if self.test is None:
             train, test = split_test(corpus, experiment.test_share, 0)
             tested = [(corpus, n) for n in test]
