@@ -52,10 +52,6 @@ class DenoiserInputs:
     timbre_BD: Tensor | None = None
     """Timbre vectors, zeros where a stage is not told; None for a network that takes none."""
 
-    paths_BN: Tensor | None = None
-    """Weight of each residual branch, block by block and attention by attention, in training with
-    stochastic depth; None for 1 throughout."""
-
 
 def rotate(x_BHQD: Tensor) -> Tensor:
     """Rotary position embedding (Su et al. 2021)."""
@@ -165,11 +161,6 @@ class Denoiser(nn.Module):
             CodePredictor(frame, config.codebook_size) for _ in range(config.codebooks)
         )
 
-    @property
-    def paths(self) -> int:
-        """Residual branches, N: those of the blocks, then those of attention."""
-        return len(self.blocks) + len(self.attention)
-
     @torch.no_grad()
     def adopt_codebooks(self, codebooks: Sequence[Tensor], rng: torch.Generator) -> None:
         """Start embeddings and predictors from the entries `[V, C]` of the codec's codebooks.
@@ -212,10 +203,9 @@ class Denoiser(nn.Module):
         h = self.into(patches)
         h = (h + self.stage(inputs.stage_B)[:, None]) * keep_BQ1
         for number, block in enumerate(self.blocks):
-            h = _along(h, block(h, condition, keep_BQ1), inputs.paths_BN, number)
+            h = block(h, condition, keep_BQ1)
             if number % 2 == 1:
-                mixed = self.attention[number // 2](h, condition, keep_BQ)
-                h = _along(h, mixed, inputs.paths_BN, len(self.blocks) + number // 2)
+                h = self.attention[number // 2](h, condition, keep_BQ)
         # Not a slice, whose length torch.compile cannot tell from that of the frames.
         back = self.back(self.norm(h)).reshape(size, length + extra, -1).narrow(1, 0, length)
         hidden: Tensor = back + frames_BLE
@@ -233,13 +223,6 @@ class Denoiser(nn.Module):
             earlier = table_ME if earlier is None else earlier + table_ME
         logits: Tensor = self.predictors[codebook](hidden_ME, earlier)
         return logits
-
-
-def _along(before: Tensor, after: Tensor, paths_BN: Tensor | None, number: int) -> Tensor:
-    """`after`, what it adds to `before` weighted by each item's path."""
-    if paths_BN is None:
-        return after
-    return before + (after - before) * paths_BN[:, number, None, None].to(after.dtype)
 
 
 def _waves(time_B: Tensor) -> Tensor:

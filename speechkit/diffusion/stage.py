@@ -289,10 +289,6 @@ class StageDraws:
     """True on hidden frames."""
     places: tuple[Tensor, ...]
     """For each stage the hidden frames of its items, counted through the whole batch."""
-    shown_BL: Tensor | None = None
-    """The frame, counted in the same way, whose codes are shown in place of its own."""
-    paths_BN: Tensor | None = None
-    """See `DenoiserInputs.paths_BN`."""
 
 
 def draw_stages(
@@ -308,14 +304,6 @@ def draw_stages(
     return StageDraws(stage_B=stage_B, time_B=time_B, masked_BL=masked_BL, places=places)
 
 
-def shown_codes(codes_BKL: Tensor, shown_BL: Tensor | None) -> Tensor:
-    """The codes with those of other frames in some places."""
-    if shown_BL is None:
-        return codes_BKL
-    codes_KN = codes_BKL.transpose(0, 1).flatten(1)
-    return codes_KN[:, shown_BL].transpose(0, 1)
-
-
 def stage_loss(stages: Sequence[Stage], batch: StageBatch, draws: StageDraws) -> StageLoss:
     """Loss of masked target frames.
 
@@ -329,15 +317,12 @@ def stage_loss(stages: Sequence[Stage], batch: StageBatch, draws: StageDraws) ->
         DenoiserInputs(
             phones_BL=batch.phones_BL,
             position_BL2=batch.position_BL2,
-            codes_BKL=visible_codes(
-                shown_codes(batch.codes_BKL, draws.shown_BL), stages, stage_B, draws.masked_BL
-            ),
+            codes_BKL=visible_codes(batch.codes_BKL, stages, stage_B, draws.masked_BL),
             stage_B=stage_B,
             time_B=time_B,
             prompt_BL=batch.prompt_BL,
             keep_BL=batch.keep_BL,
             timbre_BD=timbre_BD,
-            paths_BN=draws.paths_BN,
         )
     )
     codebooks = network.config.codebooks

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,7 +15,6 @@ from speechkit.core.rng import generator
 from speechkit.diffusion.config import FRAME_STAGES
 from speechkit.diffusion.dataset import GeneratorDataset
 from speechkit.diffusion.denoiser import SelfAttention
-from speechkit.diffusion.disturb import Disturbance
 from speechkit.diffusion.generator import Generator
 from speechkit.diffusion.stage import (
     StageBatch,
@@ -53,9 +52,6 @@ class GeneratorTaskConfig:
 
     stage_share: tuple[float, ...] = (0.3, 0.45, 0.25)
     """How often an item trains the prosody, the content and the detail stage."""
-
-    disturb: Disturbance = field(default_factory=Disturbance)
-    """What keeps the frame stages from learning the corpus by heart."""
 
     frame: float = 1.0
     """Weight of the frame stages' loss."""
@@ -95,9 +91,7 @@ class GeneratorTask:
         """One batch for each network, and what is hidden of it."""
         config = self.config
         frames = self.train.frames(config.frames, config.target_frames, rng)
-        hidden = self._drawn(frames, self._stages(len(frames.phones_BL), rng), rng)
-        draws = config.disturb.of(hidden.draws, frames, self.model.frame.paths, rng)
-        drawn = {"frame": replace(hidden, draws=draws)}
+        drawn = {"frame": self._drawn(frames, self._stages(len(frames.phones_BL), rng), rng)}
         if config.duration_batch_size:
             durations = self.train.durations(config.duration_batch_size, config.target_phones, rng)
             drawn["duration"] = self._drawn_phones(durations, rng)

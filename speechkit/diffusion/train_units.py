@@ -6,7 +6,7 @@ Needs packed corpora, codes beside their shards (`encode --all`) and units (`ssl
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -20,7 +20,6 @@ from speechkit.data.codes import CorpusCodes
 from speechkit.data.packed import Data, PackedCorpus
 from speechkit.diffusion.config import FRAME_STAGES, DenoiserConfig, GeneratorConfig
 from speechkit.diffusion.denoiser import SelfAttention
-from speechkit.diffusion.disturb import Disturbance
 from speechkit.diffusion.generator import Generator
 from speechkit.diffusion.stage import StageBatch, draw_stages, stage_loss
 from speechkit.diffusion.task import DrawnBatch
@@ -60,9 +59,6 @@ class UnitTaskConfig:
 
     stage_share: tuple[float, ...] = (0.3, 0.45, 0.25)
     """How often an item trains the prosody, the content and the detail stage."""
-
-    disturb: Disturbance = field(default_factory=Disturbance)
-    """What keeps the network from learning the corpus by heart."""
 
     def __post_init__(self) -> None:
         require_range(self, frames=(1, 10**7), masked_items=(0, 1), masked_share=(0, 0.99))
@@ -125,8 +121,7 @@ class UnitGeneratorTask:
         share_S = torch.tensor(self.config.stage_share)
         size = len(batch.phones_BL)
         stage_B = torch.multinomial(share_S, size, replacement=True, generator=rng)
-        drawn, paths = self._drawn(batch, stage_B, rng), self.model.frame.paths
-        return replace(drawn, draws=self.config.disturb.of(drawn.draws, batch, paths, rng))
+        return self._drawn(batch, stage_B, rng)
 
     def _drawn(self, batch: StageBatch, stage_B: Tensor, rng: torch.Generator) -> DrawnBatch:
         stages = len(self.model.frame_stages)
