@@ -20,6 +20,7 @@ from speechkit.core.errors import ConfigError, DataError
 from speechkit.core.rng import generator
 from speechkit.data.packed import ClipInfo, PackedClip, PackedCorpus, write_packed
 from speechkit.diffusion.train_units import UnitGeneratorTraining
+from speechkit.ssl.clip_loss import ClipLoss, interval_of_less
 from speechkit.ssl.diffs4l import Arm, Experiment, run_experiment
 from speechkit.ssl.diffs4l.data import drawn, hours_of, split_test, write_clips
 from speechkit.ssl.diffs4l.program import Laboratory
@@ -137,7 +138,7 @@ def result(arm: str, seed: int, hypotheses: Sequence[str], **changes: Any) -> di
     values = {
         "model": "hubert", "arm": arm, "seed": seed, "wer": 0.5, "cer": 0.5, "updates": 10,
         "hours": 1.0, "held_out_loss": None, "folder": f"runs/hubert/{arm}/{seed}",
-        "commit": "abc", "clips": clips,
+        "commit": "abc", "clips": clips, "test_loss": [],
     }  # fmt: skip
     return {**values, **changes}
 
@@ -165,6 +166,26 @@ def test_differences_are_paired_with_the_same_seed() -> None:
     assert "compare nothing" in markdown(
         cells([*none, result("mix", 0, ["a b"] * 6, updates=9)]), []
     )
+
+
+def clip_loss(n: int, loss: float, frames: int = 10) -> ClipLoss:
+    return ClipLoss(clip=str(n), speaker=f"s{n}", loss=loss, frames=frames)
+
+
+def test_losses_are_paired_clip_by_clip() -> None:
+    losses = [clip_loss(n, 30.0 + n) for n in range(6)]
+    lower = [clip_loss(n, 28.0 + n) for n in range(6)]
+    none = result("none", 0, ["a c"] * 6, test_loss=losses)
+    found = {c.arm: c for c in cells([none, result("mix", 0, ["a b"] * 6, test_loss=lower)])}
+    assert found["none"].loss == (pytest.approx(3.25),)
+    assert found["none"].loss_difference is None
+    assert found["mix"].loss_difference is not None
+    # Two nats of ten frames, whoever is drawn.
+    assert found["mix"].loss_difference.text(1.0, 3) == "-0.200 (-0.200 to -0.200)"
+    assert "| 3.050 | -0.200 (-0.200 to -0.200) |" in markdown(list(found.values()), [])
+    with pytest.raises(DataError, match="other clips"):
+        interval_of_less(losses, [clip_loss(n, 28.0, frames=9) for n in range(6)])
+    assert interval_of_less(losses[:4], lower[:4]) is None
 
 
 def test_few_speakers_have_no_interval_and_other_clips_no_difference() -> None:
@@ -244,6 +265,10 @@ def test_tiny_goes_from_a_corpus_to_a_table_and_on(
     assert len([row for row in rows if row.startswith("| hubert")]) == 8
     assert "Updates of each pre-training: 2." in "\n".join(rows)
     assert (out / "composition.png").is_file()
+    for arm in ("none", "mix"):
+        losses = json.loads((out / "runs/hubert" / arm / "0/test_loss.json").read_text())
+        assert {clip["clip"] for clip in losses} <= set(tested.ids)
+        assert all(clip["frames"] > 0 and clip["loss"] > 0 for clip in losses)
     gates = json.loads((out / "gates.json").read_text())["gates"]
     for level in range(4):
         assert any(gate["name"].startswith(f"level {level}, unit") for gate in gates)

@@ -6,7 +6,7 @@ machines that share the folder (`--arms`). Equal updates for all arms.
 Out:
     data/            seed, real and test speech; compositions with their units
     first/ codec/ generator/ pool/ gates.json
-    runs/MODEL/ARM/SEED/   pretrain, finetune, result.json
+    runs/MODEL/ARM/SEED/   pretrain, finetune, result.json, test_loss.json
     table.md table.json composition.png
 """
 
@@ -36,7 +36,8 @@ from speechkit.ssl.augment.check import check_pool
 from speechkit.ssl.augment.files import Inputs, read_pool
 from speechkit.ssl.augment.pool import shards_of_level
 from speechkit.ssl.baselines import AugmentConfig as DistortConfig
-from speechkit.ssl.checkpoints import load_encoder
+from speechkit.ssl.checkpoints import Pretrainer, load_encoder, load_model
+from speechkit.ssl.clip_loss import clip_losses
 from speechkit.ssl.ctc.finetune import FinetuneConfig, finetune
 from speechkit.ssl.ctc.model import load_ctc
 from speechkit.ssl.ctc.recogniser import Recogniser
@@ -44,6 +45,7 @@ from speechkit.ssl.ctc.utterances import packed_utterances
 from speechkit.ssl.diffs4l.config import Arm, Experiment
 from speechkit.ssl.diffs4l.data import drawn, hours_of, split_test, within, write_clips
 from speechkit.ssl.diffs4l.table import (
+    LOSS_FILE,
     RESULT_FILE,
     cells,
     markdown,
@@ -310,6 +312,20 @@ class Laboratory:
         }
         write_json(folder / RESULT_FILE, result)
 
+    def measure_loss(self, model: str, arm: Arm, seed: int) -> None:
+        """The loss of a pre-trained encoder on the test clips, the same for all arms."""
+        folder = self.out / "runs" / model / arm.name / str(seed)
+        if (folder / LOSS_FILE).is_file():
+            return
+        corpus, units = PackedCorpus(self.tested), None
+        if model == "hubert":
+            make_units(self.tested, self.targets, kmeans=self.targets / "kmeans")
+            units = Units(self.targets, corpus)
+        trained = load_model(folder / "pretrain" / LAST_FOLDER)
+        assert isinstance(trained, Pretrainer)
+        found = clip_losses(trained, corpus, self.pretrainings[model].data, units)
+        write_json(folder / LOSS_FILE, [asdict(clip) for clip in found])
+
     def table(self) -> str:
         """Write the table of the results so far, and the plot; returns it."""
         found = cells(read_results(self.out / "runs"))
@@ -369,6 +385,7 @@ def run_experiment(
         for arm in wanted:
             for model in experiment.models:
                 laboratory.run(model, arm, seed)
+                laboratory.measure_loss(model, arm, seed)
     table = laboratory.table()
     return ExperimentReport(
         out=out,

@@ -14,27 +14,31 @@ from typing import Any
 
 from speechkit.core.errors import DataError
 from speechkit.core.metrics import Interval, bootstrap, edits
+from speechkit.ssl.clip_loss import ClipLoss, interval_of_less, mean_loss
 from speechkit.ssl.ctc.score import FEWEST_GROUPS
 from speechkit.ssl.diffs4l.config import BASELINE
 
 RESULT_FILE = "result.json"
+LOSS_FILE = "test_loss.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Errors less those of `none`, as shares of the reference, over seeds that both have."""
+    """A figure less that of `none`, over seeds that both have: errors as shares of the reference,
+    or the loss of a frame."""
 
     value: float
     """On the same clips."""
     interval: Interval | None
     """95 % interval of it, speakers drawn; None for fewer than five."""
 
-    def text(self) -> str:
-        """In points, with the interval."""
-        if self.interval is None:
-            return f"{100 * self.value:+.1f}"
-        low, high = 100 * self.interval.low, 100 * self.interval.high
-        return f"{100 * self.value:+.1f} ({low:+.1f} to {high:+.1f})"
+    def text(self, times: float = 100.0, digits: int = 1) -> str:
+        """In points, or other parts of one, with the interval."""
+        ends = (self.value,)
+        if self.interval is not None:
+            ends = (self.value, self.interval.low, self.interval.high)
+        value, *others = (f"{times * end:+.{digits}f}" for end in ends)
+        return f"{value} ({' to '.join(others)})" if others else value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +52,9 @@ class Cell:
     characters: tuple[float, ...]
     """Character error rate of each seed."""
     loss: tuple[float, ...]
-    """Held-out pre-training loss of each seed, in bits as logged."""
+    """Pre-training loss of each seed on the test clips, which no arm heard, in nats."""
+    loss_difference: Difference | None
+    """Of that loss; None for `none` itself."""
     word_difference: Difference | None
     """Of words; None for `none` itself."""
     character_difference: Difference | None
@@ -67,11 +73,20 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
     """All results below a folder."""
     found = []
     for path in sorted(folder.glob(f"*/*/*/{RESULT_FILE}")):
-        try:
-            found.append(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path} cannot be read ({error}): delete it and run again.") from error
+        result = _read(path)
+        losses = path.with_name(LOSS_FILE)
+        result["test_loss"] = (
+            [ClipLoss(**clip) for clip in _read(losses)] if losses.is_file() else []
+        )
+        found.append(result)
     return found
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({error}): delete it and run again.") from error
 
 
 def cells(results: Sequence[Mapping[str, Any]]) -> list[Cell]:
@@ -96,7 +111,8 @@ def _cell(
         arm=arm,
         words=tuple(run["wer"] for run in runs),
         characters=tuple(run["cer"] for run in runs),
-        loss=tuple(run["held_out_loss"] for run in runs if run["held_out_loss"] is not None),
+        loss=tuple(mean_loss(run["test_loss"]) for run in runs if run["test_loss"]),
+        loss_difference=_less_loss([(a["test_loss"], b["test_loss"]) for a, b in compared]),
         word_difference=paired(compared, str.split) if compared else None,
         character_difference=paired(compared, list) if compared else None,
         updates=tuple(run["updates"] for run in runs),
@@ -131,10 +147,21 @@ def paired(
     return Difference(value=value, interval=interval)
 
 
+def _less_loss(pairs: Sequence[tuple[list[ClipLoss], list[ClipLoss]]]) -> Difference | None:
+    """The loss of the first runs less that of the second, over the runs that have one."""
+    ones = [clip for one, other in pairs if one and other for clip in one]
+    others = [clip for one, other in pairs if one and other for clip in other]
+    if not ones:
+        return None
+    return Difference(
+        value=mean_loss(ones) - mean_loss(others), interval=interval_of_less(ones, others)
+    )
+
+
 def markdown(found: Sequence[Cell], notes: Sequence[str]) -> str:
     """The table for people."""
     rates = ("WER %", "less that of none", "CER %", "less that of none")
-    head = ("model", "arm", "hours", *rates, "held-out loss")
+    head = ("model", "arm", "hours", *rates, "loss", "less that of none")
     lines = [_row(head), _row(["---"] * len(head))]
     for cell in found:
         errors = []
@@ -144,13 +171,16 @@ def markdown(found: Sequence[Cell], notes: Sequence[str]) -> str:
         ):
             errors += [_spread([100 * v for v in shares]), less.text() if less else ""]
         name = f"[{cell.arm}]({cell.runs[0]})"
-        row = [cell.model, name, f"{cell.hours:.2f}", *errors, _spread(cell.loss, digits=3)]
+        lower = cell.loss_difference.text(1.0, 3) if cell.loss_difference else ""
+        losses = [_spread(cell.loss, digits=3), lower]
+        row = [cell.model, name, f"{cell.hours:.2f}", *errors, *losses]
         lines.append(_row(row))
     updates = sorted({count for cell in found for count in cell.updates})
     commits = sorted({commit for cell in found for commit in cell.commits})
     fair = "" if len(updates) == 1 else " **Rows of other numbers of updates compare nothing.**"
     foot = [
         f"Updates of each pre-training: {', '.join(map(str, updates))}.{fair}",
+        "The loss is that of pre-training, on the test clips: the same crops and masks for all.",
         f"Commits: {', '.join(commits)}.",
         *notes,
     ]

@@ -46,10 +46,17 @@ class Probe(nn.Module):
     """The weighted sum, an optional projection, and a linear head."""
 
     def __init__(
-        self, layers: int, channels: int, classes: int, embedding: int | None, rng: torch.Generator
+        self,
+        layers: int,
+        channels: int,
+        classes: int,
+        embedding: int | None,
+        rng: torch.Generator,
+        dropout: float = 0.0,
     ) -> None:
         """Draw the weights of the linear parts; all layers weigh the same."""
         super().__init__()
+        self.dropout = dropout
         self.logits_L = nn.Parameter(torch.zeros(layers))
         self.projection = None if embedding is None else _linear(channels, embedding, rng)
         self.head = _linear(embedding or channels, classes, rng)
@@ -59,9 +66,13 @@ class Probe(nn.Module):
         x_ND = weighted_sum(states_NLD.float(), self.logits_L)
         return x_ND if self.projection is None else self.projection(x_ND)
 
-    def forward(self, states_NLD: Tensor) -> Tensor:
-        """Return logits_NV."""
-        logits_NV: Tensor = self.head(self.embed(states_NLD))
+    def forward(self, states_NLD: Tensor, rng: torch.Generator | None = None) -> Tensor:
+        """Return logits_NV; with `rng`, of an input of the head that dropout has thinned."""
+        x_ND = self.embed(states_NLD)
+        if rng is not None and self.dropout:
+            kept_ND = torch.rand(x_ND.shape, generator=rng) >= self.dropout
+            x_ND = x_ND * kept_ND / (1 - self.dropout)
+        logits_NV: Tensor = self.head(x_ND)
         return logits_NV
 
     @property

@@ -8,7 +8,7 @@ Shapes: F frames of a clip, N frames of all, P phones, L layers, D channels, V c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -42,6 +42,8 @@ class PhoneClip:
 
     clip: int
     """Which clip of the corpus."""
+    speaker: int
+    """Who speaks."""
     labels_F: Tensor
     """Class of each 20 ms frame, int64."""
     phones: tuple[int, ...]
@@ -92,6 +94,7 @@ def phone_material(
         clips.append(
             PhoneClip(
                 clip=clip,
+                speaker=corpus.speaker(clip),
                 labels_F=class_P.repeat_interleave(alignment.frames(clip)),
                 phones=tuple(class_P[class_P != SILENCE].tolist()),
                 test=test,
@@ -190,31 +193,69 @@ class PhoneFrames:
         phones = [len(clip.phones) for clip, _ in self.clips(test=True)]
         return ClipRate(errors=errors, phones=phones, speakers=self.speakers)
 
-    def probe(self, name: str, seed: int) -> Probe:
+    def probe(self, name: str, seed: int, dropout: float) -> Probe:
         """Return an untrained probe for these classes."""
         rng = generator(derive(seed, "probe", name, "weights"))
         _, layers, channels = self.states_NLD.shape
-        return Probe(layers, channels, self.material.classes, None, rng)
+        return Probe(layers, channels, self.material.classes, None, rng, dropout)
+
+    def errors(self, probe: Probe, clips: Sequence[Placed]) -> list[int]:
+        """Return the edits between each clip's phones and the best path."""
+        with torch.inference_mode():
+            return [_errors(clip, probe(self.states_NLD[at])) for clip, at in clips]
+
+
+Placed = tuple[PhoneClip, slice]
+"""A clip, and where its frames lie."""
+Fit = Callable[[Probe, Sequence[Placed]], None]
+"""Trains a probe on some clips."""
+
+
+def fit_chosen(frames: PhoneFrames, name: str, config: ProbeConfig, train: Fit) -> Probe:
+    """Train a probe with each dropout on most of the speakers, and with the best of them on all.
+
+    The best makes the fewest phone errors on the speakers left out. Where there is one dropout to
+    choose from, or one speaker to learn from, the first is taken.
+    """
+    clips = frames.clips(test=False)
+    chosen = config.dropouts[0]
+    speakers = [clip.speaker for clip, _ in clips]
+    if len(config.dropouts) > 1 and len(set(speakers)) > 1:
+        apart = held_out(speakers, TEST_SHARE, config.seed, "dropout")
+        learnt = [placed for placed in clips if placed[0].speaker not in apart]
+        judged = [placed for placed in clips if placed[0].speaker in apart]
+        errors: dict[float, int] = {}
+        for dropout in config.dropouts:
+            probe = frames.probe(name, config.seed, dropout)
+            train(probe, learnt)
+            errors[dropout] = sum(frames.errors(probe, judged))
+        chosen = min(errors, key=errors.__getitem__)
+    probe = frames.probe(name, config.seed, chosen)
+    train(probe, clips)
+    return probe
 
 
 def probe_frames(frames: PhoneFrames, config: ProbeConfig) -> TaskFigures:
     """Return how well a linear layer names the phone of each frame."""
-    probe = frames.probe("phones", config.seed)
+
+    def train(probe: Probe, clips: Sequence[Placed]) -> None:
+        train_N = torch.cat([torch.arange(at.start, at.stop) for _, at in clips])
+
+        def loss_of(rng: torch.Generator) -> Tensor:
+            batch = train_N[torch.randint(len(train_N), (_BATCH_FRAMES,), generator=rng)]
+            logits_NV = probe(frames.states_NLD[batch], rng)
+            return functional.cross_entropy(logits_NV, frames.labels_N[batch])
+
+        fit(probe, loss_of, config, "phones")
+
+    probe = fit_chosen(frames, "phones", config, train)
+    test = frames.clips(test=True)
     train_N, test_N = frames.frames(test=False), frames.frames(test=True)
-
-    def loss_of(rng: torch.Generator) -> Tensor:
-        batch = train_N[torch.randint(len(train_N), (_BATCH_FRAMES,), generator=rng)]
-        return functional.cross_entropy(probe(frames.states_NLD[batch]), frames.labels_N[batch])
-
-    fit(probe, loss_of, config, "phones")
     guess = frames.labels_N.clone()
-    errors: list[int] = []
     with torch.inference_mode():
-        for clip, at in frames.clips(test=True):
-            logits_FV = probe(frames.states_NLD[at])
-            guess[at] = logits_FV.argmax(dim=1)
-            errors.append(_errors(clip, logits_FV))
-    rate = frames.rate(errors)
+        for _, at in test:
+            guess[at] = probe(frames.states_NLD[at]).argmax(dim=1)
+    rate = frames.rate(frames.errors(probe, test))
     commonest = frames.labels_N[train_N].bincount().argmax()
     return TaskFigures(
         figures={
@@ -227,35 +268,36 @@ def probe_frames(frames: PhoneFrames, config: ProbeConfig) -> TaskFigures:
         },
         layer_weights={"phones": probe.layer_weights},
         rates={"phone_error_rate": rate},
+        dropout={"phones": probe.dropout},
     )
 
 
 def probe_ctc(frames: PhoneFrames, config: ProbeConfig) -> TaskFigures:
     """Return the phone error rate of a linear layer trained by CTC, which sees no alignment."""
-    probe = frames.probe("ctc", config.seed)
-    train = frames.clips(test=False)
 
-    def loss_of(rng: torch.Generator) -> Tensor:
-        chosen = torch.randperm(len(train), generator=rng)[:_BATCH_CLIPS].tolist()
-        logits = [probe(frames.states_NLD[train[i][1]]).log_softmax(dim=1) for i in chosen]
-        return functional.ctc_loss(
-            torch.nn.utils.rnn.pad_sequence(logits),
-            torch.tensor([phone for i in chosen for phone in train[i][0].phones]),
-            torch.tensor([len(rows) for rows in logits]),
-            torch.tensor([len(train[i][0].phones) for i in chosen]),
-            blank=SILENCE,
-            zero_infinity=True,
-        )
+    def train(probe: Probe, clips: Sequence[Placed]) -> None:
+        def loss_of(rng: torch.Generator) -> Tensor:
+            chosen = torch.randperm(len(clips), generator=rng)[:_BATCH_CLIPS].tolist()
+            logits = [probe(frames.states_NLD[clips[i][1]], rng).log_softmax(1) for i in chosen]
+            return functional.ctc_loss(
+                torch.nn.utils.rnn.pad_sequence(logits),
+                torch.tensor([phone for i in chosen for phone in clips[i][0].phones]),
+                torch.tensor([len(rows) for rows in logits]),
+                torch.tensor([len(clips[i][0].phones) for i in chosen]),
+                blank=SILENCE,
+                zero_infinity=True,
+            )
 
-    fit(probe, loss_of, config, "ctc")
-    test = frames.clips(test=True)
-    with torch.inference_mode():
-        rate = frames.rate([_errors(clip, probe(frames.states_NLD[at])) for clip, at in test])
+        fit(probe, loss_of, config, "ctc")
+
+    probe = fit_chosen(frames, "ctc", config, train)
+    rate = frames.rate(frames.errors(probe, frames.clips(test=True)))
     return TaskFigures(
         figures={"ctc_error_rate": rate.rate},
         chance={"ctc_error_rate": 1.0},
         layer_weights={"ctc": probe.layer_weights},
         rates={"ctc_error_rate": rate},
+        dropout={"ctc": probe.dropout},
     )
 
 

@@ -97,6 +97,8 @@ class TaskFigures:
     """By task, what each layer weighs in the sum."""
     rates: dict[str, ClipRate] = field(default_factory=dict)
     """Error rates among the figures, clip by clip."""
+    dropout: dict[str, float] = field(default_factory=dict)
+    """By task, the dropout that was chosen for its head."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +115,8 @@ class SourceFigures:
     """Error rates less those of log-mel, over the clips of all repeats."""
     layer_weights: dict[str, list[float]]
     """By task, what each layer weighs in the sum, in the first repeat."""
+    dropout: dict[str, list[float]]
+    """By phone task, the dropout that was chosen for the head in each repeat."""
     seconds: float
     """How long it took."""
 
@@ -140,6 +144,10 @@ def source_figures(
             if name != BASELINE
         },
         layer_weights={k: value for one in repeats[0] for k, value in one.layer_weights.items()},
+        dropout={
+            task: [one.dropout[task] for one in chain.from_iterable(repeats) if task in one.dropout]
+            for task in dict.fromkeys(k for one in repeats[0] for k in one.dropout)
+        },
         seconds=seconds,
     )
 
@@ -197,6 +205,11 @@ class ProbeReport:
             for source in self.sources
             for task, weights in source.layer_weights.items()
             if len(weights) > 1
+        ]
+        lines += [
+            f"dropout, {task}, {source.name}: " + " ".join(f"{one:g}" for one in values)
+            for source in self.sources
+            for task, values in source.dropout.items()
         ]
         if self.words:
             lines.append(f"words: {', '.join(self.words)}")

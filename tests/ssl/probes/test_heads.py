@@ -69,3 +69,16 @@ def test_a_probe_finds_the_layer_that_knows_and_nothing_where_there_is_nothing()
     assert torch.equal(again.head.weight, probe.head.weight)
     _, by_chance = trained(label_N[torch.randperm(600, generator=rng)], "b")
     assert by_chance < 0.4
+
+
+def test_dropout_thins_the_input_of_the_head_in_training_alone() -> None:
+    probe = Probe(2, 400, 3, None, generator(0), dropout=0.5)
+    states_NLD = torch.ones(50, 2, 400)
+    plain_NV = probe(states_NLD)
+    assert torch.equal(plain_NV, probe(states_NLD))
+    thin_NV = probe(states_NLD, generator(1))
+    assert torch.equal(thin_NV, probe(states_NLD, generator(1)))
+    assert not torch.equal(thin_NV[0], thin_NV[1])
+    # What is left is doubled, so that the mean stays.
+    assert float((thin_NV.mean(dim=0) - plain_NV[0]).abs().max()) < 0.8
+    assert torch.equal(probe(states_NLD, generator(1)), thin_NV)
