@@ -43,6 +43,11 @@ def draw_codes(
     logits_MV: Tensor, temperature: float, top_k: int, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """`(codes_M, log_confidence_M)`: one draw a frame among its `top_k` likeliest entries."""
+    if top_k >= logits_MV.shape[-1] and temperature > 0:
+        # Sorting all entries took two fifths of a draw's time, and changes nothing of it.
+        code_M1 = (logits_MV / temperature + gumbel(logits_MV.shape, rng)).argmax(-1, keepdim=True)
+        log_share_M1 = torch.log_softmax(logits_MV, dim=-1).gather(1, code_M1)
+        return code_M1[:, 0], log_share_M1[:, 0]
     top_MK, index_MK = logits_MV.topk(min(top_k, logits_MV.shape[-1]), dim=-1)
     log_share_MK = torch.log_softmax(top_MK, dim=-1)
     if temperature > 0:
