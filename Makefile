@@ -75,11 +75,11 @@ platforms: $(STAMP) ## ask the resolver where the core and each extra install fr
 $(STAMP):
 	@test -n "$(PYTHON)" || { echo "speechkit needs Python 3.11 with venv: install it, or say make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet uv || echo "uv cannot be had here; going on with pip, which takes some minutes"
-	if [ -x $(BIN)/uv ]; then \
-		$(BIN)/uv pip install --python $(BIN)/python --require-hashes -r requirements.lock \
-		&& $(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation -e . ; \
+	$(BIN)/python -m pip install --quiet uv || echo "uv cannot be had here"
+	if [ -x $(BIN)/uv ] && $(BIN)/uv pip install --python $(BIN)/python --require-hashes -r requirements.lock; then \
+		$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation -e . ; \
 	else \
+		echo "going on with pip, which takes some minutes"; \
 		$(BIN)/python -m pip install --require-hashes -r requirements.lock \
 		&& $(BIN)/python -m pip install --no-deps --no-build-isolation -e . ; \
 	fi

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from speechkit.ssl.checkpoints import save_model
 from speechkit.ssl.config import EncoderConfig
 from speechkit.ssl.encoder import build_encoder
 from speechkit.ssl.probes import ProbeConfig, run_probes
+from speechkit.ssl.probes.heads import Probe
+from speechkit.ssl.probes.phones import SILENCE, PhoneFrames, Placed, fit_chosen
 from speechkit.ssl.probes.pieces import Piece
 from speechkit.ssl.probes.program import gather
 from speechkit.ssl.probes.report import ClipRate, difference
@@ -65,9 +68,46 @@ def test_all_probes_of_an_encoder(tones: Path, encoder: Path) -> None:
     assert sorted(report.words) == ["apple", "banana", "cherry"]
     assert report.counts["phones"]["clips_without_alignment"] == 1
     assert report.counts["speakers"]["clips_too_short"] == 1
+    for source in report.sources:
+        assert source.dropout.keys() == {"phones", "ctc"}
+        assert all(one in CONFIG.dropouts for values in source.dropout.values() for one in values)
     table = report.text()
+    assert "dropout, ctc, log-mel: " in table
     assert all(name in table for name in [*names, "chance", "layer weights, phones"])
     assert json.loads(json.dumps(report.to_json()))["words"] == report.words
+
+
+def test_dropout_is_chosen_by_speakers_apart_and_the_head_then_learns_from_all(
+    tones: Path,
+) -> None:
+    corpus = PackedCorpus(tones)
+    config = replace(CONFIG, tasks=("ctc",), steps=1)
+    material = gather(corpus, config)
+    assert material.phones is not None
+    frames = PhoneFrames(plain_sources()[0], corpus, material.phones, config)
+    learnt: list[tuple[float, set[int]]] = []
+
+    def train(probe: Probe, clips: Sequence[Placed]) -> None:
+        learnt.append((probe.dropout, {clip.speaker for clip, _ in clips}))
+        with torch.no_grad():
+            # Nothing but silence is all wrong; nothing but one phone gets some right.
+            probe.head.weight.zero_()
+            probe.head.bias.zero_()
+            probe.head.bias[frames.labels_N.max() if probe.dropout == 0.3 else SILENCE] = 1.0
+
+    chosen = replace(config, dropouts=(0.1, 0.3, 0.6))
+    assert fit_chosen(frames, "ctc", chosen, train).dropout == 0.3
+    everyone = {clip.speaker for clip, _ in frames.clips(test=False)}
+    assert [dropout for dropout, _ in learnt] == [0.1, 0.3, 0.6, 0.3]
+    assert learnt[0][1] == learnt[1][1] == learnt[2][1]
+    assert learnt[0][1] < everyone
+    assert learnt[3][1] == everyone
+    # With one to choose from nobody is set apart.
+    learnt.clear()
+    fit_chosen(frames, "ctc", replace(config, dropouts=(0.5,)), train)
+    assert learnt == [(0.5, everyone)]
+    with pytest.raises(ConfigError, match="dropouts"):
+        replace(config, dropouts=(1.0,))
 
 
 def test_same_seed_same_figures(tones: Path, encoder: Path) -> None:
