@@ -19,6 +19,7 @@ import torch
 
 from speechkit.cli import main
 from speechkit.core.errors import ConfigError, DataError
+from speechkit.core.rng import generator
 from speechkit.data.packed import PackedCorpus, write_packed
 from speechkit.data.ray import TaskDoer
 from speechkit.data.work import Crew
@@ -255,6 +256,16 @@ def test_survival_is_1_for_renamed_units_and_0_for_unrelated_ones() -> None:
     assert survival([given_U], [5 - given_U], 6) == pytest.approx(1.0)
     assert survival([given_U], [torch.zeros_like(given_U)], 6) == 0.0
     assert survival([given_U], [torch.arange(6).repeat_interleave(50)], 6) < 0.01
+
+
+def test_few_frames_share_information_by_chance_so_equally_many_are_compared() -> None:
+    rng = generator(0)
+    given = [torch.randint(40, (500,), generator=rng) for _ in range(40)]
+    found = [torch.randint(40, (520,), generator=rng) for _ in range(40)]
+    assert survival(given, found, 40) < 0.05
+    assert survival(given, found, 40, frames=1200) > 0.1
+    cut = survival([given[0], given[1], given[2][:200]], found[:3], 40)
+    assert survival(given, found, 40, frames=1200) == cut
 
 
 def test_silence_is_counted_below_the_loud_frames() -> None:
