@@ -157,7 +157,8 @@ class CropDataset:
         """Return one clip as a batch; crop and mask depend on its name and `draw` alone."""
         name = self.corpus.clips[clip]["id"]
         batch = self._batch([clip], generator(derive(0, "alone", name, draw)))
-        return to_device(batch, device)
+        moved: PretrainBatch = to_device(batch, device)
+        return moved
 
     def _plan(self, epoch: int) -> list[list[int]]:
         """Return the clips of each batch of an epoch."""

@@ -177,7 +177,7 @@ def test_losses_are_paired_clip_by_clip() -> None:
     lower = [clip_loss(n, 28.0 + n) for n in range(6)]
     none = result("none", 0, ["a c"] * 6, test_loss=losses)
     found = {c.arm: c for c in cells([none, result("mix", 0, ["a b"] * 6, test_loss=lower)])}
-    assert found["none"].loss == (pytest.approx(3.25),)
+    assert list(found["none"].loss) == pytest.approx([3.25])
     assert found["none"].loss_difference is None
     assert found["mix"].loss_difference is not None
     # Two nats of ten frames, whoever is drawn.

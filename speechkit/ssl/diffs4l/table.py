@@ -34,9 +34,9 @@ class Difference:
 
     def text(self, times: float = 100.0, digits: int = 1) -> str:
         """In points, or other parts of one, with the interval."""
-        ends = (self.value,)
+        ends = [self.value]
         if self.interval is not None:
-            ends = (self.value, self.interval.low, self.interval.high)
+            ends += [self.interval.low, self.interval.high]
         value, *others = (f"{times * end:+.{digits}f}" for end in ends)
         return f"{value} ({' to '.join(others)})" if others else value
 
