@@ -43,19 +43,17 @@ def draw_codes(
     logits_MV: Tensor, temperature: float, top_k: int, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """`(codes_M, log_confidence_M)`: one draw a frame among its `top_k` likeliest entries."""
-    if top_k >= logits_MV.shape[-1] and temperature > 0:
-        # Sorting all entries took two fifths of a draw's time, and changes nothing of it.
-        code_M1 = (logits_MV / temperature + gumbel(logits_MV.shape, rng)).argmax(-1, keepdim=True)
-        log_share_M1 = torch.log_softmax(logits_MV, dim=-1).gather(1, code_M1)
-        return code_M1[:, 0], log_share_M1[:, 0]
-    top_MK, index_MK = logits_MV.topk(min(top_k, logits_MV.shape[-1]), dim=-1)
+    top_MK, index_MK = logits_MV, None
+    # Sorting all entries would take two fifths of a draw's time.
+    if top_k < logits_MV.shape[-1]:
+        top_MK, index_MK = logits_MV.topk(top_k, dim=-1)
     log_share_MK = torch.log_softmax(top_MK, dim=-1)
+    noisy_MK = top_MK
     if temperature > 0:
         noisy_MK = top_MK / temperature + gumbel(top_MK.shape, rng)
-        choice_M1 = noisy_MK.argmax(dim=-1, keepdim=True)
-    else:
-        choice_M1 = torch.zeros_like(index_MK[:, :1])
-    return index_MK.gather(1, choice_M1)[:, 0], log_share_MK.gather(1, choice_M1)[:, 0]
+    choice_M1 = noisy_MK.argmax(dim=-1, keepdim=True)
+    code_M1 = choice_M1 if index_MK is None else index_MK.gather(1, choice_M1)
+    return code_M1[:, 0], log_share_MK.gather(1, choice_M1)[:, 0]
 
 
 def gumbel(shape: torch.Size, rng: torch.Generator) -> Tensor:

@@ -18,6 +18,7 @@ from speechkit.ssl.checkpoints import Pretrainer
 from speechkit.ssl.crops import CropConfig, CropDataset
 from speechkit.ssl.ctc.score import FEWEST_GROUPS
 from speechkit.ssl.units.file import Units
+from speechkit.train.prefetch import to_device
 
 DRAWS = 4
 """Crops and masks of each clip."""
@@ -57,7 +58,7 @@ def clip_losses(
     for clip in crops.clips:
         loss, frames = 0.0, 0
         for draw in range(DRAWS):
-            result = model(crops.alone(clip, draw, device))
+            result = model(to_device(crops.alone(clip, draw), device))
             name = "loss/masked" if "loss/masked" in result else "loss/contrastive"
             loss += float(result[name])
             frames += int(result["targets"])

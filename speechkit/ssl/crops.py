@@ -28,7 +28,6 @@ from speechkit.ssl.hubert import align_labels
 from speechkit.ssl.masking import fewest_frames, sample_distractors, span_mask
 from speechkit.ssl.selection import Selection
 from speechkit.ssl.units.file import Units
-from speechkit.train.prefetch import to_device
 
 POOL_BATCHES = 32
 """Clips are sorted by length within pools of about so many batches, so that crops waste little."""
@@ -153,12 +152,10 @@ class CropDataset:
             for index, clips in enumerate(self._group(self.held_out))
         ]
 
-    def alone(self, clip: int, draw: int, device: torch.device) -> PretrainBatch:
+    def alone(self, clip: int, draw: int) -> PretrainBatch:
         """Return one clip as a batch; crop and mask depend on its name and `draw` alone."""
         name = self.corpus.clips[clip]["id"]
-        batch = self._batch([clip], generator(derive(0, "alone", name, draw)))
-        moved: PretrainBatch = to_device(batch, device)
-        return moved
+        return self._batch([clip], generator(derive(0, "alone", name, draw)))
 
     def _plan(self, epoch: int) -> list[list[int]]:
         """Return the clips of each batch of an epoch."""

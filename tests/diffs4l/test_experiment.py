@@ -137,7 +137,7 @@ def result(arm: str, seed: int, hypotheses: Sequence[str], **changes: Any) -> di
     ]
     values = {
         "model": "hubert", "arm": arm, "seed": seed, "wer": 0.5, "cer": 0.5, "updates": 10,
-        "hours": 1.0, "held_out_loss": None, "folder": f"runs/hubert/{arm}/{seed}",
+        "hours": 1.0, "folder": f"runs/hubert/{arm}/{seed}",
         "commit": "abc", "clips": clips, "test_loss": [],
     }  # fmt: skip
     return {**values, **changes}

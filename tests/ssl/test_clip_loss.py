@@ -14,14 +14,7 @@ from speechkit.ssl.clip_loss import DRAWS, clip_losses, mean_loss
 from speechkit.ssl.crops import CropConfig, CropDataset
 from speechkit.ssl.pretrain import pretrain
 from speechkit.ssl.units.file import Units
-from tests.ssl.tiny import (
-    DATA,
-    HUBERT,
-    WAV2VEC2,
-    hubert_config,
-    tiny_corpus,
-    tiny_units,
-)
+from tests.ssl.tiny import DATA, HUBERT, WAV2VEC2, hubert_config, tiny_corpus, tiny_units
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +53,7 @@ def test_it_depends_on_the_clip_and_not_on_what_lies_beside_it(
     model = build_pretrainer(WAV2VEC2)
     assert clip_losses(model, part, DATA) == clip_losses(model, corpus, DATA)[:5]
     crops = CropDataset(corpus, DATA, WAV2VEC2, seed=5)
-    one, again, other = (crops.alone(3, draw, torch.device("cpu")) for draw in (0, 0, 1))
+    one, again, other = (crops.alone(3, draw) for draw in (0, 0, 1))
     assert torch.equal(one.wave_BT, again.wave_BT)
     assert not torch.equal(one.masked_BF, other.masked_BF)
 

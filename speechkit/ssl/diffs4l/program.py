@@ -56,7 +56,7 @@ from speechkit.ssl.pretrain import PretrainConfig, pretrain
 from speechkit.ssl.selection import by_turns
 from speechkit.ssl.units import KMeans, KMeansConfig, Units, UnitsConfig, make_units
 from speechkit.train import TrainConfig
-from speechkit.train.evaluation import BEST_FOLDER, FIGURES_FILE, LAST_FOLDER
+from speechkit.train.evaluation import BEST_FOLDER, LAST_FOLDER
 
 PHASES = ("vocoder", "acoustic", "finetune")
 
@@ -305,7 +305,6 @@ class Laboratory:
             "cer": heard.score.characters.rate,
             "updates": trained.step,
             "hours": hours_of([(corpus, n) for n in range(len(corpus))]),
-            "held_out_loss": held_out_loss(folder / "pretrain"),
             "folder": str(folder.relative_to(self.out)),
             "commit": commit(),
             "clips": [asdict(clip) for clip in heard.clips],
@@ -405,13 +404,6 @@ def require_finished(finished: bool, message: str) -> None:
     if not finished:
         log.warning("%s", message)
         raise KeyboardInterrupt
-
-
-def held_out_loss(run: Path) -> float | None:
-    """The held-out loss of a pre-training at its end, where it has held-out clips."""
-    path = run / LAST_FOLDER / FIGURES_FILE
-    loss = json.loads(path.read_text(encoding="utf-8"))["figures"].get("loss")
-    return None if loss is None else float(loss)
 
 
 def commit() -> str:
