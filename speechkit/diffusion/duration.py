@@ -35,7 +35,8 @@ def time_scale(frames_P: Tensor, speed: float) -> Tensor:
         raise ConfigError(f"speed {speed} is out of range; give a value from 0.25 to 4.")
     if speed == 1.0:
         return frames_P
-    ends_P = torch.round(torch.cumsum(frames_P.double(), 0) / speed).long()
+    # Halves go up: to even, phones of two frames would become none or two at twice the speed.
+    ends_P = torch.floor(torch.cumsum(frames_P.double(), 0) / speed + 0.5).long()
     new_P = torch.diff(ends_P, prepend=ends_P.new_zeros(1))
     return torch.where(frames_P > 0, new_P.clamp_min(1), 0)
 

@@ -59,6 +59,12 @@ def test_time_scaling_long_phones_is_exact_within_rounding(frames: list[int], sp
     assert bool(((torch.cumsum(after, 0) - ends).abs() <= 0.5 + 1e-4).all())
 
 
+def test_halves_are_all_rounded_alike() -> None:
+    # Halves to even would give 0, 2, 0, 2, 0, 1, and noughts are made one: 8 for 10 / 2.
+    after = time_scale(torch.tensor([1, 2, 2, 2, 2, 1]), 2.0)
+    assert after.tolist() == [1, 1, 1, 1, 1, 1]
+
+
 @settings(deadline=None)
 @given(lengths)
 def test_normal_speed_changes_nothing(frames: list[int]) -> None:
