@@ -77,7 +77,7 @@ def rewritten(path: Path, **changes: Tensor | None) -> Path:
         del stored[name]
         if value is not None:
             stored[name] = value
-    save_file(stored, path, metadata={"format": "speechkit-voice-1", "notes": "[]"})
+    save_file(stored, path, metadata={"format": "speechkit-voice-2", "notes": "[]"})
     return path
 
 
@@ -85,6 +85,14 @@ def rewritten(path: Path, **changes: Tensor | None) -> Path:
 def test_a_voice_with_a_part_missing_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(CheckpointError, match="damaged"):
         Voice.load(rewritten(tmp_path / "v", **{name: None}))
+
+
+def test_a_voice_of_the_codec_before_is_refused(tmp_path: Path) -> None:
+    random_voice(0).save(tmp_path / "v")
+    stored = load_file(tmp_path / "v")
+    save_file(stored, tmp_path / "v", {"format": "speechkit-voice-1", "notes": "[]"})
+    with pytest.raises(CheckpointError, match="again from its recording"):
+        Voice.load(tmp_path / "v")
 
 
 def test_other_safetensors_files_are_refused(tmp_path: Path) -> None:
@@ -124,9 +132,9 @@ def test_empty_durations_are_refused(tmp_path: Path) -> None:
 def test_notes_of_another_kind_are_refused_or_read_as_text(tmp_path: Path) -> None:
     random_voice(0).save(tmp_path / "v")
     stored = load_file(tmp_path / "v")
-    save_file(stored, tmp_path / "v", {"format": "speechkit-voice-1", "notes": "[1, 2]"})
+    save_file(stored, tmp_path / "v", {"format": "speechkit-voice-2", "notes": "[1, 2]"})
     assert Voice.load(tmp_path / "v").notes == ("1", "2")
-    save_file(stored, tmp_path / "v", {"format": "speechkit-voice-1", "notes": "7"})
+    save_file(stored, tmp_path / "v", {"format": "speechkit-voice-2", "notes": "7"})
     with pytest.raises(CheckpointError, match="damaged"):
         Voice.load(tmp_path / "v")
 

@@ -21,7 +21,8 @@ from speechkit.core.audio import write_audio
 from speechkit.core.errors import CheckpointError
 from speechkit.core.files import write_atomically
 
-VOICE_FORMAT = "speechkit-voice-1"
+VOICE_FORMAT = "speechkit-voice-2"
+"""1 had codes of the codec bundled before December 2026, which mean nothing to the one after."""
 PHONES_SHOWN = 120
 """Phones that `Speech.text` shows."""
 
@@ -228,7 +229,9 @@ class Voice:
         except (OSError, SafetensorError) as error:
             raise CheckpointError(f"{path} is not a voice file: make one with voice.") from error
         if metadata.get("format") != VOICE_FORMAT:
-            raise CheckpointError(f"{path} is not a voice file of this version: make it again.")
+            raise CheckpointError(
+                f"{path} is not a voice file of this version: make it again from its recording."
+            )
         try:
             voice = cls(
                 timbre_D=tensors["timbre_D"],

@@ -192,7 +192,7 @@ def test_bad_voice_files(say: Say, run: Run, model: Path, prompt: Path, tmp_path
     good, bad = tmp_path / "good.safetensors", tmp_path / "bad.safetensors"
     assert run("voice", prompt, "-o", good, "--model", model).code == 0
     assert "transcript" in say("--transcript", "ah", prompt=good).error
-    tensors, metadata = load_file(good), {"format": "speechkit-voice-1", "notes": "[]"}
+    tensors, metadata = load_file(good), {"format": "speechkit-voice-2", "notes": "[]"}
     changes = {
         "timbre_D": torch.zeros(5),
         "prosody.codes_KF": tensors["prosody.codes_KF"] + 1000,
