@@ -17,7 +17,7 @@ from torch import Tensor
 from speechkit.core.errors import PromptError
 from speechkit.core.results import DurationPrompt, PromptCodes, Voice
 from speechkit.diffusion.duration import fit_frames, merge_repeats, regulate_length
-from speechkit.facodec.codec import Codec
+from speechkit.facodec.codec import Codec, codes_sign
 from speechkit.facodec.recognition import bundled_reader, recognise
 from speechkit.text.vocab import WORD_BOUNDARY, PhoneVocabulary
 
@@ -81,6 +81,7 @@ def read_voice(
         prosody=attribute,
         content=attribute,
         detail=attribute,
+        codes=codes_sign(codec),
     )
 
 

@@ -24,7 +24,7 @@ from speechkit.diffusion.duration import time_scale
 from speechkit.diffusion.generator import Draws, Generator
 from speechkit.diffusion.pretrained import check_partners, load_pretrained_generator
 from speechkit.diffusion.stage import Segment
-from speechkit.facodec.codec import Codec
+from speechkit.facodec.codec import Codec, codes_sign
 from speechkit.facodec.pretrained import load_pretrained
 from speechkit.pieces import (
     Clock,
@@ -158,6 +158,7 @@ class ZeroShotTTS:
             codebooks=codebooks.codebooks,
             codebook_size=codebooks.codebook_size,
             phones=len(self.vocabulary),
+            codes=codes_sign(self.codec),
         )
 
     def voice(

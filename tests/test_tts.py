@@ -32,6 +32,7 @@ from speechkit.core.prompt import prepare_prompt
 from speechkit.core.results import DurationPrompt, PromptCodes, Speech, Voice
 from speechkit.diffusion.config import STAGES
 from speechkit.diffusion.generator import build_generator
+from speechkit.facodec.codec import codes_sign
 from speechkit.pieces import EDGE_FRAMES, PEAK, at_level, with_edges
 from speechkit.text.turns import CHUNK_CHARACTERS, MAX_CHARACTERS, write_script
 from speechkit.tts import ZeroShotTTS
@@ -320,6 +321,31 @@ def test_a_generator_of_another_codec_is_refused(tmp_path: Path) -> None:
     save_checkpoint(root / "generator", other.state_dict(), {"generator": to_dict(other.config)})
     with pytest.raises(CheckpointError, match="another codec"):
         ZeroShotTTS.from_pretrained(root)
+
+
+def test_codes_of_another_codec_of_the_same_sizes_are_refused(tts: ZeroShotTTS) -> None:
+    voice = tts.voice(torch.from_numpy(babble(1.0)), ("AH0",))
+    assert voice.codes == codes_sign(tts.codec)
+    voice.check(tts.voice_sizes)
+    other = fresh()
+    with torch.no_grad():
+        for entries_VC in other.code_vectors():
+            entries_VC.mul_(-1)
+    with pytest.raises(CheckpointError, match="made with another model"):
+        voice.check(ZeroShotTTS(other, tts.generator).voice_sizes)
+    told = build_generator(replace(tts.generator.config, codes=codes_sign(tts.codec)))
+    ZeroShotTTS(tts.codec, told)
+    with pytest.raises(CheckpointError, match="another codec"):
+        ZeroShotTTS(other, told)
+
+
+def test_half_precision_and_another_decoder_leave_the_sign_of_codes() -> None:
+    codec, changed = fresh(), fresh()
+    with torch.no_grad():
+        for name, weight in changed.named_parameters():
+            if name.startswith("decoder"):
+                weight.add_(1.0)
+    assert codes_sign(codec) == codes_sign(changed) == codes_sign(changed.half())
 
 
 def test_words_and_phones_have_times(plain: Speech) -> None:

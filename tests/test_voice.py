@@ -13,9 +13,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from speechkit.core.errors import CheckpointError
-from speechkit.core.results import Voice, mix_voices
+from speechkit.core.results import VOICE_FORMAT, Voice, mix_voices
 from tests.diffusion.builders import random_voice
 
+META = {"format": VOICE_FORMAT, "codes": "", "notes": "[]"}
 PARTS = ("duration", "prosody", "content", "detail")
 
 
@@ -29,10 +30,11 @@ def test_a_saved_voice_is_the_same(
     tmp_path_factory: pytest.TempPathFactory, seed: int, frames: int, note: str
 ) -> None:
     path = tmp_path_factory.mktemp("voice") / "anna.voice"
-    voice = replace(random_voice(seed, frames), notes=(note, "ends here"))
+    voice = replace(random_voice(seed, frames), notes=(note, "ends here"), codes="0f" * 8)
     voice.save(path)
     loaded = Voice.load(path)
     assert loaded.notes == voice.notes
+    assert loaded.codes == voice.codes
     assert all(map(torch.equal, tensors(voice), tensors(loaded)))
     assert [t.dtype for t in tensors(voice)] == [t.dtype for t in tensors(loaded)]
     assert list(path.parent.iterdir()) == [path]
@@ -77,7 +79,7 @@ def rewritten(path: Path, **changes: Tensor | None) -> Path:
         del stored[name]
         if value is not None:
             stored[name] = value
-    save_file(stored, path, metadata={"format": "speechkit-voice-2", "notes": "[]"})
+    save_file(stored, path, metadata=META)
     return path
 
 
@@ -87,10 +89,10 @@ def test_a_voice_with_a_part_missing_is_refused(tmp_path: Path, name: str) -> No
         Voice.load(rewritten(tmp_path / "v", **{name: None}))
 
 
-def test_a_voice_of_the_codec_before_is_refused(tmp_path: Path) -> None:
+def test_a_voice_that_does_not_say_its_codec_is_refused(tmp_path: Path) -> None:
     random_voice(0).save(tmp_path / "v")
     stored = load_file(tmp_path / "v")
-    save_file(stored, tmp_path / "v", {"format": "speechkit-voice-1", "notes": "[]"})
+    save_file(stored, tmp_path / "v", {"format": "speechkit-voice-2", "notes": "[]"})
     with pytest.raises(CheckpointError, match="again from its recording"):
         Voice.load(tmp_path / "v")
 
@@ -132,9 +134,9 @@ def test_empty_durations_are_refused(tmp_path: Path) -> None:
 def test_notes_of_another_kind_are_refused_or_read_as_text(tmp_path: Path) -> None:
     random_voice(0).save(tmp_path / "v")
     stored = load_file(tmp_path / "v")
-    save_file(stored, tmp_path / "v", {"format": "speechkit-voice-2", "notes": "[1, 2]"})
+    save_file(stored, tmp_path / "v", META | {"notes": "[1, 2]"})
     assert Voice.load(tmp_path / "v").notes == ("1", "2")
-    save_file(stored, tmp_path / "v", {"format": "speechkit-voice-2", "notes": "7"})
+    save_file(stored, tmp_path / "v", META | {"notes": "7"})
     with pytest.raises(CheckpointError, match="damaged"):
         Voice.load(tmp_path / "v")
 
@@ -149,3 +151,10 @@ def test_mixing_takes_each_attribute_from_its_voice() -> None:
         assert all(getattr(mixed, other) is getattr(a, other) for other in PARTS if other != name)
     everything = mix_voices(a, duration=b, prosody=b, content=b, detail=b)
     assert all(getattr(everything, name) is getattr(b, name) for name in PARTS)
+
+
+def test_voices_of_several_codecs_are_not_mixed() -> None:
+    a, b = (replace(random_voice(n), codes=str(n) * 16) for n in range(2))
+    assert mix_voices(a, prosody=replace(b, codes="")).codes == a.codes
+    with pytest.raises(CheckpointError, match="several codecs"):
+        mix_voices(a, prosody=b)

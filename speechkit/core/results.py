@@ -21,8 +21,8 @@ from speechkit.core.audio import write_audio
 from speechkit.core.errors import CheckpointError
 from speechkit.core.files import write_atomically
 
-VOICE_FORMAT = "speechkit-voice-2"
-"""1 had codes of the codec bundled before December 2026, which mean nothing to the one after."""
+VOICE_FORMAT = "speechkit-voice-3"
+"""Files of before did not say of which codec their codes are, and another's are spoken as noise."""
 PHONES_SHOWN = 120
 """Phones that `Speech.text` shows."""
 
@@ -127,6 +127,9 @@ class VoiceSizes:
     phones: int
     """Phones of the generator's vocabulary."""
 
+    codes: str = ""
+    """Sign of the codec's codebooks (`codes_sign`); empty where nobody knows."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Voice:
@@ -149,6 +152,9 @@ class Voice:
 
     notes: tuple[str, ...] = ()
     """What was changed in the prompt, or is not ideal in it."""
+
+    codes: str = ""
+    """Sign of the codebooks that its codes are of (`codes_sign`); empty where nobody knows."""
 
     def check(self, sizes: VoiceSizes | None = None, *, name: str = "This voice") -> None:
         """Raise CheckpointError unless the voice is whole and, given `sizes`, fits those models.
@@ -188,7 +194,8 @@ class Voice:
         """Whether a whole voice can be used with models of these sizes."""
         phones = (self.duration.phones_P, *(part.phone_F for part in self._prompts().values()))
         return (
-            len(self.timbre_D) in sizes.voice_widths
+            (not self.codes or not sizes.codes or self.codes == sizes.codes)
+            and len(self.timbre_D) in sizes.voice_widths
             and all(int(ids.max()) < sizes.phones for ids in phones)
             and all(
                 len(part.codes_KF) == sizes.codebooks
@@ -213,7 +220,8 @@ class Voice:
         }
         # Attributes may share their tensors, which a safetensors file may not.
         copies = {name: tensor.clone().contiguous() for name, tensor in tensors.items()}
-        metadata = {"format": VOICE_FORMAT, "notes": json.dumps(self.notes)}
+        metadata = {"format": VOICE_FORMAT, "codes": self.codes}
+        metadata["notes"] = json.dumps(self.notes)
         try:
             write_atomically(path, lambda part: save_file(copies, part, metadata=metadata))
         except OSError as error:
@@ -240,6 +248,7 @@ class Voice:
                 content=PromptCodes(**_part(tensors, "content")),
                 detail=PromptCodes(**_part(tensors, "detail")),
                 notes=tuple(map(str, json.loads(metadata.get("notes", "[]")))),
+                codes=metadata["codes"],
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
@@ -275,9 +284,14 @@ def mix_voices(
 ) -> Voice:
     """One voice with a source for each attribute; what is not given comes from `timbre`.
 
-    It has the notes of all of them.
+    It has the notes of all of them. Raises CheckpointError for voices of several codecs.
     """
     sources = [timbre, *(v for v in (prosody, duration, content, detail) if v is not None)]
+    signs = {voice.codes for voice in sources} - {""}
+    if len(signs) > 1:
+        raise CheckpointError(
+            "These voices were made with several codecs: make them again from their recordings."
+        )
     return replace(
         timbre,
         prosody=(prosody or timbre).prosody,
@@ -285,6 +299,7 @@ def mix_voices(
         content=(content or timbre).content,
         detail=(detail or timbre).detail,
         notes=tuple(dict.fromkeys(note for voice in sources for note in voice.notes)),
+        codes="".join(signs),
     )
 
 

@@ -117,6 +117,9 @@ class GeneratorConfig:
     code_channels: int = 8
     """Width of an entry of the codec's codebooks; the codes of phones are found by it."""
 
+    codes: str = ""
+    """Sign of the codebooks that it was trained on (`codes_sign`); empty where nobody knows."""
+
     timbre_stages: tuple[str, ...] = ("detail",)
     """Frame stages that are told the timbre vector. The others are not, so that their prompts
     alone steer them."""

@@ -9,7 +9,7 @@ from speechkit.core.checkpoint import load_checkpoint
 from speechkit.core.errors import CheckpointError
 from speechkit.core.onnx import Origin, is_export, origin_of
 from speechkit.diffusion.generator import Generator, generator_of
-from speechkit.facodec.codec import Codec
+from speechkit.facodec.codec import Codec, codes_sign
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ def check_partners(codec: Codec, generator: Generator) -> None:
         made.detail_codebooks,
         made.frame.codebook_size,
     ) and made.frame.timbre_channels in (0, codec.timbre_channels)
-    if not agree:
+    if not agree or made.codes not in ("", codes_sign(codec)):
         raise CheckpointError(
             "This generator was trained on the codes of another codec: use the two models that "
             "came together."

@@ -21,7 +21,7 @@ from speechkit.diffusion.dataset import GeneratorDataset
 from speechkit.diffusion.generator import Generator, build_generator, generator_config
 from speechkit.diffusion.task import GeneratorTask, GeneratorTaskConfig
 from speechkit.facodec import from_pretrained
-from speechkit.facodec.codec import Codec
+from speechkit.facodec.codec import Codec, codes_sign
 from speechkit.text.vocab import DEFAULT_VOCABULARY
 from speechkit.train import TrainConfig, TrainReport, train
 
@@ -50,7 +50,8 @@ def start_generator(
     """A fresh generator of the sizes and with the tables of the codec, or the one in `init`."""
     if init is not None:
         checkpoint = load_checkpoint(init)
-        model = build_generator(generator_config(checkpoint.config))
+        told = replace(generator_config(checkpoint.config), codes=codes_sign(codec))
+        model = build_generator(told)
         load_state(model, checkpoint.state)
         return model
     with torch.random.fork_rng(devices=[]):
@@ -69,6 +70,7 @@ def start_generator(
             content_codebooks=quant.content_codebooks,
             detail_codebooks=quant.detail_codebooks,
             phone_symbols=symbols,
+            codes=codes_sign(codec),
             code_channels=codec.code_vectors()[0].shape[-1],
         )
         model = build_generator(config)

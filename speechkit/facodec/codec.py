@@ -5,6 +5,7 @@ Shapes: T samples, F frames, B items of a batch, D channels of the timbre vector
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -125,3 +126,16 @@ def check_factors(names: Collection[str]) -> None:
             f"{', '.join(unknown)} cannot be left out of decoding: give any of "
             f"{', '.join(FACTORS)}."
         )
+
+
+def codes_sign(codec: Codec) -> str:
+    """Sixteen hexadecimal digits that name the codebooks of a codec, and so what its codes mean.
+
+    Training that leaves the codebooks alone (phases `decoder`, `finetune`), half precision, devices
+    and exports change nothing of it.
+    """
+    entries = [vectors_VC.detach().to("cpu", torch.float16) for vectors_VC in codec.code_vectors()]
+    made = hashlib.sha256()
+    for entries_VC in entries:
+        made.update(entries_VC.contiguous().numpy().tobytes())
+    return made.hexdigest()[:16]

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from speechkit.core.checkpoint import save_checkpoint
 from speechkit.core.config import to_dict
 from speechkit.core.errors import PromptError
+from speechkit.core.results import VOICE_FORMAT
 from speechkit.diffusion.generator import build_generator
 from tests.tiny import TINY_GENERATOR
 
@@ -192,7 +193,7 @@ def test_bad_voice_files(say: Say, run: Run, model: Path, prompt: Path, tmp_path
     good, bad = tmp_path / "good.safetensors", tmp_path / "bad.safetensors"
     assert run("voice", prompt, "-o", good, "--model", model).code == 0
     assert "transcript" in say("--transcript", "ah", prompt=good).error
-    tensors, metadata = load_file(good), {"format": "speechkit-voice-2", "notes": "[]"}
+    tensors, metadata = load_file(good), {"format": VOICE_FORMAT, "codes": "", "notes": "[]"}
     changes = {
         "timbre_D": torch.zeros(5),
         "prosody.codes_KF": tensors["prosody.codes_KF"] + 1000,
