@@ -26,6 +26,10 @@ UNLABELLED = -100
 NOT_DRAWN = -1
 MOST_KNOWN = 20_000
 """Clips whose pitch is kept in memory, about 10 kB each."""
+LEAST_VOICED = 0.1
+"""Share of a crop that is voiced, below which another one is drawn."""
+TRIES = 8
+"""Crops drawn of a clip; the last stays, whatever it is."""
 LEAST_DEVIATION = 0.1
 """Smallest deviation of a contour; a clip on one note must not turn rounding into an F0 contour."""
 
@@ -156,17 +160,15 @@ class SegmentSampler:
         )
 
     def _item(self, clip: int, rng: torch.Generator, *, drawn: bool = False) -> dict[str, Tensor]:
-        frames = -(-self.corpus.samples(clip) // HOP)
         ratio = draw_ratio(self.resampled, rng) if self.resampled and not drawn else 1.0
-        start = _start(frames, math.ceil(self.crop_frames * ratio), rng)
-        other = self._other(clip, rng) if self.other_reference else clip
-        other_frames = -(-self.corpus.samples(other) // HOP)
-        other_start = _start(other_frames, math.ceil(self.reference_frames * ratio), rng)
-        level = (float(torch.rand((), generator=rng)) - 0.5) * 0.2 * math.log(10)
         pitch, gain = self._known(clip)
+        start = self._start(clip, pitch, math.ceil(self.crop_frames * ratio), rng)
+        other = self._other(clip, rng) if self.other_reference else clip
+        heard, other_gain = self._known(other)
+        other_start = self._start(other, heard, math.ceil(self.reference_frames * ratio), rng)
+        level = (float(torch.rand((), generator=rng)) - 0.5) * 0.2 * math.log(10)
         mean, deviation = _moments(pitch)
         places_G = 2 * start + played_frames(2 * self.crop_frames, ratio)
-        heard, other_gain = self._known(other)
         other_G = 2 * other_start + played_frames(2 * self.reference_frames, ratio)
         return {
             "wave_BT": self._wave(clip, start, self.crop_frames, ratio) * gain * math.exp(level),
@@ -199,6 +201,19 @@ class SegmentSampler:
         codes_KF = codes_KF[:, start : start + self.crop_frames]
         missing = self.crop_frames - codes_KF.shape[-1]
         return nn.functional.pad(codes_KF, (0, missing), value=NOT_DRAWN)
+
+    def _start(self, clip: int, pitch: Pitch, wanted: int, rng: torch.Generator) -> int:
+        """First frame of a crop in which somebody speaks, where the clip has one.
+
+        A crop of nothing but a pause says nothing of a voice, and what its codes are decoded to is
+        nothing that a codec meets in use.
+        """
+        frames = -(-self.corpus.samples(clip) // HOP)
+        for _ in range(TRIES):
+            start = int(torch.randint(max(1, frames - wanted + 1), (), generator=rng))
+            if float(pitch.voiced_G[2 * start : 2 * (start + wanted)].mean()) >= LEAST_VOICED:
+                break
+        return start
 
     def _other(self, clip: int, rng: torch.Generator) -> int:
         """The clip that timbre is read from."""
@@ -239,10 +254,6 @@ def _moments(pitch: Pitch) -> tuple[float, float]:
     if len(voiced) < 2:
         return 0.0, 1.0
     return float(voiced.mean()), max(LEAST_DEVIATION, float(voiced.std()))
-
-
-def _start(frames: int, wanted: int, rng: torch.Generator) -> int:
-    return int(torch.randint(max(1, frames - wanted + 1), (), generator=rng))
 
 
 def _taken(x_F: Tensor, places_F: Tensor, beyond: float) -> Tensor:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
 from speechkit.core.rng import generator
 from speechkit.data.alignment import Alignment
+from speechkit.data.packed import ClipInfo, PackedClip, PackedCorpus, write_packed
 from speechkit.facodec.encode_corpus import shard_codes
 from speechkit.facodec.small.features import pitch_hz
-from speechkit.facodec.training.segments import UNLABELLED, SegmentSampler
+from speechkit.facodec.training.segments import LEAST_VOICED, UNLABELLED, SegmentSampler
 from speechkit.text import DEFAULT_VOCABULARY
 from speechkit.text.frames import FrameClasses
-from tests.facodec.builders import TinyData
+from tests.facodec.builders import TinyData, vowel
 from tests.facodec.small.test_codec import fresh
 
 CLASSES = FrameClasses(DEFAULT_VOCABULARY)
@@ -62,6 +65,40 @@ def test_pitch_and_phones_belong_to_the_crop(data: TinyData) -> None:
         assert any(
             torch.equal(class_of[clips[n][1][start : start + 40]], phone_F) for n, start in places
         )
+
+
+def test_crops_and_references_lie_where_somebody_speaks(tmp_path: Path) -> None:
+    spoken, pause = vowel(1.0), np.zeros(4 * 16_000, dtype=np.float32)
+    clips = [
+        PackedClip(
+            info=ClipInfo(
+                id=f"late-{n}",
+                text="",
+                speaker=f"speaker-{n}",
+                language="en",
+                license="CC0-1.0",
+                split="train",
+                source="test",
+            ),
+            pcm_T=(np.concatenate([pause, spoken]) * 32767).astype(np.int16),
+            f0_F=np.repeat([0.0, 120.0], [400, 100]).astype(np.float32),
+        )
+        for n in range(4)
+    ]
+    write_packed(tmp_path / "corpus.safetensors", iter(clips))
+    drawn = SegmentSampler(
+        PackedCorpus(tmp_path / "corpus.safetensors"),
+        CLASSES,
+        None,
+        crop_frames=100,
+        reference_frames=100,
+        level_rms=0.05,
+        held_out=0.25,
+    )
+    batch = drawn.draw(64, generator(0))
+    # One start in four has enough voice behind it, and so have nine crops in ten after eight tries.
+    for voiced_BG in (batch.voiced_BG, batch.reference_voiced_BG):
+        assert float((voiced_BG.mean(1) >= LEAST_VOICED).float().mean()) > 0.75
 
 
 def test_short_clips_are_padded_and_unlabelled(data: TinyData) -> None:
