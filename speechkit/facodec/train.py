@@ -277,7 +277,12 @@ def _decoder(start: Start) -> DecoderTask:
 def _adversarial(start: Start) -> AdversarialTask:
     _require_init(start, "finetune")
     config, codec = start.recipe.adversarial, start.codec()
-    segments = start.small_segments(codec, config.crop_frames)
+    segments = start.small_segments(
+        codec,
+        config.crop_frames,
+        redrawn=start.redrawn() if config.redrawn else None,
+        redrawn_share=config.redrawn,
+    )
     with _seeded(start.recipe.train.seed):
         return AdversarialTask(codec, *segments, config)
 

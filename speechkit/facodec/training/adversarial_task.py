@@ -25,8 +25,9 @@ from speechkit.facodec.training.discriminators import (
     DiscriminatorConfig,
     build_wave_discriminator,
 )
+from speechkit.facodec.training.losses import MultiResolutionSTFTLoss, log_mel_loss
 from speechkit.facodec.training.segments import SegmentBatch, SegmentSampler
-from speechkit.facodec.training.vocoder_task import EDGE_FRAMES, SPECTRAL, Spectral
+from speechkit.facodec.training.vocoder_task import EDGE_FRAMES, VocoderTask
 from speechkit.train.prefetch import to_device
 
 
@@ -55,6 +56,9 @@ class AdversarialConfig:
     discriminator: DiscriminatorConfig = field(default_factory=_small_discriminator)
     """Discriminator of the waves."""
 
+    redrawn: float = 0.0
+    """Share of the crops with codes that a generator drew, see `speechkit train redraw`."""
+
     schedule: AdversarialSchedule = field(
         default_factory=lambda: AdversarialSchedule(ramp_steps=200)
     )
@@ -75,6 +79,7 @@ class AdversarialConfig:
             batch_size=(1, 65_536),
             crop_frames=(8, 10**6),
             window_frames=(8, self.crop_frames),
+            redrawn=(0, 1),
         )
 
 
@@ -85,7 +90,7 @@ class AdversarialModel(nn.Module):
         super().__init__()
         self.codec = codec.requires_grad_(False).eval()
         codec.vocoder.requires_grad_(True)
-        self.spectral = Spectral(codec.config.mel)
+        self.stft = MultiResolutionSTFTLoss()
         self.wave_discriminator = build_wave_discriminator(config.discriminator)
 
 
@@ -105,7 +110,9 @@ class AdversarialTask:
     ) -> None:
         self.config, self.train, self.held_out = config, train, held_out
         self.model: AdversarialModel = AdversarialModel(codec, config)
-        self.spectral = {key: config.spectral * weight for key, weight in SPECTRAL.items()}
+        self.spectral = {
+            key: config.spectral * weight for key, weight in VocoderTask.weights.items()
+        }
         self.weights: Mapping[str, float] = {
             **self.spectral,
             "wave/discriminator": 1.0,
@@ -120,26 +127,33 @@ class AdversarialTask:
     def losses(self, batch: SegmentBatch, rng: torch.Generator, step: int) -> dict[str, Tensor]:
         """Spectral distances of the wave, and the discriminators' losses on it."""
         model, schedule = self.model, self.config.schedule
-        wave_BT, target_BT, told_BMG = self._spoken(batch, rng)
-        losses: dict[str, Tensor] = model.spectral(wave_BT, target_BT, told_BMG)
-        edge = EDGE_FRAMES * model.codec.hop_samples
-        inner = slice(edge, -edge)
-        wave_BT, target_BT = wave_BT.float()[:, inner], target_BT[:, inner]
+        wave_BT, target_BT = self._spoken(batch, rng)
+        losses = self._distances(wave_BT, target_BT)
         adversarial = adversarial_losses(
             model.wave_discriminator, target_BT, wave_BT, schedule, step
         )
         return losses | adversarial.named("wave")
 
-    def _spoken(self, batch: SegmentBatch, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """A window of the wave spoken from the crops' codes, the same of the recordings, `[B, T]`,
-        and the log-mel that was to be said."""
+    def _spoken(self, batch: SegmentBatch, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """A window of the wave spoken from the crops' codes, and of the recordings, `[B, T]`."""
         codec, window = self.model.codec, self.config.window_frames
         heard = coded(codec, batch)
         first = window_of(heard.mel_BMG.shape[-1] // 2, window, rng)
         span, hop = slice(2 * first, 2 * (first + window)), codec.hop_samples
-        told_BMG = heard.mel_BMG[..., span]
-        wave_BT = codec.vocoder(told_BMG, heard.f0_BG[:, span], heard.voiced_BG[:, span], rng)
-        return wave_BT, batch.wave_BT[:, hop * first : hop * (first + window)], told_BMG
+        wave_BT = codec.vocoder(
+            heard.mel_BMG[..., span], heard.f0_BG[:, span], heard.voiced_BG[:, span], rng
+        )
+        target_BT = batch.wave_BT[:, hop * first : hop * (first + window)]
+        inner = slice(hop * EDGE_FRAMES, -hop * EDGE_FRAMES)
+        return wave_BT.float()[:, inner], target_BT[:, inner]
+
+    def _distances(self, wave_BT: Tensor, target_BT: Tensor) -> dict[str, Tensor]:
+        """The losses that the vocoder was trained with before."""
+        mel = self.model.codec.mel
+        with torch.autocast(wave_BT.device.type, enabled=False):
+            losses: dict[str, Tensor] = self.model.stft(wave_BT, target_BT)
+            losses["mel/l1"] = log_mel_loss(mel, wave_BT, mel(target_BT))
+        return losses
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:

@@ -46,18 +46,21 @@ def voice_of(codec: FACodec, references: Analysis) -> Tensor:
 
 @torch.no_grad()
 def coded(codec: FACodec, batch: SegmentBatch) -> Acoustics:
-    """What the codec's vocoder hears of the crops' own codes in their own voices.
+    """What the codec's vocoder hears of the crops' codes, drawn ones where the batch has them.
 
-    Of other codes and voices it would be taught to doubt what it is told, for their log-mel is
-    further from the recording. Every second item is decoded as text-to-speech does, told its
-    phones.
+    Every second item is decoded as text-to-speech does, told its phones, and so are all with drawn
+    codes; the others as a codec does.
     """
     with torch.autocast(batch.wave_BT.device.type, enabled=False):
-        analysis = analysis_of(codec, batch)
-    voice_BD, parts = voice_of(codec, analysis), codec.quantize(analysis)
+        analysis, references = analysis_of(codec, batch), references_of(codec, batch)
+    voice_BD, parts = voice_of(codec, references), codec.quantize(analysis)
     found = (parts.prosody.codes_BKF, parts.content.codes_BKF, parts.detail.codes_BKF)
     codes_BKF, phone_BF = torch.cat(found, dim=1), batch.phone_BF.clone()
     phone_BF[::2] = -1
+    if batch.redrawn_BKF.shape[1]:
+        redrawn_BKF = batch.redrawn_BKF >= 0
+        codes_BKF = torch.where(redrawn_BKF, batch.redrawn_BKF, codes_BKF)
+        phone_BF = torch.where(redrawn_BKF.flatten(1).any(1)[:, None], batch.phone_BF, phone_BF)
     prosody_BKF = codes_BKF[:, : parts.prosody.codes_BKF.shape[1]]
     predicted = codec.predict_prosody(codec.prosody_codebooks.embed(prosody_BKF))
     voiced_BG = (predicted.voiced_logit_BG > 0).to(predicted.contour_BG.dtype)

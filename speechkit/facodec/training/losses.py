@@ -12,10 +12,9 @@ from speechkit.core.mel import LogMel, MelConfig, mel_filterbank
 
 
 class MultiResolutionSTFTLoss(nn.Module):
-    """L1 of log magnitudes at several window lengths.
+    """L1 of log magnitudes and spectral convergence at several window lengths.
 
-    Yamamoto et al. 2020, "Parallel WaveGAN", equations 4 and 6. Without their spectral convergence
-    (5): two noises never agree, and that distance is least when one of them is too quiet.
+    Yamamoto et al. 2020, "Parallel WaveGAN", equations 4 to 6.
     """
 
     def __init__(self, windows: tuple[int, ...] = (2048, 1024, 512, 256, 128)) -> None:
@@ -34,13 +33,20 @@ class MultiResolutionSTFTLoss(nn.Module):
         )
         return torch.sqrt(spectrum.real**2 + spectrum.imag**2 + 1e-9)
 
-    def forward(self, wave_BT: Tensor, target_BT: Tensor) -> Tensor:
-        """The mean over the resolutions, a scalar."""
-        distances = []
+    def forward(self, wave_BT: Tensor, target_BT: Tensor) -> dict[str, Tensor]:
+        """`{"stft/log": …, "stft/convergence": …}`, means over the resolutions."""
+        log_terms, convergence = [], []
         for window in self.windows:
             out, ref = self._magnitude(wave_BT, window), self._magnitude(target_BT, window)
-            distances.append((torch.log(out + 1e-4) - torch.log(ref + 1e-4)).abs().mean())
-        return torch.stack(distances).mean()
+            log_terms.append((torch.log(out + 1e-4) - torch.log(ref + 1e-4)).abs().mean())
+            distance = torch.linalg.vector_norm(out - ref, dim=(1, 2))
+            convergence.append(
+                (distance / (torch.linalg.vector_norm(ref, dim=(1, 2)) + 1e-3)).mean()
+            )
+        return {
+            "stft/log": torch.stack(log_terms).mean(),
+            "stft/convergence": torch.stack(convergence).mean(),
+        }
 
 
 class MultiScaleMelLoss(nn.Module):
@@ -99,17 +105,4 @@ class MultiScaleMelLoss(nn.Module):
 def log_mel_loss(mel: LogMel, wave_BT: Tensor, target_BMF: Tensor) -> Tensor:
     """L1 between the log-mel of a wave and the log-mel it was made from."""
     distance: Tensor = (mel(wave_BT) - target_BMF).abs().mean()
-    return distance
-
-
-def smooth_mel_loss(
-    mel: LogMel, wave_BT: Tensor, told_BMF: Tensor, *, frames: int = 9, bands: int = 5
-) -> Tensor:
-    """L1 between the log-mel of a wave and what it was to say, both averaged over a neighbourhood.
-
-    Single cells of noise are chance; their mean is not, and a wave that is too quiet shows in it.
-    """
-    off_B1MF = (mel(wave_BT) - told_BMF)[:, None]
-    smooth = nn.functional.avg_pool2d(off_B1MF, (bands, frames), stride=(bands // 2, frames // 2))
-    distance: Tensor = smooth.abs().mean()
     return distance

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from speechkit.core.checkpoint import load_checkpoint
-from speechkit.core.mel import LogMel, MelConfig
 from speechkit.core.rng import derive, generator
 from speechkit.facodec.small.codec import FACodec, load_codec
 from speechkit.facodec.small.config import VocoderConfig
@@ -24,9 +22,8 @@ from speechkit.facodec.training.acoustic_task import (
     mel_losses,
     phone_loss,
 )
-from speechkit.facodec.training.losses import log_mel_loss, smooth_mel_loss
 from speechkit.facodec.training.segments import UNLABELLED, SegmentSampler
-from speechkit.facodec.training.vocoder_task import SPECTRAL, Spectral, VocoderTask
+from speechkit.facodec.training.vocoder_task import VocoderTask
 from speechkit.text import DEFAULT_VOCABULARY
 from speechkit.text.frames import FrameClasses
 from speechkit.train import Task, TrainConfig, train
@@ -187,29 +184,6 @@ def test_losses_are_zero_for_the_target_itself() -> None:
     shifted = mel_losses(mel_BMG + 1, mel_BMG)
     assert float(shifted["mel/l1"]) == pytest.approx(1)
     assert float(shifted["mel/change"]) == pytest.approx(0, abs=1e-6)
-
-
-def test_smooth_mel_loss_hears_level_and_not_the_draw_of_a_noise() -> None:
-    one_BT, other_BT = (0.1 * torch.randn(2, 32_000, generator=generator(n)) for n in range(2))
-    mel = LogMel(MelConfig())
-    told_BMF = mel(one_BT)
-    by_chance, by_cell = (
-        smooth_mel_loss(mel, other_BT, told_BMF),
-        log_mel_loss(mel, other_BT, told_BMF),
-    )
-    assert float(by_chance) < 0.3 * float(by_cell)
-    quieter = float(smooth_mel_loss(mel, other_BT / 2, told_BMF))
-    assert quieter == pytest.approx(math.log(2), abs=0.05)
-
-
-def test_no_distance_is_least_for_a_noise_that_is_too_quiet() -> None:
-    told_BT, spoken_BT = (0.1 * torch.randn(4, 32_000, generator=generator(n)) for n in range(2))
-    spectral = Spectral(MelConfig())
-    told_BMG = spectral.mel(told_BT)
-    figures = {gain: spectral(gain * spoken_BT, told_BT, told_BMG) for gain in (0.7, 1.0, 1.4)}
-    for key in SPECTRAL:
-        totals = [float(losses[key]) for losses in figures.values()]
-        assert min(totals) == totals[1], key
 
 
 def test_contour_loss_looks_at_voiced_frames_only() -> None:
