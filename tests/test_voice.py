@@ -14,7 +14,9 @@ from torch import Tensor
 
 from speechkit.core.errors import CheckpointError
 from speechkit.core.results import VOICE_FORMAT, Voice, mix_voices
+from speechkit.facodec.codec import codes_sign
 from tests.diffusion.builders import random_voice
+from tests.facodec.small.test_codec import fresh
 
 META = {"format": VOICE_FORMAT, "codes": "", "notes": "[]"}
 PARTS = ("duration", "prosody", "content", "detail")
@@ -158,3 +160,12 @@ def test_voices_of_several_codecs_are_not_mixed() -> None:
     assert mix_voices(a, prosody=replace(b, codes="")).codes == a.codes
     with pytest.raises(CheckpointError, match="several codecs"):
         mix_voices(a, prosody=b)
+
+
+def test_half_precision_and_another_decoder_leave_the_sign_of_codes() -> None:
+    codec, changed = fresh(), fresh()
+    with torch.no_grad():
+        for name, weight in changed.named_parameters():
+            if name.startswith("decoder"):
+                weight.add_(1.0)
+    assert codes_sign(codec) == codes_sign(changed) == codes_sign(changed.half())
