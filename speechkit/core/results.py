@@ -220,8 +220,8 @@ class Voice:
         }
         # Attributes may share their tensors, which a safetensors file may not.
         copies = {name: tensor.clone().contiguous() for name, tensor in tensors.items()}
-        metadata = {"format": VOICE_FORMAT, "codes": self.codes}
-        metadata["notes"] = json.dumps(self.notes)
+        notes = json.dumps(self.notes)
+        metadata = {"format": VOICE_FORMAT, "codes": self.codes, "notes": notes}
         try:
             write_atomically(path, lambda part: save_file(copies, part, metadata=metadata))
         except OSError as error:
@@ -299,7 +299,7 @@ def mix_voices(
         content=(content or timbre).content,
         detail=(detail or timbre).detail,
         notes=tuple(dict.fromkeys(note for voice in sources for note in voice.notes)),
-        codes="".join(signs),
+        codes=next(iter(signs), ""),
     )
 
 

@@ -87,19 +87,24 @@ def random_track(
     return ClipAlignment(torch.tensor(ids), torch.tensor(lengths), score=-0.5)
 
 
+def clip_info(name: str, speaker: str) -> ClipInfo:
+    """What a corpus says of a made-up clip."""
+    return ClipInfo(
+        id=name,
+        text="made up",
+        speaker=speaker,
+        language="en",
+        license="CC0-1.0",
+        split="train",
+        source="test",
+    )
+
+
 def _clips(count: int, speakers: int) -> Iterator[PackedClip]:
     rng = np.random.default_rng(0)
     for n in range(count):
         wave_T, f0_G = syllables(rng, 110.0 + 60.0 * (n % speakers))
-        info = ClipInfo(
-            id=f"clip-{n}",
-            text="made up",
-            speaker=f"speaker-{n % speakers}",
-            language="en",
-            license="CC0-1.0",
-            split="train",
-            source="test",
-        )
+        info = clip_info(f"clip-{n}", f"speaker-{n % speakers}")
         pcm_T = (wave_T.numpy() * 32767).astype(np.int16)
         yield PackedClip(info=info, pcm_T=pcm_T, f0_F=f0_G.numpy())
 

@@ -9,13 +9,13 @@ import torch
 
 from speechkit.core.rng import generator
 from speechkit.data.alignment import Alignment
-from speechkit.data.packed import ClipInfo, PackedClip, PackedCorpus, write_packed
+from speechkit.data.packed import PackedClip, PackedCorpus, write_packed
 from speechkit.facodec.encode_corpus import shard_codes
 from speechkit.facodec.small.features import pitch_hz
 from speechkit.facodec.training.segments import LEAST_VOICED, UNLABELLED, SegmentSampler
 from speechkit.text import DEFAULT_VOCABULARY
 from speechkit.text.frames import FrameClasses
-from tests.facodec.builders import TinyData, vowel
+from tests.facodec.builders import TinyData, clip_info, vowel
 from tests.facodec.small.test_codec import fresh
 
 CLASSES = FrameClasses(DEFAULT_VOCABULARY)
@@ -71,15 +71,7 @@ def test_crops_and_references_lie_where_somebody_speaks(tmp_path: Path) -> None:
     spoken, pause = vowel(1.0), np.zeros(4 * 16_000, dtype=np.float32)
     clips = [
         PackedClip(
-            info=ClipInfo(
-                id=f"late-{n}",
-                text="",
-                speaker=f"speaker-{n}",
-                language="en",
-                license="CC0-1.0",
-                split="train",
-                source="test",
-            ),
+            info=clip_info(f"late-{n}", f"speaker-{n}"),
             pcm_T=(np.concatenate([pause, spoken]) * 32767).astype(np.int16),
             f0_F=np.repeat([0.0, 120.0], [400, 100]).astype(np.float32),
         )
