@@ -104,8 +104,12 @@ class TrainConfig:
     steps: int | None = None
     """Optimiser steps. With both budgets, training ends at the first one reached."""
 
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """`muon` moves the matrices inside stacks of layers by their orthogonalised momentum (Jordan et
+    al. 2024), with updates as large as AdamW's; all else is left to AdamW. Not with `fsdp`."""
+
     lr: float = 1e-3
-    """Learning rate of AdamW at its highest (Loshchilov & Hutter 2019)."""
+    """Learning rate at its highest, of AdamW (Loshchilov & Hutter 2019) and of Muon."""
 
     betas: tuple[float, float] = (0.9, 0.99)
     """Decay of the two gradient moments."""
@@ -213,12 +217,18 @@ class TrainConfig:
         }.items():
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} must lie between 0 and 1, not {value}")
+        if self.optimizer == "muon" and self.parallelism == "fsdp":
+            raise ValueError("optimizer = muon needs whole matrices: take parallelism = ddp")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay must be at least 0 and below 1, not {self.ema_decay}")
 
     def identity(self) -> dict[str, Any]:
         """Return the settings that a resumed run must share with its earlier parts."""
-        return {name: value for name, value in to_dict(self).items() if name not in CHANGEABLE}
+        chosen = {name: value for name, value in to_dict(self).items() if name not in CHANGEABLE}
+        if self.optimizer == "adamw":
+            # As runs have it that began before there was a choice.
+            del chosen["optimizer"]
+        return chosen
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,8 +60,13 @@ class World:
         """
         if amp == "fp16":
             return torch.autocast(self.device.type, torch.float16, cache_enabled=False)
-        wanted = amp == "bf16" or (amp == "auto" and multiplies_bfloat16(self.device))
+        wanted = self.multiplied(amp) == torch.bfloat16
         return torch.autocast(self.device.type, torch.bfloat16, enabled=wanted, cache_enabled=False)
+
+    def multiplied(self, amp: str) -> torch.dtype:
+        """Return the format of large products for ``amp``: bfloat16, or float32 for all others."""
+        wanted = amp == "bf16" or (amp == "auto" and multiplies_bfloat16(self.device))
+        return torch.bfloat16 if wanted else torch.float32
 
     @property
     def is_main(self) -> bool:

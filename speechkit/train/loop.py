@@ -105,7 +105,8 @@ class _Run:
         saved = self.restore()
         self.model = ShardedModel(task, config, world)
         scale = {"lr_scale": task.lr_scale} if isinstance(task, ScaledTask) else {}
-        self.optimizer = build_optimizer(self.model.trained, config, **scale)
+        precision = world.multiplied(config.amp)
+        self.optimizer = build_optimizer(self.model.trained, config, **scale, precision=precision)
         self.ema: Ema | None = None
         if config.ema_decay > 0 and (world.is_main or self.model.sharded):
             self.ema = Ema(self.model.trained, config.ema_decay)

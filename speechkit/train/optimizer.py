@@ -1,9 +1,11 @@
-"""AdamW over a model, and its moments as named tensors."""
+"""AdamW or Muon over a model, and their moments as named tensors."""
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,25 +15,114 @@ from speechkit.train.config import TrainConfig
 
 _logger = logging.getLogger("speechkit.train.loop")
 
+HIDDEN = ("blocks", "attention", "layers")
+"""Names of the stacks whose matrices Muon moves: all between the first layer and the last."""
+
+SMALLEST_SIDE = 32
+"""Matrices with a shorter side have little to make orthogonal; AdamW keeps them."""
+
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+"""Coefficients of Jordan et al.: singular values land between 0.7 and 1.2 in five products."""
+
+
+def orthogonalised(matrices_NRC: Tensor, products: int = 5) -> Tensor:
+    """Matrices `[N, R, C]` with their singular values near 1 and their singular vectors kept.
+
+    Newton-Schulz, not a decomposition (Jordan et al. 2024, "Muon"; Bernstein & Newhouse 2024).
+    In the precision of what is given: bfloat16 is enough, where the hardware multiplies it.
+    """
+    tall = matrices_NRC.shape[-2] > matrices_NRC.shape[-1]
+    x_NRC = matrices_NRC.mT if tall else matrices_NRC
+    x_NRC = x_NRC / x_NRC.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-7)
+    first, second, third = NEWTON_SCHULZ
+    for _ in range(products):
+        square = x_NRC @ x_NRC.mT
+        x_NRC = first * x_NRC + (second * square + third * (square @ square)) @ x_NRC
+    return x_NRC.mT if tall else x_NRC
+
+
+class Muon(torch.optim.AdamW):
+    """AdamW that moves the matrices of groups with `orthogonal` by their orthogonalised momentum.
+
+    An update is as large as one of AdamW's, so that one learning rate serves both (Liu et al. 2025,
+    "Muon is scalable for LLM training", section 2.2).
+    """
+
+    MOMENTUM = 0.95
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Move all parameters that have a gradient."""
+        every = self.param_groups
+        self.param_groups = [group for group in every if not group["orthogonal"]]
+        try:
+            super().step(closure)
+        finally:
+            self.param_groups = every
+        for group in every:
+            if group["orthogonal"]:
+                self._move(group)
+
+    def _move(self, group: dict[str, Any]) -> None:
+        shapes: dict[torch.Size, list[nn.Parameter]] = {}
+        for parameter in group["params"]:
+            if parameter.grad is not None:
+                shapes.setdefault(parameter.shape, []).append(parameter)
+        for (rows, columns), members in shapes.items():
+            bad = getattr(self, "found_inf", torch.zeros((), device=members[0].device)) > 0
+            looked_ahead = [self._momentum(parameter, bad) for parameter in members]
+            stacked_NRC = torch.stack(looked_ahead).to(group["precision"])
+            lr = group["lr"] * (1 - bad.float())
+            size = 0.2 * math.sqrt(max(rows, columns)) * lr
+            for parameter, update in zip(members, orthogonalised(stacked_NRC), strict=True):
+                parameter.mul_(1 - lr * group["weight_decay"]).sub_(size * update.float())
+
+    def _momentum(self, parameter: nn.Parameter, bad: Tensor) -> Tensor:
+        # Nesterov's: what the momentum will be if the next gradient is as this one.
+        assert parameter.grad is not None
+        gradient = torch.where(bad, torch.zeros_like(parameter.grad), parameter.grad)
+        state = self.state[parameter]
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(parameter)
+        kept: Tensor = state["momentum"]
+        kept.copy_(torch.where(bad, kept, torch.lerp(gradient, kept, self.MOMENTUM)))
+        return torch.lerp(gradient, kept, self.MOMENTUM)
+
+
+def is_hidden_matrix(name: str, parameter: Tensor) -> bool:
+    """Whether Muon moves the parameter of that name: a matrix inside a stack of layers."""
+    inside = any(part in HIDDEN for part in name.split("."))
+    return inside and parameter.ndim == 2 and min(parameter.shape) >= SMALLEST_SIDE
+
 
 def build_optimizer(
     parameters: Mapping[str, nn.Parameter],
     config: TrainConfig,
     lr_scale: Callable[[str], float] = lambda name: 1.0,
+    precision: torch.dtype = torch.float32,
 ) -> torch.optim.Optimizer:
-    """Return AdamW, fused into one kernel, that decays only matrices and larger tensors.
+    """Return the optimiser that ``config.optimizer`` names; it decays matrices and larger tensors.
 
     Decaying biases and norm gains makes no model simpler, only worse (He et al. 2019, bag of
     tricks, section 3.1). Each group says in `lr_scale` what ``lr_scale`` says of its parameters.
+    Muon orthogonalises in ``precision``.
     """
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    muon = config.optimizer == "muon"
+    groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
     for name, parameter in parameters.items():
         decay = config.weight_decay if parameter.ndim >= 2 else 0.0
-        groups.setdefault((lr_scale(name), decay), []).append(parameter)
-    return torch.optim.AdamW(
+        kind = (lr_scale(name), decay, muon and is_hidden_matrix(name, parameter))
+        groups.setdefault(kind, []).append(parameter)
+    return (Muon if muon else torch.optim.AdamW)(
         [
-            {"params": members, "weight_decay": decay, "lr_scale": scale}
-            for (scale, decay), members in groups.items()
+            {
+                "params": members,
+                "weight_decay": decay,
+                "lr_scale": scale,
+                "orthogonal": orthogonal,
+                "precision": precision,
+            }
+            for (scale, decay, orthogonal), members in groups.items()
         ],
         lr=config.lr,
         betas=config.betas,
