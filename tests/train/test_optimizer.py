@@ -74,6 +74,18 @@ def test_singular_values_come_near_one_and_singular_vectors_stay(
     assert (core_NSS - diagonal_NSS).abs().max() < limit
 
 
+def test_matrices_of_low_rank_stay_finite_and_bounded() -> None:
+    rng = generator(4)
+    thin = torch.randn(64, 2, generator=rng) @ torch.randn(2, 96, generator=rng)
+    matrices_NRC = torch.stack([thin, torch.zeros_like(thin), torch.full_like(thin, 1e4)])
+    for precision in (torch.float32, torch.bfloat16):
+        moved_NRC = orthogonalised(matrices_NRC.to(precision)).float()
+        values_NS = torch.linalg.svdvals(moved_NRC)
+        assert values_NS.max() < 1.3
+        assert values_NS[0, :2].min() > 0.6
+        assert values_NS[1].max() == 0
+
+
 def test_it_takes_matrices_inside_stacks_of_layers_alone() -> None:
     names = {
         "trunk.blocks.3.attention.out.weight": (64, 64),
